@@ -1,0 +1,314 @@
+"""Digest authentication for SIP: RFC 3261 §22, RFC 7616, with the algorithms of RFC 8760.
+
+Both sides are here: `answer_challenge` for a user agent, `make_challenge`, `verify` and `NonceIssuer` for a
+server. Secrets are held as HA1 = H(username:realm:password), so a stolen directory gives no password away,
+and the realm can never change. `qop` is `auth` or absent (RFC 2069 phones); `auth-int` and `-sess` nobody
+uses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from soip.sip.errors import DigestError
+from soip.sip.grammar import quote
+from soip.sip.headers import Authorization, Challenge
+
+MD5 = "MD5"
+SHA_256 = "SHA-256"
+SHA_512_256 = "SHA-512-256"
+ALGORITHMS = (SHA_512_256, SHA_256, MD5)
+"""Names as registered by RFC 7616, the strongest first."""
+
+
+def _hash(algorithm: str, text: str) -> str:
+    data = text.encode("utf-8", "surrogateescape")
+    if algorithm == MD5:
+        return hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if algorithm == SHA_256:
+        return hashlib.sha256(data).hexdigest()
+    if algorithm == SHA_512_256:
+        return hashlib.new("sha512_256", data).hexdigest()
+    raise DigestError(f"unknown digest algorithm {algorithm!r}")
+
+
+def canonical_algorithm(name: str) -> str | None:
+    """The registered spelling of an algorithm's name in any case; None for one we do not know."""
+    upper = name.upper()
+    return upper if upper in ALGORITHMS else None
+
+
+def ha1(username: str, realm: str, password: str, algorithm: str = MD5) -> str:
+    """H(username:realm:password) in hex: what is stored of a secret (RFC 7616 §3.4.2)."""
+    return _hash(algorithm, f"{username}:{realm}:{password}")
+
+
+def _response(algorithm: str, secret: str, method: str, uri: str, nonce: str, qop: str, cnonce: str, nc: str) -> str:
+    ha2 = _hash(algorithm, f"{method}:{uri}")
+    if not qop:
+        return _hash(algorithm, f"{secret}:{nonce}:{ha2}")
+    return _hash(algorithm, f"{secret}:{nonce}:{nc}:{cnonce}:{qop}:{ha2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who we are to a challenger: a password, or HA1s (`hashes`: algorithm → HA1 in hex)."""
+
+    username: str
+    password: str = field(default="", repr=False)
+    hashes: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def can(self, algorithm: str) -> bool:
+        """Whether a challenge with that algorithm can be answered."""
+        return bool(self.password) or algorithm in self.hashes
+
+    def ha1(self, realm: str, algorithm: str) -> str:
+        """HA1 for that realm; stored hashes are trusted to be of it."""
+        return self.hashes.get(algorithm) or ha1(self.username, realm, self.password, algorithm)
+
+
+def make_challenge(
+    realm: str, nonce: str, algorithm: str = MD5, *, qop: bool = True, stale: bool = False, opaque: str = ""
+) -> Challenge:
+    """One challenge; send one header line for each algorithm, the preferred first (RFC 8760 §2.4)."""
+    params = [("realm", quote(realm)), ("nonce", quote(nonce))]
+    if opaque:
+        params.append(("opaque", quote(opaque)))
+    if stale:
+        params.append(("stale", "true"))
+    params.append(("algorithm", algorithm))
+    if qop:
+        params.append(("qop", '"auth"'))
+    return Challenge("Digest", tuple(params))
+
+
+def choose_challenge(challenges: Sequence[Challenge], credentials: Credentials) -> Challenge:
+    """The first challenge we can answer (RFC 8760 §2.4). Raises DigestError when there is none."""
+    for challenge in challenges:
+        algorithm = canonical_algorithm(challenge.algorithm)
+        if challenge.scheme.lower() != "digest" or algorithm is None or not credentials.can(algorithm):
+            continue
+        if not challenge.qop or "auth" in challenge.qop:
+            return challenge
+    raise DigestError("no challenge with a scheme, algorithm and qop we know")
+
+
+def answer_challenge(
+    challenge: Challenge, method: str, uri: str, credentials: Credentials, cnonce: str, nc: int = 1
+) -> Authorization:
+    """Credentials for one request: `uri` as written in its request line, `nc` counting this nonce's uses from
+    1.
+
+    Raises DigestError for a challenge `choose_challenge` would not choose.
+    """
+    choose_challenge([challenge], credentials)
+    algorithm = canonical_algorithm(challenge.algorithm) or MD5
+    secret = credentials.ha1(challenge.realm, algorithm)
+    qop = "auth" if challenge.qop else ""
+    count = f"{nc:08x}"
+    response = _response(algorithm, secret, method, uri, challenge.nonce, qop, cnonce, count)
+    params = [
+        ("username", quote(credentials.username)),
+        ("realm", quote(challenge.realm)),
+        ("nonce", quote(challenge.nonce)),
+        ("uri", quote(uri)),
+        ("response", quote(response)),
+    ]
+    if challenge.param("algorithm"):
+        params.append(("algorithm", algorithm))
+    if qop:
+        params += [("cnonce", quote(cnonce)), ("qop", qop), ("nc", count)]
+    if challenge.opaque:
+        params.append(("opaque", quote(challenge.opaque)))
+    return Authorization("Digest", tuple(params))
+
+
+def verify(authorization: Authorization, method: str, secret: str, algorithm: str = MD5) -> bool:
+    """Whether credentials prove knowledge of `secret` (an HA1 made with `algorithm`) for this method.
+
+    The digest covers the URI written in the credentials. That it is the request's is not checked: proxies
+    rewrite Request-URIs and phones differ in what they put there (RFC 3261 §22.4 item 6). Neither is the
+    nonce, see `NonceIssuer.check`; `judge` does both.
+    """
+    param = authorization.param
+    if authorization.scheme.lower() != "digest":
+        return False
+    if canonical_algorithm(param("algorithm") or MD5) != algorithm:
+        return False
+    qop = param("qop").lower()
+    if qop not in ("", "auth") or (qop and (not param("cnonce") or count_of(authorization) is None)):
+        return False
+    expected = _response(
+        algorithm, secret, method, param("uri"), param("nonce"), param("qop"), param("cnonce"), param("nc")
+    )
+    return hmac.compare_digest(expected.encode(), param("response").lower().encode("utf-8", "surrogateescape"))
+
+
+def count_of(authorization: Authorization) -> int | None:
+    """The nonce count of credentials, None when they have no qop or a count that is no number."""
+    text = authorization.param("nc")
+    if not authorization.param("qop") or not 1 <= len(text) <= 8:
+        return None
+    try:
+        return int(text, 16) if text.isalnum() else None
+    except ValueError:
+        return None
+
+
+class NonceState(Enum):
+    """What `NonceIssuer.check` found."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    """Ours, but too old, or of another source without qop: challenge again with stale=true."""
+    REPLAYED = "replayed"
+    """Ours, but this count was used before."""
+    FOREIGN = "foreign"
+    """Not ours: made up, or from before the key changed."""
+
+
+# milliseconds of issue, serial number, mark of the source; then the MAC
+_NONCE = struct.Struct(">QI8s")
+_MAC_LENGTH = 12
+_WINDOW = 64
+
+
+class NonceIssuer:
+    """Nonces that need no memory until they are used: time, serial and source under an HMAC.
+
+    Used ones are remembered with their counts in a table of at most `capacity`: a window of 64 counts, since
+    datagrams overtake each other. What leaves a full table early takes all older unused nonces with it (they
+    count as stale), so a bounded table never lets a replay through.
+
+    `now` is in seconds, by any clock that does not go back while the key lives. `plain_lifetime` is for
+    credentials without qop: those can be replayed within it, so it is short, and the nonce is bound to its
+    source.
+    """
+
+    def __init__(
+        self,
+        key: bytes,
+        lifetime: float = 300.0,
+        *,
+        plain_lifetime: float = 30.0,
+        capacity: int = 200_000,
+        started: float = 0.0,
+    ) -> None:
+        if len(key) < 16:
+            raise ValueError("a nonce key has at least 16 bytes")
+        self._key = key
+        self._lifetime = int(lifetime * 1000)
+        self._plain_lifetime = int(plain_lifetime * 1000)
+        self._capacity = capacity
+        self._serial = 0
+        # nonce → highest count, and a bit for each of the 64 counts up to it; in the order of first use
+        self._used: dict[bytes, tuple[int, int]] = {}
+        # Nonces issued up to here and not in the table may have been used: before a restart, or before
+        # eviction.
+        self._horizon = int(started * 1000) - 1
+
+    def issue(self, now: float, source: str = "") -> str:
+        """A new nonce for a challenge to `source` (the peer's address)."""
+        self._serial = (self._serial + 1) & 0xFFFFFFFF
+        body = _NONCE.pack(int(now * 1000), self._serial, self._mark(source))
+        return urlsafe_b64encode(body + self._mac(body)).decode()
+
+    def check(self, nonce: str, count: int | None, now: float, source: str = "") -> NonceState:
+        """Judge a nonce and, when it is fresh, remember that this count was used.
+
+        Ask only after `verify`: a stranger must not use up counts. `count` is None for credentials without
+        qop.
+        """
+        body = self._open(nonce)
+        if body is None:
+            return NonceState.FOREIGN
+        issued, _, mark = _NONCE.unpack(body)
+        age = int(now * 1000) - issued
+        if count is None:
+            bound = hmac.compare_digest(mark, self._mark(source))
+            return NonceState.FRESH if bound and 0 <= age < self._plain_lifetime else NonceState.STALE
+        if not 0 <= age < self._lifetime:
+            return NonceState.STALE
+        return self._use(body, issued, count, now)
+
+    def _open(self, nonce: str) -> bytes | None:
+        try:
+            raw = urlsafe_b64decode(nonce.encode("ascii"))
+        except (Base64Error, ValueError):
+            return None
+        body, mac = raw[: _NONCE.size], raw[_NONCE.size :]
+        # Base64 reads several spellings as one value; only the one we wrote is ours.
+        if not hmac.compare_digest(mac, self._mac(body)) or urlsafe_b64encode(raw).decode() != nonce:
+            return None
+        return body
+
+    def _use(self, body: bytes, issued: int, count: int, now: float) -> NonceState:
+        entry = self._used.get(body)
+        if entry is None:
+            if issued <= self._horizon:
+                return NonceState.STALE
+            self._make_room(int(now * 1000))
+            self._used[body] = (count, 1)
+            return NonceState.FRESH
+        highest, bits = entry
+        if count > highest:
+            shifted = bits << min(count - highest, _WINDOW)
+            self._used[body] = (count, (shifted | 1) & (2**_WINDOW - 1))
+            return NonceState.FRESH
+        behind = highest - count
+        if behind >= _WINDOW or bits >> behind & 1:
+            return NonceState.REPLAYED
+        self._used[body] = (highest, bits | 1 << behind)
+        return NonceState.FRESH
+
+    def _make_room(self, now: int) -> None:
+        """Drop what has expired at the front, and, if the table is still full, the one used first."""
+        while self._used:
+            body = next(iter(self._used))
+            issued: int = _NONCE.unpack(body)[0]
+            if len(self._used) < self._capacity and now - issued < self._lifetime:
+                return
+            del self._used[body]
+            self._horizon = max(self._horizon, issued)
+
+    def _mac(self, body: bytes) -> bytes:
+        return hmac.digest(self._key, b"nonce" + body, "sha256")[:_MAC_LENGTH]
+
+    def _mark(self, source: str) -> bytes:
+        return hmac.digest(self._key, b"source" + source.encode(), "sha256")[:8]
+
+
+class Verdict(Enum):
+    """What `judge` says about credentials."""
+
+    GOOD = "good"
+    STALE = "stale"
+    """The secret is right, the nonce is not: challenge with stale=true, and no user is asked again."""
+    REPLAYED = "replayed"
+    """The secret was right once: refuse, as for STALE."""
+    WRONG = "wrong"
+
+
+def judge(
+    authorization: Authorization,
+    method: str,
+    secret: str,
+    algorithm: str,
+    issuer: NonceIssuer,
+    now: float,
+    source: str = "",
+) -> Verdict:
+    """Check credentials, then their nonce: in this order `stale` tells nothing to a stranger."""
+    if not verify(authorization, method, secret, algorithm):
+        return Verdict.WRONG
+    state = issuer.check(authorization.nonce, count_of(authorization), now, source)
+    if state is NonceState.FRESH:
+        return Verdict.GOOD
+    return Verdict.REPLAYED if state is NonceState.REPLAYED else Verdict.STALE

@@ -1,0 +1,143 @@
+"""Pieces of the SIP grammar that several headers share (RFC 3261 §25.1).
+
+Every expression here is linear: alternatives start with different characters and repeats are possessive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from soip.sip.errors import SipBuildError, SipParseError
+
+Params = tuple[tuple[str, str | None], ...]
+"""Parameters in order: name as received, value as received (still quoted if it was), None without "="."""
+
+TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]++")
+_QUOTED = r'"(?:[^"\\\x00\r\n]|\\[^\r\n])*+"'
+QUOTED = re.compile(_QUOTED)
+# A parameter: name, then perhaps "=" and a quoted string or a run without separators. Hosts with brackets and
+# colons are values too (received=[2001:db8::1]), so the run only excludes what ends it.
+_PARAM = re.compile(
+    r"[ \t]*+;[ \t]*+(?:([^\s;=,<>\"\x00]++)(?:[ \t]*+=[ \t]*+(" + _QUOTED + r"|[^\s;,<>\"\x00]*+))?+)?+"
+)
+_AUTH_PARAM = re.compile(
+    r"[ \t]*+(?:([^\s;=,<>\"\x00]++)[ \t]*+=[ \t]*+(" + _QUOTED + r"|[^\s,\"\x00]*+))?+[ \t]*+(?:,|\Z)"
+)
+_LIST_ITEM = re.compile(r"(?:[^,\"<\x00]++|" + _QUOTED + r"|<[^<>\x00]*+>)*+")
+_UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_SPACE = " \t"
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` is a token, such as a method or a header name."""
+    return TOKEN.fullmatch(text) is not None
+
+
+def quote(text: str) -> str:
+    """Text as a quoted string. Raises SipBuildError for line breaks and NUL, which no escape can carry."""
+    if "\r" in text or "\n" in text or "\0" in text:
+        raise SipBuildError("a quoted string cannot hold a line break or NUL")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def unquote(text: str) -> str:
+    """The content of a quoted string; any other text as it is."""
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
+        return text
+    inner = text[1:-1]
+    return _UNESCAPE.sub(r"\1", inner) if "\\" in inner else inner
+
+
+def split_list(value: str) -> list[str]:
+    """The elements of a comma-separated header value, blank space removed.
+
+    Commas in quoted strings and in angle brackets do not separate. An empty element is an error
+    (RFC 4475 §3.1.2.1), and so are quotes or brackets that do not close.
+    """
+    if "," not in value:
+        item = value.strip(_SPACE)
+        if not item:
+            raise SipParseError("empty list element", 0)
+        return [item]
+    items: list[str] = []
+    at = 0
+    while True:
+        match = _LIST_ITEM.match(value, at)
+        assert match is not None  # the expression matches the empty string
+        item, end = match[0].strip(_SPACE), match.end()
+        if not item:
+            raise SipParseError("empty list element", at)
+        items.append(item)
+        if end == len(value):
+            return items
+        if value[end] != ",":
+            raise SipParseError("quote or bracket does not close", end)
+        at = end + 1
+
+
+def parse_params(text: str, at: int = 0) -> Params:
+    """Parameters from `text[at:]`, which is empty or starts with ";" (RFC 3261 generic-param).
+
+    Empty parameters (";;") are passed over, since devices write them. Raises SipParseError for anything else
+    that is not a parameter.
+    """
+    if at == len(text):
+        return ()
+    params: list[tuple[str, str | None]] = []
+    end = len(text)
+    while at < end:
+        match = _PARAM.match(text, at)
+        if match is None:
+            if not text[at:].strip(_SPACE):
+                break
+            raise SipParseError("malformed parameter", at)
+        if match[1] is not None:
+            params.append((match[1], match[2]))
+        at = match.end()
+    return tuple(params)
+
+
+def format_params(params: Iterable[tuple[str, str | None]]) -> str:
+    """Parameters as ";a=b;c"."""
+    return "".join([f";{name}" if value is None else f";{name}={value}" for name, value in params])
+
+
+def find_param(params: Params, name: str) -> str | None:
+    """Value of the first parameter called `name` (lower case), unquoted; "" when bare, None when absent."""
+    for key, value in params:
+        if key == name or key.lower() == name:
+            return "" if value is None else unquote(value)
+    return None
+
+
+def replace_param(params: Params, name: str, value: str | None) -> Params:
+    """`params` with `name=value` in place of the first of that name, or at the end."""
+    out: list[tuple[str, str | None]] = []
+    done = False
+    for key, old in params:
+        if key.lower() != name.lower():
+            out.append((key, old))
+        elif not done:
+            out.append((key, value))
+            done = True
+    if not done:
+        out.append((name, value))
+    return tuple(out)
+
+
+def parse_auth_params(text: str) -> tuple[tuple[str, str], ...]:
+    """The comma-separated `name=value` list of a challenge or of credentials; values still quoted.
+
+    Raises SipParseError for what is not such a list.
+    """
+    params: list[tuple[str, str]] = []
+    at, end = 0, len(text)
+    while at < end:
+        match = _AUTH_PARAM.match(text, at)
+        if match is None:
+            raise SipParseError("malformed authentication parameter", at)
+        if match[1] is not None:
+            params.append((match[1], match[2]))
+        at = match.end()
+    return tuple(params)

@@ -1,0 +1,426 @@
+"""Typed views of header values, made when asked for (RFC 3261 §20 and the RFCs named below).
+
+Each accessor is a function of `Headers` and raises SipParseError (400) when the header is malformed or, where
+the header is mandatory, missing or repeated. None means absent where a header may be absent.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from soip.sip import grammar
+from soip.sip.errors import SipParseError
+from soip.sip.grammar import Params
+from soip.sip.message import Headers, Message, Request
+from soip.sip.uri import NameAddr, format_host
+
+MAGIC_COOKIE = "z9hG4bK"
+"""Begin of every branch made by RFC 3261 (§8.1.1.7); others are matched the way of RFC 2543."""
+
+_MAX_EXPIRES = 2**32 - 1
+
+_VIA = re.compile(
+    r"[sS][iI][pP][ \t]*+/[ \t]*+2\.0[ \t]*+/[ \t]*+([A-Za-z0-9\-.!%*_+`'~]++)[ \t]++"
+    r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._\-]++)(?:[ \t]*+:[ \t]*+([0-9]{1,5}+))?+[ \t]*+"
+)
+_CSEQ = re.compile(r"([0-9]{1,10}+)[ \t]++([A-Za-z0-9\-.!%*_+`'~]++)")
+_DELTA = re.compile(r"([0-9]++)[ \t]*+")
+_SCHEME = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]++)[ \t]++(.++)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """One hop of a response's way back (RFC 3261 §20.42). `transport` is upper case, an IPv6 `host` bare."""
+
+    transport: str
+    host: str
+    port: int | None = None
+    params: Params = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Via:
+        """Read one Via element. Raises SipParseError."""
+        match = _VIA.match(text)
+        if match is None:
+            raise SipParseError("malformed Via")
+        transport, host, port = match.groups()
+        if port is not None and int(port) > 65535:
+            raise SipParseError("port out of range in Via", match.start(3))
+        if host[0] == "[":
+            host = host[1:-1]
+        params = grammar.parse_params(text, match.end())
+        return cls(transport.upper(), host, None if port is None else int(port), params)
+
+    def __str__(self) -> str:
+        sent_by = format_host(self.host, self.port)
+        return f"SIP/2.0/{self.transport} {sent_by}{grammar.format_params(self.params)}"
+
+    def param(self, name: str) -> str | None:
+        """Value of a parameter (name in lower case); "" when bare, None when absent."""
+        return grammar.find_param(self.params, name)
+
+    @property
+    def branch(self) -> str:
+        """The transaction id of this hop, "" when missing."""
+        return grammar.find_param(self.params, "branch") or ""
+
+    @property
+    def sent_by(self) -> str:
+        """Host (lower case) and port, the default port written out: part of the server transaction's key."""
+        port = self.port or (5061 if self.transport in ("TLS", "WSS") else 5060)
+        return format_host(self.host.lower(), port)
+
+    @property
+    def received(self) -> str | None:
+        """The address a server saw the request come from, without brackets (RFC 3261 §18.2.1)."""
+        value = grammar.find_param(self.params, "received")
+        return value.strip("[]") if value else None
+
+    @property
+    def rport(self) -> int | None:
+        """The port a server saw; None when absent or still empty (RFC 3581)."""
+        value = grammar.find_param(self.params, "rport")
+        return int(value) if value and value.isascii() and value.isdigit() and int(value) < 65536 else None
+
+    def with_param(self, name: str, value: str | None) -> Via:
+        """A copy with one parameter set; None makes a bare one."""
+        return replace(self, params=grammar.replace_param(self.params, name, value))
+
+    def with_source(self, host: str, port: int) -> Via:
+        """A copy told where the request came from: `received` where the address differs from sent-by or rport
+        was asked for (RFC 3261 §18.2.1, RFC 3581 §4)."""
+        via = self
+        asked = grammar.find_param(self.params, "rport") is not None
+        if asked:
+            via = via.with_param("rport", str(port))
+        if asked or self.host.lower() != host.lower():
+            via = via.with_param("received", host)
+        return via
+
+
+@dataclass(frozen=True, slots=True)
+class CSeq:
+    """Order of requests in a dialog (RFC 3261 §20.16)."""
+
+    number: int
+    method: str
+
+    @classmethod
+    def parse(cls, text: str) -> CSeq:
+        """Read a CSeq value; numbers of 32 bits are taken. Raises SipParseError."""
+        match = _CSEQ.fullmatch(text)
+        if match is None or int(match[1]) >= 2**32:
+            raise SipParseError("malformed CSeq")
+        return cls(int(match[1]), match[2])
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.method}"
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A WWW-Authenticate or Proxy-Authenticate value (RFC 3261 §20.44, RFC 7616 §3.3)."""
+
+    scheme: str
+    params: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Challenge:
+        """Read one challenge. Raises SipParseError."""
+        return cls(*_parse_auth(text))
+
+    def __str__(self) -> str:
+        return f"{self.scheme} {', '.join([f'{name}={value}' for name, value in self.params])}"
+
+    def param(self, name: str) -> str:
+        """Value of a parameter (name in lower case), unquoted; "" when absent."""
+        return _auth_param(self.params, name)
+
+    @property
+    def realm(self) -> str:
+        return _auth_param(self.params, "realm")
+
+    @property
+    def nonce(self) -> str:
+        return _auth_param(self.params, "nonce")
+
+    @property
+    def opaque(self) -> str:
+        return _auth_param(self.params, "opaque")
+
+    @property
+    def algorithm(self) -> str:
+        """As written; MD5 when absent (RFC 7616 §3.3)."""
+        return _auth_param(self.params, "algorithm") or "MD5"
+
+    @property
+    def qop(self) -> tuple[str, ...]:
+        """The qualities offered, in lower case; none for a challenge of RFC 2069."""
+        value = _auth_param(self.params, "qop").lower()
+        return tuple([part.strip() for part in value.split(",") if part.strip()])
+
+    @property
+    def stale(self) -> bool:
+        return _auth_param(self.params, "stale").lower() == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """An Authorization or Proxy-Authorization value (RFC 3261 §20.7, RFC 7616 §3.4).
+
+    `token` is the credential of schemes without parameters, such as Bearer (RFC 8898).
+    """
+
+    scheme: str
+    params: tuple[tuple[str, str], ...] = ()
+    token: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Authorization:
+        """Read credentials of any scheme. Raises SipParseError."""
+        match = _SCHEME.fullmatch(text)
+        if match is not None and match[1].lower() == "bearer":
+            return cls(match[1], token=match[2].strip())
+        return cls(*_parse_auth(text))
+
+    def __str__(self) -> str:
+        rest = self.token or ", ".join([f"{name}={value}" for name, value in self.params])
+        return f"{self.scheme} {rest}"
+
+    def param(self, name: str) -> str:
+        """Value of a parameter (name in lower case), unquoted; "" when absent."""
+        return _auth_param(self.params, name)
+
+    @property
+    def username(self) -> str:
+        return _auth_param(self.params, "username")
+
+    @property
+    def realm(self) -> str:
+        return _auth_param(self.params, "realm")
+
+    @property
+    def nonce(self) -> str:
+        return _auth_param(self.params, "nonce")
+
+
+def _parse_auth(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    match = _SCHEME.fullmatch(text)
+    if match is None:
+        raise SipParseError("malformed authentication header")
+    return match[1], grammar.parse_auth_params(match[2])
+
+
+def _auth_param(params: tuple[tuple[str, str], ...], name: str) -> str:
+    for key, value in params:
+        if key == name or key.lower() == name:
+            return grammar.unquote(value)
+    return ""
+
+
+def _single(headers: Headers, name: str) -> str:
+    """The value of a header that must stand exactly once (RFC 4475 §3.3.8 shows the opposite)."""
+    values = headers.get_all(name)
+    if len(values) != 1 or not values[0]:
+        raise SipParseError(f"missing {name}" if not any(values) else f"repeated {name}")
+    return values[0]
+
+
+def _elements(headers: Headers, name: str) -> list[str]:
+    values = headers.get_all(name)
+    if len(values) == 1 and "," not in values[0]:
+        return values if values[0] else []
+    return [item for value in values if value for item in grammar.split_list(value)]
+
+
+def via_list(headers: Headers) -> list[Via]:
+    """All Via elements from the top, however they are spread over lines."""
+    return [Via.parse(item) for item in _elements(headers, "Via")]
+
+
+def top_via(headers: Headers) -> Via:
+    """The topmost Via: the one hop a transaction looks at."""
+    value = headers.get("Via")
+    if not value:
+        raise SipParseError("missing Via")
+    return Via.parse(grammar.split_list(value)[0] if "," in value else value)
+
+
+def pop_first(headers: Headers, name: str) -> str | None:
+    """Remove the first element of a list header (Via, Route, Path) and return it; None when there is none."""
+    values = headers.get_all(name)
+    if not values:
+        return None
+    first, *rest = grammar.split_list(values[0])
+    headers.set_all(name, ([", ".join(rest)] if rest else []) + values[1:])
+    return first
+
+
+def replace_first(headers: Headers, name: str, value: str) -> None:
+    """Put another element in the place of the first one of a list header: a Via told its source."""
+    values = headers.get_all(name)
+    rest = grammar.split_list(values[0])[1:] if values else []
+    headers.set_all(name, [", ".join([value, *rest]), *values[1:]])
+
+
+def cseq(headers: Headers) -> CSeq:
+    """The CSeq header."""
+    return CSeq.parse(_single(headers, "CSeq"))
+
+
+def call_id(headers: Headers) -> str:
+    """The Call-ID header."""
+    return _single(headers, "Call-ID")
+
+
+def from_(headers: Headers) -> NameAddr:
+    """The From header."""
+    return NameAddr.parse(_single(headers, "From"))
+
+
+def to(headers: Headers) -> NameAddr:
+    """The To header."""
+    return NameAddr.parse(_single(headers, "To"))
+
+
+def name_addrs(headers: Headers, name: str) -> list[NameAddr]:
+    """All elements of Route, Record-Route, Path, Service-Route, P-Asserted-Identity and their like."""
+    return [NameAddr.parse(item) for item in _elements(headers, name)]
+
+
+def routes(headers: Headers) -> list[NameAddr]:
+    """The Route set of a request, first hop first."""
+    return name_addrs(headers, "Route")
+
+
+def record_routes(headers: Headers) -> list[NameAddr]:
+    """The Record-Route elements in the order of the message."""
+    return name_addrs(headers, "Record-Route")
+
+
+def asserted_identity(headers: Headers) -> list[NameAddr]:
+    """P-Asserted-Identity (RFC 3325 §9.1): who the proxy says is calling."""
+    return name_addrs(headers, "P-Asserted-Identity")
+
+
+def contacts(headers: Headers) -> list[NameAddr]:
+    """All Contact elements. For the "*" of a REGISTER see `is_wildcard`, which comes first."""
+    return name_addrs(headers, "Contact")
+
+
+def is_wildcard(headers: Headers) -> bool:
+    """Whether Contact is "*": all bindings are to go (RFC 3261 §10.2.2). Raises SipParseError for "*" beside
+    another contact or with an Expires other than 0 (§10.3 step 6)."""
+    values = [value.strip() for value in headers.get_all("Contact")]
+    if "*" not in values:
+        return False
+    if len(values) > 1 or expires(headers) != 0:
+        raise SipParseError('Contact "*" goes alone and with Expires: 0')
+    return True
+
+
+def delta_seconds(text: str) -> int:
+    """Seconds, at most 2^32-1: larger numbers count as that (RFC 3261 §20.19). Raises SipParseError."""
+    match = _DELTA.match(text)
+    if match is None:
+        raise SipParseError("malformed number of seconds")
+    digits = match[1].lstrip("0")
+    return _MAX_EXPIRES if len(digits) > 10 else min(int(digits or "0"), _MAX_EXPIRES)
+
+
+def _seconds(headers: Headers, name: str) -> int | None:
+    value = headers.get(name)
+    return None if value is None else delta_seconds(value)
+
+
+def expires(headers: Headers) -> int | None:
+    """The Expires header in seconds."""
+    return _seconds(headers, "Expires")
+
+
+def min_expires(headers: Headers) -> int | None:
+    """The Min-Expires header in seconds, of a 423."""
+    return _seconds(headers, "Min-Expires")
+
+
+def retry_after(headers: Headers) -> int | None:
+    """The Retry-After header in seconds; its comment and parameters are for people."""
+    return _seconds(headers, "Retry-After")
+
+
+def contact_expires(contact: NameAddr, headers: Headers, default: int) -> int:
+    """Seconds a binding is asked for: the contact's own `expires`, else Expires, else `default`. Malformed
+    values count as the default (RFC 3261 §20.10, §20.19)."""
+    value = contact.param("expires")
+    if value is None:
+        value = headers.get("Expires")
+    if value is None:
+        return default
+    return delta_seconds(value) if value[:1].isascii() and value[:1].isdigit() else default
+
+
+def max_forwards(headers: Headers) -> int | None:
+    """Max-Forwards, 0 to 255 (RFC 3261 §20.22)."""
+    if "Max-Forwards" not in headers:
+        return None
+    value = _single(headers, "Max-Forwards")
+    if not (value.isascii() and value.isdigit()) or len(value) > 10 or int(value) > 255:
+        raise SipParseError("malformed Max-Forwards")
+    return int(value)
+
+
+def option_tags(headers: Headers, name: str) -> list[str]:
+    """Elements of Require, Proxy-Require, Supported, Allow: tokens, made lower case except for methods."""
+    items = _elements(headers, name)
+    return items if name.lower() == "allow" else [item.lower() for item in items]
+
+
+def content_type(headers: Headers) -> str:
+    """Type and subtype of the body in lower case, without parameters; "" when absent."""
+    value = headers.get("Content-Type")
+    return "" if value is None else value.partition(";")[0].strip().lower()
+
+
+def challenges(headers: Headers, name: str = "WWW-Authenticate") -> list[Challenge]:
+    """The challenges of a 401, or with `name="Proxy-Authenticate"` of a 407; one for each line."""
+    return [Challenge.parse(value) for value in headers.get_all(name)]
+
+
+def authorizations(headers: Headers, name: str = "Authorization") -> list[Authorization]:
+    """The credentials of a request, or with `name="Proxy-Authorization"` those for proxies."""
+    return [Authorization.parse(value) for value in headers.get_all(name)]
+
+
+def warning(code: int, agent: str, text: str) -> str:
+    """A Warning value (RFC 3261 §20.43): what a person should know about this answer."""
+    return f"{code} {agent} {grammar.quote(text)}"
+
+
+def reason(protocol: str, cause: int, text: str = "") -> str:
+    """A Reason value (RFC 3326), such as `SIP;cause=200;text="Call completed elsewhere"`."""
+    return f"{protocol};cause={cause}" + (f";text={grammar.quote(text)}" if text else "")
+
+
+def check(message: Message) -> None:
+    """Raise SipParseError unless the headers every message must have are there and fit (RFC 3261 §8.1.1,
+    §16.3).
+
+    What a transaction needs: Via, From, To, Call-ID, CSeq once and well-formed, and for a request the method
+    in CSeq and a sane Max-Forwards. The error carries what an answer needs.
+    """
+    headers = message.headers
+    try:
+        top_via(headers)
+        from_(headers)
+        to(headers)
+        call_id(headers)
+        sequence = cseq(headers)
+        if isinstance(message, Request):
+            if sequence.method != message.method:
+                raise SipParseError("CSeq of another method")
+            max_forwards(headers)
+    except SipParseError as error:
+        if isinstance(message, Request):
+            error.method, error.headers = message.method, headers
+        raise

@@ -1,0 +1,402 @@
+"""Offer and answer (RFC 3264) for what we carry: video in H.264, audio in G.711.
+
+Three verbs, and who uses them:
+
+- `make_offer`     a recorder or player that calls; anyone answering an INVITE without an offer
+- `answer_offer`   a camera or media server that is called; a caller whose INVITE had no offer
+- `read_answer`    whoever made the offer
+
+What a side can do is said by `Video` and `Audio`; what came out of it by a `Stream` for each media part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from soip.sip import h264fmtp
+from soip.sip.errors import OfferError
+from soip.sip.h264fmtp import ProfileLevel
+from soip.sip.sdp import Media, Origin, RtpMap, SessionDescription, TimeRange, address_type
+
+G711 = {"PCMU": 0, "PCMA": 8}
+"""Encodings of our audio and their static payload types (RFC 3551 §6)."""
+
+H264 = RtpMap("H264", 90000)
+
+FEEDBACK = ("nack pli", "ccm fir")
+"""RTCP feedback we send and understand (RFC 4585, RFC 5104)."""
+
+_PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
+_FIRST_DYNAMIC = 96
+# What a receiver of anything offers: strict peers take only a format of their own profile and mode, so each
+# profile stands there, up to level 5.1. Constrained Baseline comes first since phones take the first one they
+# know.
+_RECEIVED = (("42e033", 1), ("640033", 1), ("4d0033", 1), ("42e033", 0))
+
+# Warning codes of RFC 3261 §20.43
+_WARN_TRANSPORT = 302
+_WARN_ADDRESS = 301
+_WARN_MEDIA = 304
+_WARN_FORMAT = 305
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Our side of a description: where media is received, and the o=, s= and t= lines.
+
+    `version` rises with every change in a session; `attributes` are added to the session part.
+    """
+
+    address: str
+    session_id: int
+    version: int = 1
+    name: str = "-"
+    time: TimeRange | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def origin(self) -> Origin:
+        """The o= line."""
+        return Origin("-", str(self.session_id), str(self.version), self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """What we can do with video, at an RTP port (RTCP is the next one).
+
+    `profile_level_id` is that of the stream we send, "" when unknown or when we receive; `sprop` its
+    sprop-parameter-sets.
+    """
+
+    port: int
+    profile_level_id: str = ""
+    sprop: str = ""
+    sends: bool = False
+    receives: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """What we can do with audio, at an RTP port. With neither flag it is answered inactive."""
+
+    port: int
+    encodings: tuple[str, ...] = ("PCMU", "PCMA")
+    sends: bool = False
+    receives: bool = False
+
+
+Capability = Video | Audio
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One media part both sides agreed on.
+
+    `payload_type` is what we send with; `receive_types` what may arrive. `direction` is ours. `remote` is
+    where RTP goes, `remote_rtcp` where RTCP goes. `fmtp` are the peer's format parameters; among them
+    `packetization_mode` (0 for audio) and `parameter_sets`, H.264 NAL units. `feedback` is the RTCP feedback
+    the peer named, `ssrc` the source it announced.
+    """
+
+    kind: str
+    encoding: str
+    payload_type: int
+    receive_types: frozenset[int]
+    clock_rate: int
+    direction: str
+    local_port: int
+    remote: tuple[str, int]
+    remote_rtcp: tuple[str, int]
+    fmtp: Mapping[str, str] = field(default_factory=dict)
+    packetization_mode: int = 0
+    parameter_sets: tuple[bytes, ...] = ()
+    feedback: frozenset[str] = frozenset()
+    ssrc: int | None = None
+
+    @property
+    def sends(self) -> bool:
+        """Whether we send."""
+        return self.direction in ("sendrecv", "sendonly")
+
+    @property
+    def receives(self) -> bool:
+        """Whether we receive."""
+        return self.direction in ("sendrecv", "recvonly")
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What came out: a Stream for each media part of the offer, None where it is rejected, and for the
+    answering side the answer to send."""
+
+    streams: tuple[Stream | None, ...]
+    answer: SessionDescription | None = None
+
+    def of_kind(self, kind: str) -> Stream | None:
+        """The first accepted stream of a kind."""
+        return next((stream for stream in self.streams if stream is not None and stream.kind == kind), None)
+
+    @property
+    def video(self) -> Stream | None:
+        return self.of_kind("video")
+
+    @property
+    def audio(self) -> Stream | None:
+        return self.of_kind("audio")
+
+
+def make_offer(local: Local, capabilities: Sequence[Capability]) -> SessionDescription:
+    """An offer with one media part for each capability, in their order."""
+    offer = _session(local, local.time)
+    for capability in capabilities:
+        formats = _offered_formats(capability)
+        kind = "video" if isinstance(capability, Video) else "audio"
+        media = Media.make(kind, capability.port, "RTP/AVP", [str(number) for number, _, _ in formats])
+        for number, rtpmap, fmtp in formats:
+            media.add_attribute("rtpmap", f"{number} {rtpmap}")
+            if fmtp:
+                media.add_attribute("fmtp", f"{number} {fmtp}")
+        if kind == "video":
+            _add_feedback(media, "*", FEEDBACK)
+        media.add_attribute(_direction(capability.sends, capability.receives))
+        offer.media.append(media)
+    return offer
+
+
+def _offered_formats(capability: Capability) -> list[tuple[int, str, str]]:
+    """Payload type, rtpmap and fmtp of everything a capability offers."""
+    if isinstance(capability, Audio):
+        return [(G711[name], f"{name}/8000", "") for name in capability.encodings]
+    own = ProfileLevel.parse(capability.profile_level_id)
+    choices: Sequence[tuple[ProfileLevel | None, int]]
+    if capability.sends:
+        choices = [(own, 1), (own, 0)]
+    else:
+        choices = [(ProfileLevel.parse(text), mode) for text, mode in _RECEIVED]
+    return [
+        (
+            _FIRST_DYNAMIC + n,
+            str(H264),
+            h264fmtp.format_fmtp(profile, mode, asymmetric=True, sprop=capability.sprop),
+        )
+        for n, (profile, mode) in enumerate(choices)
+    ]
+
+
+def _session(local: Local, time: TimeRange | None) -> SessionDescription:
+    description = SessionDescription.make(local.origin, local.name, time)
+    for name, value in local.attributes:
+        description.add_attribute(name, value)
+    return description
+
+
+def _add_feedback(media: Media, payload_type: str, kinds: Sequence[str]) -> None:
+    for kind in kinds:
+        media.add_attribute("rtcp-fb", f"{payload_type} {kind}")
+
+
+def _direction(sends: bool, receives: bool) -> str:
+    if sends:
+        return "sendrecv" if receives else "sendonly"
+    return "recvonly" if receives else "inactive"
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """One format of an offer, taken: its payload type, how it is written in the answer, how it is packed."""
+
+    payload_type: int
+    rtpmap: RtpMap
+    fmtp: str = ""
+    mode: int = 0
+
+
+def answer_offer(offer: SessionDescription, local: Local, capabilities: Sequence[Capability]) -> Agreement:
+    """Answer an offer: each media part takes a capability of its kind, the rest is rejected with port 0.
+
+    The t= line is the offer's (RFC 3264 §6). Raises OfferError (488) when nothing is left that we could ever
+    send or receive; a call on hold is not that.
+    """
+    answer = _session(local, None)
+    answer.set("t", offer.first("t") or "0 0")
+    left = list(capabilities)
+    streams: list[Stream | None] = []
+    refusals: list[OfferError] = []
+    useful = False
+    for media in offer.media:
+        try:
+            capability = _take(left, media)
+            stream, part = _answer_media(offer, media, capability, local)
+            left.remove(capability)
+            useful = useful or capability.sends or capability.receives
+        except OfferError as refusal:
+            refusals.append(refusal)
+            stream, part = None, Media.make(media.kind, 0, media.protocol, media.formats)
+        streams.append(stream)
+        answer.media.append(part)
+    if not useful:
+        if not refusals:
+            raise OfferError("no video or audio that we have is offered", _WARN_MEDIA)
+        raise OfferError("; ".join(dict.fromkeys([str(refusal) for refusal in refusals])), refusals[0].warn_code)
+    return Agreement(tuple(streams), answer)
+
+
+def _take(left: list[Capability], media: Media) -> Capability:
+    """The capability for a media part, or the reason to reject it."""
+    if media.port == 0:
+        raise OfferError(f"{media.kind} is switched off", _WARN_MEDIA)
+    if media.protocol not in _PROTOCOLS:
+        raise OfferError(f"{media.kind} over {media.protocol} is not supported", _WARN_TRANSPORT)
+    kind = {"video": Video, "audio": Audio}.get(media.kind)
+    for capability in left:
+        if kind is not None and isinstance(capability, kind):
+            return capability
+    raise OfferError(f"no {media.kind} here", _WARN_MEDIA)
+
+
+def _answer_media(
+    offer: SessionDescription, media: Media, capability: Capability, local: Local
+) -> tuple[Stream, Media]:
+    choice = _choose_h264(media, capability) if isinstance(capability, Video) else _choose_g711(media, capability)
+    direction = _our_direction(offer, media, capability.sends, capability.receives)
+    part = Media.make(media.kind, capability.port, media.protocol, [str(choice.payload_type)])
+    part.add_attribute("rtpmap", f"{choice.payload_type} {choice.rtpmap}")
+    if choice.fmtp:
+        part.add_attribute("fmtp", f"{choice.payload_type} {choice.fmtp}")
+    if media.protocol == "RTP/AVPF":
+        named = media.feedback(choice.payload_type)
+        _add_feedback(part, str(choice.payload_type), [kind for kind in FEEDBACK if kind in named])
+    part.add_attribute(direction)
+    types = frozenset({choice.payload_type})
+    stream = _stream(offer, media, choice, types, direction, capability.port)
+    if address_type(stream.remote[0]) != address_type(local.address):
+        raise OfferError("the address is of another IP version", _WARN_ADDRESS)
+    return stream, part
+
+
+def _choose_h264(media: Media, capability: Video) -> _Choice:
+    """The best H.264 format: packetization-mode 1 before 0 (pictures do not fit into single units), then the
+    same profile before one that includes it, then the offer's order."""
+    own = ProfileLevel.parse(capability.profile_level_id)
+    ranked: list[tuple[int, int, int]] = []
+    for number, entry in media.rtpmaps.items():
+        params = media.fmtp(number)
+        mode = h264fmtp.packetization_mode(params)
+        if entry != H264 or mode is None:
+            continue
+        score = h264fmtp.fit(own, ProfileLevel.parse(params.get("profile-level-id", "")))
+        if score is not None:
+            ranked.append((1 - mode, score, number))
+    if not ranked:
+        wanted = f" of profile {own}" if own is not None else ""
+        raise OfferError(f"video is H264{wanted}, which is not offered", _WARN_FORMAT)
+    inverse_mode, _, number = min(ranked, key=lambda rank: rank[:2])
+    params = media.fmtp(number)
+    profile = h264fmtp.agreed_profile(own, params)
+    asymmetric = params.get("level-asymmetry-allowed") == "1"
+    mode = 1 - inverse_mode
+    fmtp = h264fmtp.format_fmtp(profile, mode, asymmetric=asymmetric, sprop=capability.sprop)
+    return _Choice(number, H264, fmtp, mode)
+
+
+def _choose_g711(media: Media, capability: Audio) -> _Choice:
+    """The first offered encoding that we have."""
+    for number, entry in media.rtpmaps.items():
+        if entry.encoding in capability.encodings and entry.clock_rate == 8000 and entry.channels == 1:
+            return _Choice(number, entry)
+    raise OfferError(f"audio is {' or '.join(capability.encodings)}, which is not offered", _WARN_FORMAT)
+
+
+def _our_direction(peer: SessionDescription, media: Media, sends: bool, receives: bool) -> str:
+    """Our direction given the peer's (RFC 3264 §6.1). The address 0.0.0.0 is a hold of RFC 2543 (§8.4)."""
+    theirs = peer.direction(media)
+    held = peer.address(media) in ("0.0.0.0", "::")  # compared, not bound
+    wanted = theirs in ("sendrecv", "recvonly") and not held
+    return _direction(sends and wanted, receives and theirs in ("sendrecv", "sendonly"))
+
+
+def _stream(
+    peer: SessionDescription,
+    media: Media,
+    choice: _Choice,
+    receive_types: frozenset[int],
+    direction: str,
+    local_port: int,
+) -> Stream:
+    """The agreed stream, with all that the peer says of it. Raises OfferError when it names no address."""
+    address = peer.address(media)
+    if address is None:
+        raise OfferError(f"{media.kind} has no connection address", _WARN_ADDRESS)
+    rtcp_port, rtcp_address = media.rtcp or (min(media.port + 1, 65535), None)
+    fmtp = media.fmtp(choice.payload_type)
+    return Stream(
+        kind=media.kind,
+        encoding=choice.rtpmap.encoding,
+        payload_type=choice.payload_type,
+        receive_types=receive_types,
+        clock_rate=choice.rtpmap.clock_rate,
+        direction=direction,
+        local_port=local_port,
+        remote=(address, media.port),
+        remote_rtcp=(rtcp_address or address, rtcp_port),
+        fmtp=fmtp,
+        packetization_mode=choice.mode,
+        parameter_sets=h264fmtp.parameter_sets(fmtp),
+        feedback=media.feedback(choice.payload_type),
+        ssrc=_ssrc(media),
+    )
+
+
+def _ssrc(media: Media) -> int | None:
+    """The first source of a=ssrc (RFC 5576 §4.1)."""
+    text = (media.attribute("ssrc") or "").partition(" ")[0]
+    valid = text.isascii() and text.isdigit() and len(text) <= 10
+    return int(text) & 0xFFFFFFFF if valid else None
+
+
+def read_answer(offer: SessionDescription, answer: SessionDescription) -> Agreement:
+    """Check an answer against our offer (RFC 3264 §7) and say what was agreed.
+
+    Media parts correspond by position; missing ones at the end count as rejected. Formats correspond by
+    encoding name: some cameras answer with payload types of their own. Raises OfferError when the answer is
+    of other media than the offer, or rejects everything.
+    """
+    if len(answer.media) > len(offer.media):
+        raise OfferError("the answer has more media than the offer")
+    streams: list[Stream | None] = []
+    for at, offered in enumerate(offer.media):
+        media = answer.media[at] if at < len(answer.media) else None
+        if media is not None and media.kind != offered.kind:
+            raise OfferError(f"the answer has {media.kind} in the place of {offered.kind}", _WARN_MEDIA)
+        taken = media is not None and media.port and offered.port
+        streams.append(_read_media(offer, offered, answer, media) if taken and media is not None else None)
+    if not any(streams):
+        raise OfferError("the answer rejects all media", _WARN_MEDIA)
+    return Agreement(tuple(streams))
+
+
+def _read_media(offer: SessionDescription, offered: Media, answer: SessionDescription, media: Media) -> Stream:
+    if media.protocol not in _PROTOCOLS:
+        raise OfferError(f"{media.kind} is answered over {media.protocol}", _WARN_TRANSPORT)
+    ours = offered.rtpmaps
+    # Where an answer has no rtpmap, a number means what we said it is.
+    theirs = {**{n: ours[n] for n in ours if str(n) in media.formats}, **media.rtpmaps}
+    for number in sorted(theirs, key=lambda n: media.formats.index(str(n))):
+        entry = theirs[number]
+        same = [mine for mine, known in ours.items() if known == entry]
+        if not same:
+            continue
+        sends, receives = _flags(offer.direction(offered))
+        direction = _our_direction(answer, media, sends, receives)
+        params = media.fmtp(number) or offered.fmtp(number)
+        mode = h264fmtp.packetization_mode(params)
+        types = frozenset({number, *same})
+        choice = _Choice(number, entry, mode=0 if mode is None else mode)
+        return _stream(answer, media, choice, types, direction, offered.port)
+    raise OfferError(f"{media.kind} is answered with a format that was not offered", _WARN_FORMAT)
+
+
+def _flags(direction: str) -> tuple[bool, bool]:
+    """Whether a direction sends, and whether it receives."""
+    return direction in ("sendrecv", "sendonly"), direction in ("sendrecv", "recvonly")

@@ -1,0 +1,317 @@
+"""Typed header values: RFC 3261 §20 and the lists, parameters and quotes of §25.1."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soip.sip import grammar
+from soip.sip import headers as h
+from soip.sip.errors import SipBuildError, SipParseError
+from soip.sip.message import Headers, Request, Response
+from soip.sip.uri import Uri
+
+
+def of(name: str, *values: str) -> Headers:
+    return Headers([(name, value) for value in values])
+
+
+# --- grammar
+
+
+def test_lists_are_split_outside_quotes_and_brackets() -> None:
+    assert grammar.split_list('"a, b" <sip:x,y>;z="q,\\"r" , c') == ['"a, b" <sip:x,y>;z="q,\\"r"', "c"]
+    assert grammar.split_list("one") == ["one"]
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", "a,", ",a", "a,,b", '"a, b', "<a, b", 'a, "b\\"', "a, b>c, <"])
+def test_lists_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(SipParseError):
+        grammar.split_list(text)
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\r\n\0"), min_size=1, max_size=8), min_size=1, max_size=5))
+def test_quoted_elements_survive_a_list(texts: list[str]) -> None:
+    quoted = [grammar.quote(text) for text in texts]
+    assert grammar.split_list(", ".join(quoted)) == quoted
+    assert [grammar.unquote(text) for text in quoted] == texts
+
+
+def test_parameters() -> None:
+    params = grammar.parse_params(' ; a = 1;b ;c="x;y" ;; D=[::1]:5060; ')
+    assert params == (("a", "1"), ("b", None), ("c", '"x;y"'), ("D", "[::1]:5060"))
+    assert grammar.find_param(params, "c") == "x;y"
+    assert grammar.find_param(params, "d") == "[::1]:5060"
+    assert grammar.find_param(params, "b") == ""
+    assert grammar.find_param(params, "x") is None
+    assert grammar.format_params(params[:3]) == ';a=1;b;c="x;y"'
+    assert grammar.replace_param(params[:2], "A", "2") == (("a", "2"), ("b", None))
+    assert grammar.replace_param((("a", "1"), ("a", "2")), "a", None) == (("a", None),)
+    assert grammar.replace_param((), "x", "1") == (("x", "1"),)
+
+
+@pytest.mark.parametrize("text", ["a", ";=1", ";a=1 b", ';a="1', ";a=<b>", ';a"b"', ";a,b", "; a b"])
+def test_malformed_parameters_are_refused(text: str) -> None:
+    with pytest.raises(SipParseError):
+        grammar.parse_params(text)
+
+
+def test_quotes() -> None:
+    assert grammar.unquote('"') == '"'
+    assert grammar.unquote('"a') == '"a'
+    assert grammar.unquote('""') == ""
+    with pytest.raises(SipBuildError):
+        grammar.quote("a\nb")
+
+
+# --- Via
+
+
+def test_via() -> None:
+    via = h.Via.parse("SIP/2.0/udp Pc33.Atlanta.com:5066;branch=z9hG4bK776;rport;ttl=1")
+    assert (via.transport, via.host, via.port, via.branch) == ("UDP", "Pc33.Atlanta.com", 5066, "z9hG4bK776")
+    assert via.sent_by == "pc33.atlanta.com:5066"
+    assert (via.param("ttl"), via.param("rport"), via.param("maddr")) == ("1", "", None)
+    assert str(via) == "SIP/2.0/UDP Pc33.Atlanta.com:5066;branch=z9hG4bK776;rport;ttl=1"
+
+
+def test_via_ports_and_ipv6() -> None:
+    assert h.Via.parse("SIP/2.0/UDP h").sent_by == "h:5060"
+    assert h.Via.parse("SIP/2.0/TLS h").sent_by == "h:5061"
+    via = h.Via.parse("SIP/2.0/TCP [2001:db8::9]:5070 ;received=[2001:db8::1]")  # RFC 5118 §4.5: both spellings
+    assert (via.host, via.port, via.received) == ("2001:db8::9", 5070, "2001:db8::1")
+    assert str(via).startswith("SIP/2.0/TCP [2001:db8::9]:5070;")
+    assert h.Via.parse("SIP/2.0/UDP h;received=2001:db8::1").received == "2001:db8::1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "SIP/2.0",
+        "SIP/2.0/UDP",
+        "SIP/2.0/UDP ",
+        "SIP/3.0/UDP h",
+        "HTTP/2.0/UDP h",
+        "SIP/2.0/UDP h:99999",
+        "SIP/2.0/UDP h:1234567",
+        "SIP/2.0/UDP h:port",
+        "SIP/2.0/UDP 2001:db8::1",
+        "SIP/2.0/UDP h branch=1",
+        "SIP/2.0/UDP h;branch=a b",
+        "SIP/2.0UDP h",
+    ],
+)
+def test_malformed_via(text: str) -> None:
+    with pytest.raises(SipParseError):
+        h.Via.parse(text)
+
+
+def test_a_via_is_told_where_the_request_came_from() -> None:
+    same = h.Via.parse("SIP/2.0/UDP 192.0.2.1;branch=z").with_source("192.0.2.1", 5060)
+    assert str(same) == "SIP/2.0/UDP 192.0.2.1;branch=z"
+    other = h.Via.parse("SIP/2.0/UDP host;branch=z").with_source("192.0.2.1", 5060)
+    assert (other.received, other.rport) == ("192.0.2.1", None)
+    # RFC 3581 §4: when rport was asked for, received stands there even if it is the same
+    asked = h.Via.parse("SIP/2.0/UDP 192.0.2.1;rport;branch=z").with_source("192.0.2.1", 40000)
+    assert (asked.received, asked.rport) == ("192.0.2.1", 40000)
+    assert str(asked) == "SIP/2.0/UDP 192.0.2.1;rport=40000;branch=z;received=192.0.2.1"
+
+
+@pytest.mark.parametrize("value", ["", "x", "99999", "-1"])
+def test_a_nonsensical_rport_is_none(value: str) -> None:
+    assert h.Via.parse(f"SIP/2.0/UDP h;rport={value}").rport is None
+
+
+def test_vias_on_one_line_or_many() -> None:
+    headers = of("Via", "SIP/2.0/UDP a;branch=1, SIP/2.0/UDP b;branch=2", "SIP/2.0/TCP c;branch=3")
+    assert [via.host for via in h.via_list(headers)] == ["a", "b", "c"]
+    assert h.top_via(headers).host == "a"
+    assert h.pop_first(headers, "Via") == "SIP/2.0/UDP a;branch=1"
+    assert h.top_via(headers).host == "b"
+    h.replace_first(headers, "Via", "SIP/2.0/UDP d")
+    assert headers.get_all("Via") == ["SIP/2.0/UDP d", "SIP/2.0/TCP c;branch=3"]
+    assert h.pop_first(headers, "Via") == "SIP/2.0/UDP d"
+    assert h.pop_first(headers, "Via") == "SIP/2.0/TCP c;branch=3"
+    assert h.pop_first(headers, "Via") is None
+    with pytest.raises(SipParseError, match="missing Via"):
+        h.top_via(headers)
+
+
+def test_replacing_the_first_of_several_on_a_line_keeps_the_rest() -> None:
+    headers = of("Route", "<sip:a>, <sip:b,c>", "<sip:d>")
+    h.replace_first(headers, "Route", "<sip:x>")
+    assert headers.get_all("Route") == ["<sip:x>, <sip:b,c>", "<sip:d>"]
+    empty = Headers()
+    h.replace_first(empty, "Route", "<sip:x>")
+    assert empty.get_all("Route") == ["<sip:x>"]
+
+
+# --- CSeq, From, To, contacts
+
+
+def test_cseq() -> None:
+    assert h.cseq(of("CSeq", "4711 INVITE")) == h.CSeq(4711, "INVITE")
+    assert h.CSeq.parse("0009   invite") == h.CSeq(9, "invite")
+    assert str(h.CSeq(1, "ACK")) == "1 ACK"
+    assert h.CSeq.parse(f"{2**32 - 1} BYE").number == 2**32 - 1
+
+
+@pytest.mark.parametrize("text", ["", "1", "INVITE", "1INVITE", "-1 INVITE", "4294967296 A", "1 IN VITE", "1 INVITE x"])
+def test_malformed_cseq(text: str) -> None:
+    with pytest.raises(SipParseError):
+        h.cseq(of("CSeq", text))
+
+
+def test_contacts_and_their_expiry() -> None:
+    headers = Headers([("Contact", '"a, b" <sip:a@h>;expires=60, <sip:b@h>'), ("m", "<sip:c@h>;expires=x")])
+    first, second, third = h.contacts(headers)
+    assert h.contact_expires(first, headers, 3600) == 60
+    assert h.contact_expires(second, headers, 3600) == 3600
+    headers.add("Expires", "120")
+    assert h.contact_expires(second, headers, 3600) == 120
+    assert h.contact_expires(third, headers, 3600) == 3600  # malformed counts as the default (RFC 3261 §20.10)
+    assert h.contacts(Headers()) == []
+    assert h.contacts(of("Contact", "")) == []
+
+
+def test_wildcard_contact() -> None:
+    assert not h.is_wildcard(Headers())
+    assert not h.is_wildcard(of("Contact", "<sip:a@h>"))
+    assert h.is_wildcard(Headers([("Contact", "*"), ("Expires", "0")]))
+    for lines in (
+        [("Contact", "*")],
+        [("Contact", "*"), ("Expires", "60")],
+        [("m", "*"), ("m", "<sip:a>"), ("Expires", "0")],
+    ):
+        with pytest.raises(SipParseError):
+            h.is_wildcard(Headers(lines))
+
+
+def test_route_headers() -> None:
+    headers = Headers([("Route", "<sip:p1;lr>,<sip:p2;lr>"), ("Record-Route", "<sip:r;lr>")])
+    assert [str(route.uri) for route in h.routes(headers)] == ["sip:p1;lr", "sip:p2;lr"]
+    assert [str(route.uri) for route in h.record_routes(headers)] == ["sip:r;lr"]
+
+
+def test_asserted_identity() -> None:
+    headers = of("P-Asserted-Identity", '"Cam" <sip:cam1@soip.local>, <tel:+1>')
+    assert [str(name.uri) for name in h.asserted_identity(headers)] == ["sip:cam1@soip.local", "tel:+1"]
+
+
+# --- numbers, tokens, types
+
+
+def test_seconds() -> None:
+    headers = Headers(
+        [("Expires", "60"), ("Retry-After", "18000 (in a meeting);duration=3600"), ("Min-Expires", "0090")]
+    )
+    assert (h.expires(headers), h.retry_after(headers), h.min_expires(headers)) == (60, 18000, 90)
+    assert h.expires(Headers()) is None
+    assert h.delta_seconds("0") == 0
+    assert h.delta_seconds("9" * 5000) == 2**32 - 1
+    for text in ("", "x", "-1"):
+        with pytest.raises(SipParseError):
+            h.delta_seconds(text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("70", 70), ("0068", 68), ("255", 255)])
+def test_max_forwards(text: str, value: int) -> None:
+    assert h.max_forwards(of("Max-Forwards", text)) == value
+
+
+def test_malformed_max_forwards() -> None:
+    assert h.max_forwards(Headers()) is None
+    for text in ("256", "-1", "x", "", "7" * 5000):
+        with pytest.raises(SipParseError):
+            h.max_forwards(of("Max-Forwards", text))
+
+
+def test_option_tags_and_content_type() -> None:
+    headers = Headers([("Require", "Timer, path"), ("Require", "100rel"), ("Allow", "INVITE,ACK"), ("k", "")])
+    assert h.option_tags(headers, "Require") == ["timer", "path", "100rel"]
+    assert h.option_tags(headers, "Allow") == ["INVITE", "ACK"]
+    assert h.option_tags(headers, "Supported") == []
+    assert h.content_type(of("c", "Application/SDP ;charset=utf-8")) == "application/sdp"
+    assert h.content_type(Headers()) == ""
+
+
+def test_warning_and_reason() -> None:
+    assert h.warning(399, "soip.local", 'No "video"') == '399 soip.local "No \\"video\\""'
+    assert h.reason("SIP", 200) == "SIP;cause=200"
+    assert h.reason("SIP", 200, "Call completed") == 'SIP;cause=200;text="Call completed"'
+
+
+# --- authentication headers
+
+
+def test_challenge() -> None:
+    text = 'Digest realm="a, \\"b\\"", nonce="84a4", opaque="", stale=FALSE, algorithm=MD5, qop="auth,auth-int"'
+    challenge = h.Challenge.parse(text)
+    assert (challenge.scheme, challenge.realm, challenge.nonce, challenge.opaque) == ("Digest", 'a, "b"', "84a4", "")
+    assert (challenge.stale, challenge.algorithm, challenge.qop) == (False, "MD5", ("auth", "auth-int"))
+    assert str(challenge) == text
+
+
+def test_challenge_defaults_and_sloppy_spelling() -> None:
+    challenge = h.Challenge.parse("digest realm=x,nonce = y , stale=TRUE,,qop=auth")
+    assert (challenge.realm, challenge.nonce, challenge.stale) == ("x", "y", True)
+    assert (challenge.algorithm, challenge.qop) == ("MD5", ("auth",))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Digest", "Digest realm", 'Digest realm="x', 'Digest realm="x" nonce="y"', "=x y"]
+)
+def test_malformed_challenges(text: str) -> None:
+    with pytest.raises(SipParseError):
+        h.challenges(of("WWW-Authenticate", text))
+
+
+def test_several_challenges() -> None:
+    headers = of("Proxy-Authenticate", 'Digest realm="a", algorithm=SHA-256', 'Digest realm="a", algorithm=MD5')
+    assert [c.algorithm for c in h.challenges(headers, "Proxy-Authenticate")] == ["SHA-256", "MD5"]
+    assert h.challenges(headers) == []
+
+
+def test_authorization() -> None:
+    text = 'Digest username="cam1", realm="soip", nonce="n", uri="sip:soip.local", response="00", nc=00000001'
+    (credentials,) = h.authorizations(of("Authorization", text))
+    assert (credentials.username, credentials.realm, credentials.nonce) == ("cam1", "soip", "n")
+    assert credentials.param("uri") == "sip:soip.local"
+    assert credentials.param("cnonce") == ""
+    assert str(credentials) == text
+
+
+def test_bearer() -> None:
+    credentials = h.Authorization.parse("bearer eyJ0eXAi.x-y_z==")
+    assert (credentials.token, credentials.params) == ("eyJ0eXAi.x-y_z==", ())
+    assert str(credentials) == "bearer eyJ0eXAi.x-y_z=="
+
+
+# --- check
+
+GOOD = [
+    ("Via", "SIP/2.0/UDP h;branch=z9hG4bK1"),
+    ("From", "<sip:a@b>;tag=1"),
+    ("To", "<sip:a@b>"),
+    ("Call-ID", "x"),
+    ("CSeq", "1 INFO"),
+]
+
+
+def test_check_takes_what_is_good() -> None:
+    h.check(Request("INFO", Uri("sip", "", "h"), Headers(GOOD)))
+    h.check(Response(200, "OK", Headers(GOOD)))
+
+
+@pytest.mark.parametrize("missing", range(len(GOOD)))
+def test_check_refuses_what_is_missing(missing: int) -> None:
+    lines = [line for at, line in enumerate(GOOD) if at != missing]
+    request = Request("INFO", Uri("sip", "", "h"), Headers(lines))
+    with pytest.raises(SipParseError, match="missing") as caught:
+        h.check(request)
+    assert (caught.value.method, caught.value.headers) == ("INFO", request.headers)
+    with pytest.raises(SipParseError) as caught:
+        h.check(Response(200, "OK", Headers(lines)))
+    assert caught.value.headers is None
