@@ -1,0 +1,55 @@
+"""A bounded window for packets that came ahead of a gap.
+
+The receive path uses it only while a gap is open; in order, no packet passes through here. Time is the
+caller's: a gap is given up when the packet that opened it has waited ``patience`` seconds, which is looked at
+when packets come. Packets of a stream that falls silent over a gap stay here, a bounded number.
+"""
+
+from __future__ import annotations
+
+MAX_HELD = 64
+"""Packets: more than a LAN ever reorders, and 80 kB a camera at most."""
+PATIENCE = 0.1
+"""Seconds to wait for a packet that is missing."""
+
+
+class ReorderWindow:
+    """Packets by extended sequence number, and since when the gap is open."""
+
+    def __init__(self, max_held: int = MAX_HELD, patience: float = PATIENCE) -> None:
+        self._held: dict[int, bytes] = {}
+        self._since = 0.0
+        self._max_held = max_held
+        self._patience = patience
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, sequence: int, packet: bytes, now: float) -> bool:
+        """Keep a packet; False when it is held already (a duplicate)."""
+        if sequence in self._held:
+            return False
+        if not self._held:
+            self._since = now
+        self._held[sequence] = packet
+        return True
+
+    def take(self, sequence: int) -> bytes | None:
+        """Take out the packet of that number if it is held."""
+        return self._held.pop(sequence, None)
+
+    def gap_is_final(self, now: float) -> bool:
+        """Tell whether waiting longer is pointless: the window is full, or the wait was long enough."""
+        return len(self._held) >= self._max_held or now - self._since > self._patience
+
+    def lowest(self) -> int:
+        """Return the lowest number held. The window must not be empty."""
+        return min(self._held)
+
+    def still_waiting(self, now: float) -> None:
+        """Begin a new wait: a gap was closed or given up and another one lies behind it."""
+        self._since = now
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._held.clear()

@@ -1,0 +1,186 @@
+"""The hot loop and its readable twins give equal access units for random streams on a random network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from soip.rtp.batch import SLOTS, DatagramBatch
+from soip.rtp.h264 import AccessUnit
+from soip.rtp.packet import parse
+from soip.rtp.receiver import VideoReceiver
+from tests.rtp.wire import PAYLOAD_TYPE, Sender, comparable, random_nal, random_unit
+
+BATCH = DatagramBatch()
+"""One for all, as in the product: what an earlier stream left in it must not matter."""
+
+
+def drained(batches: Sequence[Sequence[bytes]], most: int = SLOTS) -> tuple[VideoReceiver, list[AccessUnit]]:
+    """Datagrams of each wake-up in batches of at most `most`."""
+    receiver = VideoReceiver(PAYLOAD_TYPE)
+    units: list[AccessUnit] = []
+    for number, batch in enumerate(batches):
+        for at in range(0, len(batch), most):
+            BATCH.load(batch[at : at + most])
+            units += receiver.take(BATCH, number / 50)
+    return receiver, units + receiver.flush()
+
+
+def plain(batches: Sequence[Sequence[bytes]]) -> tuple[VideoReceiver, list[AccessUnit]]:
+    """The same without the hot loop: every datagram by itself."""
+    receiver = VideoReceiver(PAYLOAD_TYPE)
+    units: list[AccessUnit] = []
+    for number, batch in enumerate(batches):
+        for datagram in batch:
+            units += receiver.receive(datagram, number / 50)
+    return receiver, units + receiver.flush()
+
+
+def readable(datagrams: Sequence[bytes]) -> list[list[bytes]]:
+    """RFC 6184 in a few lines, for packets in order with holes: the NAL units of each timestamp."""
+    pictures: dict[int, list[bytes]] = {}
+    fragments: list[bytes] | None = None
+    previous = None
+    for packet in map(parse, datagrams):
+        payload = bytes(packet.payload)
+        nals = pictures.setdefault(packet.timestamp, [])
+        if previous is not None and packet.sequence != (previous + 1) & 0xFFFF:
+            fragments = None
+        previous = packet.sequence
+        if payload[0] & 31 != 28:
+            nals.append(payload)
+            continue
+        if payload[1] & 0x80:
+            fragments = [bytes([payload[0] & 0xE0 | payload[1] & 0x1F])]
+        if fragments is not None:
+            fragments.append(payload[2:])
+            if payload[1] & 0x40:
+                nals.append(b"".join(fragments))
+                fragments = None
+    out = []
+    carried: list[bytes] = []
+    for nals in pictures.values():
+        if any(nal[0] & 31 <= 5 for nal in nals):
+            out.append(carried + nals)
+            carried = []
+        else:
+            carried += [nal for nal in nals if nal[0] & 31 in (7, 8)]
+    return out
+
+
+def stream(random: Random, units: int) -> list[bytes]:
+    sender = Sender(random.randrange(65_536), packet_size=random.choice((100, 200, 1200)))
+    start = random.randrange(1 << 32)
+    out: list[bytes] = []
+    for number in range(units):
+        out += sender.unit(random_unit(random, number % 5 == 0), start + 3000 * number)
+    return out
+
+
+def network(random: Random, datagrams: Sequence[bytes], *, wild: bool) -> list[list[bytes]]:
+    """Lose, repeat, reorder and (wild) damage datagrams; return them in batches as wake-ups see them."""
+    arrived: list[tuple[float, bytes]] = []
+    for at, datagram in enumerate(datagrams):
+        fate = random.random()
+        if fate < 0.03:
+            continue
+        data = bytearray(datagram)
+        if wild and fate > 0.95:
+            data[random.randrange(len(data))] = random.randrange(256)
+        if wild and fate > 0.99:
+            del data[random.randrange(len(data)) :]
+        arrived.append((at + (random.uniform(0, 8) if fate < 0.08 else 0.0), bytes(data)))
+        if 0.08 < fate < 0.1:
+            arrived.append((at + random.uniform(0, 90), bytes(data)))
+    arrived.sort(key=lambda item: item[0])
+    batches: list[list[bytes]] = [[]]
+    for _, datagram in arrived:
+        if random.random() < 0.1:
+            batches.append([])
+        batches[-1].append(datagram)
+    return batches
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 32), st.booleans(), st.integers(1, SLOTS))
+def test_the_hot_loop_equals_the_plain_path(seed: int, wild: bool, most: int) -> None:
+    random = Random(seed)
+    batches = network(random, stream(random, random.randint(1, 25)), wild=wild)
+    fast, fast_units = drained(batches, most)
+    slow, slow_units = plain(batches)
+    assert comparable(fast_units) == comparable(slow_units)
+    for name in ("lost", "late", "foreign", "malformed", "highest", "expected_packets", "jitter", "broken_payloads"):
+        assert getattr(fast, name) == getattr(slow, name), name
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 1 << 32), st.floats(0, 0.3))
+def test_the_hot_loop_equals_the_rfc_read_aloud(seed: int, loss: float) -> None:
+    random = Random(seed)
+    whole = stream(random, random.randint(1, 25))
+    datagrams = [datagram for datagram in whole if random.random() >= loss]
+    # Enough after it that every gap is given up; wake-ups are far apart, so no gap waits for long.
+    ender = Sender(parse(whole[-1]).sequence + 1)
+    for number in range(40):
+        datagrams += ender.unit([b"\x41end"], parse(whole[-1]).timestamp + 3000 + number)
+    receiver = VideoReceiver(PAYLOAD_TYPE)
+    units: list[AccessUnit] = []
+    for number, datagram in enumerate(datagrams):
+        BATCH.load([datagram])
+        units += receiver.take(BATCH, float(number))
+    assert [[bytes(nal) for nal in unit.nals] for unit in units] == readable(datagrams)
+    assert sum(unit.lost for unit in units) == receiver.lost
+
+
+def test_in_order_nothing_is_lost_and_everything_equals_what_was_sent() -> None:
+    random = Random(7)
+    sender = Sender(65_500, packet_size=300)
+    sent = [random_unit(random, number % 30 == 0) for number in range(200)]
+    batches = [sender.unit(nals, 0xFFFFFFFF - 90_000 + 3000 * number) for number, nals in enumerate(sent)]
+    receiver, units = drained(batches)
+    assert [[bytes(nal) for nal in unit.nals] for unit in units] == sent
+    assert [unit.timestamp for unit in units] == [(1 << 33) - 1 - 90_000 + 3000 * n for n in range(200)]
+    assert receiver.lost == receiver.late == receiver.foreign == receiver.malformed == 0
+    assert receiver.expected_packets == len(sender.packets)
+
+
+def test_packets_of_many_sizes_are_no_harm() -> None:
+    random = Random(5)
+    sender = Sender()
+    batches = []
+    for number in range(200):
+        sender.packet_size = random.randint(30, 300)
+        batches.append(sender.unit([random_nal(random, 1, random.randint(1, 2000))], 3000 * number))
+    assert comparable(drained(batches)[1]) == comparable(plain(batches)[1])
+
+
+def test_a_fragment_that_cannot_be_used_ends_its_nal_unit() -> None:
+    random = Random(3)
+    sender = Sender(packet_size=200)
+    whole = [sender.unit([random_nal(random, 1, 2000)], 3000 * number) for number in range(3)]
+    broken = bytearray(whole[1][4])
+    broken[0] |= 0x20  # padding, of more bytes than there are
+    broken[-1] = 255
+    whole[1][4] = bytes(broken)
+    datagrams = [datagram for unit in whole for datagram in unit]
+    receiver, units = drained([datagrams])
+    assert comparable(units) == comparable(plain([datagrams])[1])
+    assert receiver.malformed == 1
+    assert len(units) == 2
+
+
+def test_a_nal_unit_beyond_the_limit_is_dropped_alike() -> None:
+    sender = Sender(packet_size=1200)
+    batches = [sender.unit([b"\x41" + bytes(9 << 20)], 3000), sender.unit([b"\x41end"], 6000)]
+    fast, fast_units = drained(batches)
+    slow, slow_units = plain(batches)
+    assert comparable(fast_units) == comparable(slow_units)
+    assert fast.broken_payloads == slow.broken_payloads == 1
+
+
+def test_an_empty_batch_is_nothing() -> None:
+    BATCH.load([])
+    assert VideoReceiver(PAYLOAD_TYPE).take(BATCH, 0.0) == []
