@@ -1,0 +1,124 @@
+"""Tracks: what a decoder must know before the first sample (ISO/IEC 14496-15 §5, 14496-14 §5.6)."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .boxes import box, full_box
+from .times import VIDEO_TIMESCALE
+
+# Profiles whose avcC carries chroma format and bit depths (ISO/IEC 14496-15 §5.3.3.1.2).
+_HIGH_PROFILES = (100, 110, 122, 144)
+
+_VISUAL = struct.Struct(">6xH16xHHIIIH32sHh")
+_AUDIO = struct.Struct(">6xH8xHHII")
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One track of a file or of a live stream. Two tracks are equal when a decoder need not be told of a change.
+
+    `entry` is the sample entry box; `codec` its name for `codecs=` (RFC 6381), for example avc1.42E01E.
+    """
+
+    track_id: int
+    handler: Literal["vide", "soun"]
+    timescale: int
+    codec: str
+    entry: bytes
+    width: int = 0
+    height: int = 0
+
+
+def video_track(sps: Sequence[bytes], pps: Sequence[bytes], width: int, height: int, *, track_id: int = 1) -> Track:
+    """An H.264 track: parameter sets as NAL units without start codes, picture size in pixels, 90 kHz.
+
+    Raises ValueError for parameter sets that cannot be such.
+    """
+    if not sps or not pps or any(len(one) < 4 or len(one) > 0xFFFF for one in sps):
+        raise ValueError("an H.264 track needs sequence and picture parameter sets")
+    if not (0 < width < 1 << 16 and 0 < height < 1 << 16) or len(sps) > 31 or len(pps) > 255:
+        raise ValueError(f"no such picture: {width}x{height}, {len(sps)} SPS, {len(pps)} PPS")
+    visual = _VISUAL.pack(1, width, height, 0x480000, 0x480000, 0, 1, b"", 0x18, -1)
+    return Track(
+        track_id=track_id,
+        handler="vide",
+        timescale=VIDEO_TIMESCALE,
+        codec=f"avc1.{sps[0][1:4].hex().upper()}",
+        entry=box(b"avc1", visual, box(b"avcC", _avc_configuration(sps, pps))),
+        width=width,
+        height=height,
+    )
+
+
+def audio_track(config: bytes, sample_rate: int, channels: int, *, track_id: int = 2) -> Track:
+    """An AAC track from its AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1); the timescale is the sample rate."""
+    if not 2 <= len(config) <= 64 or not 0 < sample_rate < 1 << 16 or not 0 < channels < 256:
+        raise ValueError("not an AudioSpecificConfig, or no such sample rate or number of channels")
+    object_type = config[0] >> 3
+    sound = _AUDIO.pack(1, channels, 16, 0, sample_rate << 16)
+    return Track(
+        track_id=track_id,
+        handler="soun",
+        timescale=sample_rate,
+        codec=f"mp4a.40.{object_type}",
+        entry=box(b"mp4a", sound, _elementary_stream(config)),
+    )
+
+
+def mime(tracks: Sequence[Track]) -> str:
+    """The media type a browser's MediaSource asks for."""
+    return f'video/mp4; codecs="{",".join(track.codec for track in tracks)}"'
+
+
+def _avc_configuration(sps: Sequence[bytes], pps: Sequence[bytes]) -> bytes:
+    """AVCDecoderConfigurationRecord, with NAL unit lengths of four bytes (ISO/IEC 14496-15 §5.3.3.1)."""
+    parts = [b"\x01", sps[0][1:4], b"\xff", bytes((0xE0 | len(sps),))]
+    for one in sps:
+        parts += (len(one).to_bytes(2, "big"), one)
+    parts.append(bytes((len(pps),)))
+    for one in pps:
+        parts += (len(one).to_bytes(2, "big"), one)
+    if sps[0][1] in _HIGH_PROFILES:
+        chroma, luma_depth, chroma_depth = _chroma_and_depths(sps[0])
+        parts.append(bytes((0xFC | chroma, 0xF8 | luma_depth, 0xF8 | chroma_depth, 0)))
+    return b"".join(parts)
+
+
+def _chroma_and_depths(sps: bytes) -> tuple[int, int, int]:
+    """chroma_format_idc and both bit depths minus 8 of a high-profile SPS (ITU-T H.264 §7.3.2.1.1)."""
+    payload = sps[4:20].replace(b"\0\0\x03", b"\0\0")
+    bits, total = int.from_bytes(payload, "big"), len(payload) * 8
+    at = 0
+
+    def exp_golomb() -> int:
+        nonlocal at
+        zeros = 0
+        while at < total and not bits >> (total - 1 - at) & 1:
+            zeros, at = zeros + 1, at + 1
+        at += zeros + 1
+        if at > total:
+            raise ValueError("the sequence parameter set is cut")
+        return (bits >> (total - at) & ((2 << zeros) - 1)) - 1
+
+    exp_golomb()  # seq_parameter_set_id
+    chroma = exp_golomb()
+    if chroma == 3:
+        at += 1  # separate_colour_plane_flag
+    luma_depth, chroma_depth = exp_golomb(), exp_golomb()
+    if chroma > 3 or luma_depth > 6 or chroma_depth > 6:
+        raise ValueError("the sequence parameter set names no such chroma format or bit depth")
+    return chroma, luma_depth, chroma_depth
+
+
+def _elementary_stream(config: bytes) -> bytes:
+    """The `esds` box: descriptors of ISO/IEC 14496-1 §7.2.6, none longer than 127 bytes."""
+    specific = _descriptor(0x05, config)
+    decoder = _descriptor(0x04, struct.pack(">BBxH8x", 0x40, 0x15, 0), specific)
+    return full_box(b"esds", 0, 0, _descriptor(0x03, struct.pack(">HB", 0, 0), decoder, _descriptor(0x06, b"\x02")))
+
+
+def _descriptor(tag: int, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return bytes((tag, len(body))) + body
