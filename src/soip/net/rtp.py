@@ -1,0 +1,249 @@
+"""The sockets of one media session: RTP and RTCP on a port pair, bound to one peer.
+
+Until the peer is known to send from where it said, datagrams are taken by ``recvfrom`` and only from the
+hosts the session allows (the negotiated address; where the camera sits behind NAT, the address its signalling
+came from). The first of them latches: the socket is connected to its source, and from then on the kernel
+drops all others.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cache, partial
+from struct import calcsize, unpack_from
+from typing import Protocol, TypeVar
+
+from soip.net.batch import BatchReader
+from soip.net.ports import PortPairs, PortsExhaustedError
+from soip.rtp.batch import SLOTS, DatagramBatch
+
+RECEIVE_BUFFER = 4 << 20
+"""Bytes asked of the kernel per RTP socket: 8 s of a 4 Mbit/s camera, or a burst of several large keyframes.
+"""
+DATAGRAM_SIZE = 65_536
+SO_RCVBUFFORCE, SO_SNDBUFFORCE = 33, 32
+SO_MEMINFO = 55
+_MEMINFO = "9I"
+_MEMINFO_DROPS = 8
+MAX_BATCHES = 16
+"""Batches read from one socket before the others have their turn."""
+FOREIGN_BUDGET = 256
+"""Datagrams of strangers read in a row before the other sockets have their turn."""
+BIND_ATTEMPTS = 64
+"""Port pairs tried before giving up: others may hold some of the range."""
+
+T = TypeVar("T")
+
+
+class Receiver(Protocol[T]):
+    """What ``rtp.receiver`` offers."""
+
+    def receive(self, datagram: memoryview, now: float) -> list[T]: ...
+
+    def take(self, batch: DatagramBatch, now: float) -> list[T]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An address media goes to or comes from."""
+
+    host: str
+    port: int
+
+
+class RtpSocketPair:
+    """RTP on an even port, RTCP on the odd one above. Made by ``open_pair``; ``close`` gives the ports
+    back.
+    """
+
+    def __init__(self, rtp: socket.socket, rtcp: socket.socket, release: Callable[[], None]) -> None:
+        self.rtp = rtp
+        self.rtcp = rtcp
+        self._number = rtp.fileno()
+        self.port: int = rtp.getsockname()[1]
+        self.remote: Peer | None = None
+        """The peer whose packets are taken, once latched or connected."""
+        self.foreign = 0
+        """Datagrams from addresses the session does not allow, dropped (the kernel counts none after
+        latching)."""
+        self.refused = 0
+        """ICMP errors the sockets were told of."""
+        self._release = release
+        self._allowed: frozenset[str] = frozenset()
+        self._settled = False
+        self._source: object = None
+        """The peer's address as recvfrom gives it, once seen: compared before anything is parsed."""
+
+    def allow(self, hosts: Collection[str]) -> None:
+        """Take media from these IP addresses, any port; the first datagram latches. Also undoes an earlier
+        latch."""
+        self._allowed = frozenset(_normal(host) for host in hosts)
+        self.remote = None
+        self._settled = False
+        self._source = None
+
+    def connect(self, peer: Peer, rtcp: Peer | None = None) -> None:
+        """Send to and take from ``peer`` only; RTCP one port above unless told. Raises OSError without a
+        route."""
+        self.rtp.connect((peer.host, peer.port))
+        control = rtcp or Peer(peer.host, peer.port + 1)
+        self.rtcp.connect((control.host, control.port))
+        self.remote = peer
+        self._allowed = frozenset((_normal(peer.host),))
+        self._settled = False
+        self._source = None
+
+    def drain(self, receiver: Receiver[T], buffer: memoryview, now: float) -> list[T]:
+        """Read the RTP socket into ``receiver`` until it is empty or MAX_BATCHES were read; return what that
+        completed.
+
+        ``buffer`` is one for all sockets of the process, of DATAGRAM_SIZE. ``now`` is monotonic seconds.
+        """
+        ready: list[T] = []
+        try:
+            if not self._settled:
+                for _ in range(MAX_BATCHES * SLOTS):
+                    ready += receiver.receive(buffer[: self._fill_checked(buffer)], now)
+                return ready
+            reader = _reader()
+            for _ in range(MAX_BATCHES):
+                count = reader.read(self._number)
+                if count:
+                    ready += receiver.take(reader.batch, now)
+                if count < SLOTS:
+                    break
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            # An ICMP error for something we sent; cleared by being told. The rest comes at the next wake-up.
+            self.refused += 1
+        return ready
+
+    def _fill_checked(self, buffer: memoryview) -> int:
+        """Read one datagram from an allowed host, latching the first; then connected, the kernel checks."""
+        for _ in range(FOREIGN_BUDGET):
+            try:
+                size, source = self.rtp.recvfrom_into(buffer)
+            except BlockingIOError:
+                # Connected and empty: nothing that came before the connect can be left in the queue.
+                self._settled = self.remote is not None
+                raise
+            if source == self._source:
+                return size
+            host, port = _normal(source[0]), source[1]
+            remote = self.remote
+            if remote is None and host in self._allowed:
+                self.rtp.connect(source)
+                self.remote = Peer(host, port)
+                self._source = source
+                return size
+            if remote is not None and port == remote.port and host == _normal(remote.host):
+                self._source = source
+                return size
+            self.foreign += 1
+        raise BlockingIOError  # others have their turn while someone floods this port
+
+    def drain_control(self, buffer: memoryview) -> list[bytes]:
+        """Read the RTCP datagrams of the session's peer, at most 16 at once."""
+        datagrams: list[bytes] = []
+        for _ in range(16):
+            try:
+                size, source = self.rtcp.recvfrom_into(buffer)
+            except BlockingIOError:
+                break
+            except ConnectionError:
+                self.refused += 1
+                continue
+            if _normal(source[0]) in self._allowed:
+                datagrams.append(bytes(buffer[:size]))
+            else:
+                self.foreign += 1
+        return datagrams
+
+    def send_control(self, packet: bytes, peer: Peer | None = None) -> bool:
+        """Send one RTCP packet to ``peer``, or to the connected one; False when it could not leave."""
+        try:
+            if peer is None:
+                self.rtcp.send(packet)
+            else:
+                self.rtcp.sendto(packet, (peer.host, peer.port))
+        except OSError:
+            self.refused += 1
+            return False
+        return True
+
+    def kernel_drops(self) -> int:
+        """Return how many datagrams the kernel dropped for want of buffer since the socket was made
+        (SO_MEMINFO)."""
+        info = self.rtp.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, calcsize(_MEMINFO))
+        return int(unpack_from(_MEMINFO, info)[_MEMINFO_DROPS])
+
+    def close(self) -> None:
+        """Close both sockets and give the ports back. Remove them from the poll first."""
+        self.rtp.close()
+        self.rtcp.close()
+        self._release()
+
+
+def open_pair(ports: PortPairs, host: str, now: Callable[[], float]) -> RtpSocketPair:
+    """Bind a free pair of ``ports`` on the IP address ``host``. Raises PortsExhaustedError, or OSError for a
+    wrong host."""
+    failure: OSError | None = None
+    for _ in range(BIND_ATTEMPTS):
+        port = ports.take(now())
+        rtp = rtcp = None
+        try:
+            rtp = _udp_socket(host, port)
+            rtcp = _udp_socket(host, port + 1)
+        except OSError as error:
+            if rtp is not None:
+                rtp.close()
+            ports.release(port, now())
+            if error.errno != errno.EADDRINUSE:
+                raise
+            failure = error
+            continue
+        _enlarge(rtp)
+        return RtpSocketPair(rtp, rtcp, partial(_give_back, ports, port, now))
+    raise PortsExhaustedError(f"other programs hold the RTP ports in {ports.low}-{ports.high}") from failure
+
+
+@cache
+def _reader() -> BatchReader:
+    """The batch that all media sockets of the process are read into."""
+    return BatchReader()
+
+
+def _give_back(ports: PortPairs, port: int, now: Callable[[], float]) -> None:
+    ports.release(port, now())
+
+
+def _udp_socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _enlarge(sock: socket.socket) -> None:
+    """Ask for large buffers; beyond the system's limit only with CAP_NET_ADMIN, else as much as it gives."""
+    for force, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, force, RECEIVE_BUFFER)
+        except OSError:
+            sock.setsockopt(socket.SOL_SOCKET, plain, RECEIVE_BUFFER)
+
+
+def _normal(host: str) -> str:
+    """Return an IP address as the kernel writes it, IPv4 in IPv6 as IPv4."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)

@@ -1,0 +1,434 @@
+"""`SipEndpoint`: SIP over UDP and TCP on one port, with transactions; for user agents and for a stateful
+proxy.
+
+A user agent: `await endpoint.start()`, `endpoint.serve(handler)`, then `await endpoint.request(request,
+target)`.
+
+A proxy: its handler gets an `IncomingRequest`; it forwards a copy with `await endpoint.send(copy, way,
+on_response=…)` (our Via is put on), hands what comes back (our Via removed) to `incoming.respond(response)`,
+and calls `outgoing.cancel()` from `incoming.on_cancel`. ACKs for 2xx arrive at `Handler.ack` and go on with
+`await endpoint.send_stateless(copy, way)`.
+
+Received messages, timers and commands all go through one sans-IO `TransactionLayer`; `_pump` carries out what
+it says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from soip.net.errors import EndpointClosedError, FlowError, NetError, RequestTimeoutError
+from soip.net.exchange import Handler, IncomingRequest, Outgoing
+from soip.net.limits import Limits
+from soip.net.target import MAX_DATAGRAM_REQUEST, Target
+from soip.net.transport import Transport, local_host_towards
+from soip.sip import headers as h
+from soip.sip.errors import SipError, SipParseError, TooManyTransactionsError
+from soip.sip.flow import Address, Flow
+from soip.sip.layer import (
+    AckArrived,
+    Cancelled,
+    ClientTransaction,
+    Output,
+    RequestArrived,
+    ResponseArrived,
+    ServerTransaction,
+    Terminated,
+    TimedOut,
+    Transaction,
+    TransactionLayer,
+    Transmit,
+    TransportFailed,
+)
+from soip.sip.message import Message, Request, Response
+from soip.sip.reply import error_response
+from soip.sip.timers import Timers
+from soip.sip.uri import format_host
+
+log = logging.getLogger(__name__)
+
+Way = Flow | Target
+"""Where a request goes: a specific flow (never another), or a target (an open connection is used again)."""
+
+_VIA_ROOM = 120  # bytes our Via may take, for the size rule
+
+
+class SipEndpoint:
+    """SIP over UDP and TCP on one port. Not a singleton: a process may have several.
+
+    `port` 0 lets the kernel choose one port for both transports. `advertised` is the host put into Via and
+    contacts when `host` is a wildcard (default: our address on the way to the peer). `setting` names, in the
+    error for a busy port, what the operator changes. `counters` counts what was refused or could not be read.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        transports: tuple[str, ...] = ("udp", "tcp"),
+        advertised: str | None = None,
+        setting: str = "",
+        limits: Limits | None = None,
+        timers: Timers | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        self._advertised = advertised
+        self._transport = Transport(host, port, transports, setting, limits, self._received, self._flow_closed)
+        self._layer = TransactionLayer(
+            branches=lambda: secrets.token_urlsafe(12),
+            tags=lambda: secrets.token_hex(6),
+            timers=timers,
+            limit=limits.transactions,
+        )
+        self._handlers: dict[str | None, Handler] = {}
+        self._incoming: dict[Transaction, IncomingRequest] = {}
+        self._outgoing: dict[Transaction, Outgoing] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pumping = False
+        self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # uvloop's handles cannot tell, once their time has come
+        self._loop: asyncio.AbstractEventLoop
+
+    @property
+    def counters(self) -> Counter[str]:
+        """How often what was refused, in words; for logs and metrics."""
+        return self._transport.counters
+
+    @property
+    def timers(self) -> Timers:
+        """The lengths of the timers in force."""
+        return self._layer.timers
+
+    @property
+    def family(self) -> int:
+        """The address family we listen on (`socket.AF_INET` or `AF_INET6`)."""
+        return self._transport.family
+
+    @property
+    def transactions(self) -> int:
+        """How many transactions are under way or absorbing repeats."""
+        return len(self._layer)
+
+    @property
+    def address(self) -> Address:
+        """Host and port as bound, good for a Contact (`advertised` or `host`, real port)."""
+        host, port = self._transport.bound
+        return (self._advertised or host, port)
+
+    def address_towards(self, host: str) -> Address:
+        """As `address`; but with a wildcard and nothing advertised, the address the kernel would use to that
+        host.
+        """
+        bound, port = self._transport.bound
+        if self._advertised is None and self._transport.wildcard:
+            return (local_host_towards(host), port)
+        return (self._advertised or bound, port)
+
+    # -- life
+
+    def serve(self, handler: Handler, user: str | None = None) -> None:
+        """Give requests whose Request-URI user (before any `;`) is `user` to `handler`; None: all others.
+
+        Without any handler requests are answered 404.
+        """
+        self._handlers[user] = handler
+
+    def unserve(self, user: str | None = None) -> None:
+        """Undo `serve`."""
+        self._handlers.pop(user, None)
+
+    async def start(self) -> None:
+        """Listen. Raises PortBusyError."""
+        self._loop = asyncio.get_running_loop()
+        await self._transport.start()
+
+    async def close(self) -> None:
+        """Stop listening, close all connections, fail what is under way with EndpointClosedError.
+        Idempotent.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for outgoing in list(self._outgoing.values()):
+            outgoing._fail(EndpointClosedError("the SIP endpoint has been closed"))
+        self._outgoing.clear()
+        self._incoming.clear()
+        self._transport.close()
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # sockets close in the loop's next turn
+
+    # -- sending
+
+    async def send(
+        self,
+        request: Request,
+        way: Way,
+        *,
+        on_response: Callable[[Response], None] | None = None,
+        on_failure: Callable[[NetError], None] | None = None,
+    ) -> Outgoing:
+        """Start a client transaction with a copy of `request`, our Via put on top.
+
+        `on_response` gets every response (provisional, final, and each repeated or forked 2xx to INVITE) with
+        our Via removed; `on_failure` RequestTimeoutError or FlowError, at most once and never after a final
+        response. Raises FlowError when the way cannot be taken at all (connection refused, flow closed, too
+        many requests).
+        """
+        flow = await self._flow_for(request, way)
+        if self._closed:
+            raise EndpointClosedError("the SIP endpoint has been closed")
+        outgoing = Outgoing(self, on_response, on_failure)
+        try:
+            outgoing.transaction = self._layer.send_request(request, flow, self._sent_by(flow), self._loop.time())
+        except TooManyTransactionsError as error:
+            raise FlowError(str(error)) from error
+        self._outgoing[outgoing.transaction] = outgoing
+        self._pump()
+        return outgoing
+
+    async def request(
+        self, request: Request, way: Way, *, on_provisional: Callable[[Response], None] | None = None
+    ) -> Response:
+        """`send` and wait for the final response. Raises RequestTimeoutError or FlowError."""
+
+        def provisional(response: Response) -> None:
+            if on_provisional is not None and response.status < 200:
+                on_provisional(response)
+
+        return await (await self.send(request, way, on_response=provisional)).final()
+
+    async def send_stateless(self, message: Message, way: Way) -> None:
+        """Send without a transaction: the ACK for a 2xx (our Via put on a copy), or a response as it is.
+
+        Raises FlowError.
+        """
+        if isinstance(message, Response):
+            flow = way if isinstance(way, Flow) else await self._transport.flow_to(way, way.transport)
+            self._transport.send(message.to_bytes(), flow)
+            return
+        flow = await self._flow_for(message, way)
+        copy = message.copy()
+        branch = h.MAGIC_COOKIE + secrets.token_urlsafe(12)
+        sent_by = self._sent_by(flow)
+        copy.headers.prepend("Via", f"SIP/2.0/{flow.transport.upper()} {sent_by};branch={branch};rport")
+        self._transport.send(copy.to_bytes(), flow)
+
+    async def _flow_for(self, request: Request, way: Way) -> Flow:
+        if isinstance(way, Flow):
+            if not self.is_open(way):
+                raise FlowError(f"the connection to {way} has ended")
+            return way
+        if way.transport == "udp" and way.tcp_allowed and _is_large(request):
+            # RFC 3261 §18.1.1: what might be fragmented goes by TCP; back to UDP where nobody listens
+            try:
+                return await self._transport.flow_to(way, "tcp")
+            except FlowError as error:
+                log.debug("large %s goes by UDP: %s", request.method, error)
+        return await self._transport.flow_to(way, way.transport)
+
+    def _sent_by(self, flow: Flow) -> str:
+        return format_host(*self.address_towards(flow.remote[0]))
+
+    async def connect(self, target: Target) -> Flow:
+        """A TCP flow to the target: the open connection if there is one, else a new one. Raises FlowError."""
+        return await self._transport.flow_to(target, "tcp")
+
+    def is_open(self, flow: Flow) -> bool:
+        """Whether the flow can still be sent on (always true for UDP)."""
+        return flow.transport == "udp" or self._transport.streams.get(flow) is not None
+
+    async def ping(self, flow: Flow, within: float = 10.0) -> None:
+        """CRLF keepalive on a TCP flow, and wait for the pong (RFC 5626 §4.4.1). Raises FlowError and closes
+        it.
+        """
+        connection = self._transport.streams.get(flow)
+        if connection is None:
+            raise FlowError(f"the connection to {flow} has ended")
+        await connection.ping(within)
+
+    def disconnect(self, flow: Flow) -> None:
+        """Close a TCP connection; nothing happens when it has ended."""
+        connection = self._transport.streams.get(flow)
+        if connection is not None:
+            connection.close()
+
+    # -- what arrives
+
+    def _received(self, message: Message | SipParseError, flow: Flow) -> None:
+        """Everything read from a socket comes through here."""
+        if self._closed:
+            return
+        try:
+            if isinstance(message, SipParseError):
+                raise message
+            reply_to = self._note_source(message, flow) if isinstance(message, Request) else None
+            self._layer.receive(message, flow, self._loop.time(), reply_to)
+        except SipParseError as error:
+            self._answer_unreadable(error, flow)
+        self._pump()
+
+    def _note_source(self, request: Request, flow: Flow) -> Flow | None:
+        """Write the source into the top Via, and tell where responses go (RFC 3261 §18.2.1–2, RFC 3581
+        §4).
+        """
+        via = h.top_via(request.headers)
+        told = via.with_source(*flow.remote)
+        if told is not via:
+            h.replace_first(request.headers, "Via", str(told))
+        if flow.reliable or told.rport is not None:
+            return None  # back the way it came
+        return Flow("udp", flow.local, (flow.remote[0], via.port or 5060))
+
+    def _answer_unreadable(self, error: SipParseError, flow: Flow) -> None:
+        self.counters["messages that could not be read"] += 1
+        log.debug("unreadable message from %s: %s", flow, error)
+        response = error_response(error, secrets.token_hex(6))
+        if response is not None:
+            try:
+                self._transport.send(response.to_bytes(), flow)
+            except (FlowError, SipError) as failure:
+                log.debug("cannot answer %s: %s", flow, failure)
+
+    def _flow_closed(self, flow: Flow) -> None:
+        if self._closed:
+            return
+        self._layer.flow_lost(flow, self._loop.time())
+        self._pump()
+        for handler in list(self._handlers.values()):
+            self.guard(lambda handler=handler: handler.flow_closed(flow))  # type: ignore[misc]  # bound now
+
+    # -- running the layer
+
+    def drop(self, transaction: ServerTransaction, response: Response | None) -> None:
+        """For `IncomingRequest.drop`."""
+        if self._closed:
+            return
+        if response is not None:
+            try:
+                self._transport.send(response.to_bytes(), transaction.flow)
+            except FlowError as error:
+                log.debug("not sent: %s", error)
+        self._layer.forget(transaction)
+        self._pump()
+
+    def respond(self, transaction: ServerTransaction, response: Response) -> None:
+        """Send a response by its transaction; what `IncomingRequest.respond` does."""
+        if not self._closed:
+            self._layer.send_response(transaction, response, self._loop.time())
+            self._pump()
+
+    def cancel(self, transaction: ClientTransaction, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """Cancel an INVITE; what `Outgoing.cancel` does."""
+        if not self._closed:
+            self._layer.cancel(transaction, self._loop.time(), headers)
+            self._pump()
+
+    def _pump(self) -> None:
+        """Carry out what the layer says. A callback that causes more does not recurse: the loop here goes
+        on.
+        """
+        if self._pumping or self._closed:
+            return
+        self._pumping = True
+        try:
+            for output in self._layer.take():
+                self._carry_out(output)
+        finally:
+            self._pumping = False
+        self._schedule()
+
+    def _schedule(self) -> None:
+        deadline = self._layer.next_deadline()
+        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
+            return  # a timer that fires too early finds nothing due and is set again
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = self._loop.call_at(deadline, self._tick), deadline
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._layer.advance(self._loop.time())
+        self._pump()
+
+    def _carry_out(self, output: Output) -> None:
+        match output:
+            case Transmit(data, flow, transaction):
+                try:
+                    self._transport.send(data, flow)
+                except FlowError as error:
+                    log.debug("not sent: %s", error)
+                    if transaction is not None:
+                        self._layer.transport_failed(transaction, self._loop.time())
+            case RequestArrived(arrived):
+                self._request_arrived(arrived)
+            case AckArrived(ack, flow):
+                handler = self._handler_of(ack)
+                if handler is not None:
+                    self.guard(lambda: handler.ack(ack, flow))
+            case Cancelled(cancelled, _):
+                if cancelled in self._incoming:
+                    self._incoming[cancelled]._cancel_arrived()
+            case ResponseArrived(sent, response):
+                h.pop_first(response.headers, "Via")
+                if sent in self._outgoing:
+                    self._outgoing[sent]._response(response)
+            case TimedOut(transaction):
+                self._failed(transaction, RequestTimeoutError("no final response in time"))
+            case TransportFailed(transaction):
+                self._failed(transaction, FlowError(f"{transaction.flow} cannot be sent on any more"))
+            case Terminated(transaction):
+                self._incoming.pop(transaction, None)
+                self._outgoing.pop(transaction, None)
+
+    def _failed(self, transaction: Transaction, error: NetError) -> None:
+        outgoing = self._outgoing.get(transaction)
+        if outgoing is not None:
+            outgoing._fail(error)
+
+    def _handler_of(self, request: Request) -> Handler | None:
+        user = request.uri.user.partition(";")[0]
+        return self._handlers.get(user) or self._handlers.get(None)
+
+    def _request_arrived(self, transaction: ServerTransaction) -> None:
+        incoming = IncomingRequest(self, transaction)
+        if transaction.is_invite:  # to tell it of a CANCEL
+            self._incoming[transaction] = incoming
+        handler = self._handler_of(transaction.request)
+        if handler is None:
+            incoming.reply(404)
+            return
+        task = self._loop.create_task(self._handle(handler, incoming))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _handle(self, handler: Handler, incoming: IncomingRequest) -> None:
+        try:
+            await handler.request(incoming)
+        except SipParseError as error:  # a header nobody had looked at before
+            incoming.reply(error.status, f"Bad Request - {error.what}" if error.status == 400 else "")
+        except Exception:
+            log.exception("%s from %s failed", incoming.request.method, incoming.flow)
+            incoming.reply(500)
+
+    def guard(self, callback: Callable[[], object]) -> None:
+        """Call back; a callback that fails must not take the endpoint with it."""
+        try:
+            callback()
+        except Exception:
+            log.exception("a SIP callback failed")
+
+
+def _is_large(request: Request) -> bool:
+    return len(request.to_bytes()) + _VIA_ROOM > MAX_DATAGRAM_REQUEST

@@ -1,0 +1,194 @@
+"""The sockets of one SIP endpoint: UDP and TCP on one port (RFC 3261 §18)."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from ipaddress import ip_address
+
+from soip.net.errors import FlowError, PortBusyError
+from soip.net.limits import Limits
+from soip.net.streams import Connection, Received, Streams
+from soip.net.target import Target, resolve
+from soip.sip.errors import SipParseError
+from soip.sip.flow import Address, Flow
+from soip.sip.message import parse_message
+from soip.sip.uri import format_host
+
+_RECEIVE_BUFFER = 4 << 20  # a cold restart: everyone registers at once, before we have read the first
+_SO_RCVBUFFORCE = 33  # Linux; the socket module does not name it
+_PORT_TRIES = 20
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """The UDP side: a datagram is a message, or a keepalive of line breaks and NULs that some phones send."""
+
+    def __init__(self, local: Address, received: Received, counters: Counter[str]) -> None:
+        self._local = local
+        self._received = received
+        self._counters = counters
+
+    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
+        if len(data) < 16 and not data.strip(b"\r\n\0 "):
+            return
+        flow = Flow("udp", self._local, (str(addr[0]), addr[1]))
+        try:
+            message = parse_message(data)
+        except SipParseError as error:
+            self._received(error, flow)
+        else:
+            self._received(message, flow)
+
+    def error_received(self, exc: Exception) -> None:
+        self._counters["datagrams the network refused"] += 1  # whose it was is not said
+
+
+class Transport:
+    """Listens, sends on flows, opens connections. `received` and `closed` are called on the event loop."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        transports: tuple[str, ...],
+        setting: str,
+        limits: Limits,
+        received: Received,
+        closed: Callable[[Flow], None],
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self.streams = Streams(limits, received, closed, self.counters)
+        self.bound: Address = (host, port)
+        self.family = socket.AF_INET
+        self._transports = transports
+        self._setting = setting
+        self._limits = limits
+        self._received = received
+        self._udp: asyncio.DatagramTransport | None = None
+        self._server: asyncio.Server | None = None
+
+    @property
+    def wildcard(self) -> bool:
+        """Whether we listen on all addresses, so that our own is not known."""
+        return ip_address(self.bound[0]).is_unspecified
+
+    async def start(self) -> None:
+        """Bind and listen. Raises PortBusyError."""
+        loop = asyncio.get_running_loop()
+        host, port = self.bound
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            raise PortBusyError(f"SIP cannot listen on {host!r}: no such address here. {self._advice}") from error
+        self.family, address = found[0][0], str(found[0][4][0])
+        sockets = self._bind(address, port)
+        name = next(iter(sockets.values())).getsockname()
+        self.bound = (address, name[1])
+        if "udp" in sockets:
+            self._udp, _ = await loop.create_datagram_endpoint(
+                lambda: _Datagrams(self.bound, self._received, self.counters), sock=sockets["udp"]
+            )
+        if "tcp" in sockets:
+            self._server = await loop.create_server(self.streams.accept, sock=sockets["tcp"], backlog=1024)
+
+    def _bind(self, host: str, port: int) -> dict[str, socket.socket]:
+        """One socket for each transport, all on one port; port 0 is tried again until both are free."""
+        for attempt in range(_PORT_TRIES):
+            sockets: dict[str, socket.socket] = {}
+            try:
+                for transport in sorted(self._transports):  # TCP first
+                    wanted = next(iter(sockets.values())).getsockname()[1] if sockets else port
+                    sockets[transport] = self._bind_one(transport, host, wanted)
+                return sockets
+            except OSError as error:
+                for made in sockets.values():
+                    made.close()
+                if port == 0 and error.errno == errno.EADDRINUSE and attempt < _PORT_TRIES - 1:
+                    continue
+                raise self._explain(host, port, error) from error
+        raise AssertionError("unreachable")
+
+    def _bind_one(self, transport: str, host: str, port: int) -> socket.socket:
+        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+        made = socket.socket(self.family, kind)
+        try:
+            made.setblocking(False)
+            if transport == "tcp":  # or a restart waits for connections of before in TIME_WAIT
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            else:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+                with suppress(OSError):  # beyond net.core.rmem_max, for those who may
+                    made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+            made.bind((host, port))
+            if transport == "tcp":
+                made.listen(1024)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def _explain(self, host: str, port: int, error: OSError) -> PortBusyError:
+        place = f"{format_host(host, port)} ({' and '.join(self._transports)})"
+        if error.errno == errno.EADDRINUSE:
+            return PortBusyError(
+                f"SIP cannot listen on {place}: port {port} is in use by another program. "
+                f"Stop that program, or c{self._advice[1:]}"
+            )
+        return PortBusyError(f"SIP cannot listen on {place}: {error.strerror}. {self._advice}")
+
+    @property
+    def _advice(self) -> str:
+        return "Choose another address or port" + (f" with {self._setting}." if self._setting else ".")
+
+    def close(self) -> None:
+        """Stop listening and end all connections."""
+        if self._udp is not None:
+            self._udp.close()
+            self._udp = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.streams.close()
+
+    def send(self, data: bytes, flow: Flow) -> None:
+        """Send on a flow, now or never. Raises FlowError."""
+        if flow.transport == "udp":
+            if self._udp is None:
+                raise FlowError("this endpoint does not speak UDP")
+            if len(data) > 65507:
+                raise FlowError("too long for a datagram")
+            with suppress(OSError):  # as if lost on the way; repeats and timers take care of it
+                self._udp.sendto(data, flow.remote)
+            return
+        connection = self.streams.get(flow)
+        if connection is None:
+            raise FlowError(f"the connection to {flow} has ended")
+        connection.send(data)
+
+    async def flow_to(self, target: Target, transport: str) -> Flow:
+        """A flow to a target: for TCP the open connection or a new one. Raises FlowError."""
+        address = await resolve(target.host, target.port, self.family, self._limits.connect_seconds)
+        if transport == "udp":
+            return Flow("udp", self.bound, address)
+        if "tcp" not in self._transports:
+            raise FlowError("this endpoint does not speak TCP")
+        connection: Connection = await self.streams.connect(address, None if self.wildcard else self.bound[0])
+        assert connection.flow is not None
+        return connection.flow
+
+
+@lru_cache(maxsize=1024)
+def local_host_towards(host: str) -> str:
+    """Our address on the way to a host, as the kernel would choose it; nothing is sent."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, 9))
+        except OSError:
+            return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        return str(probe.getsockname()[0])

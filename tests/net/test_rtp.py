@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from soip.net.ports import PortPairs
+from soip.net.rtp import FOREIGN_BUDGET, Peer, open_pair
+from soip.rtp.receiver import VideoReceiver
+from tests.net.rtp_pairs import BUFFER, LOOPBACK, open_pairs, peer, port_of
+from tests.rtp.wire import PAYLOAD_TYPE, Sender
+
+
+def frames(count: int, sender: Sender | None = None) -> list[bytes]:
+    """One packet a picture; its last byte is its number."""
+    sender = sender or Sender()
+    return [sender.unit([b"\x41-" + bytes([at])], 3000 * at)[0] for at in range(count)]
+
+
+def test_the_first_allowed_packet_latches_and_others_are_dropped() -> None:
+    with open_pairs() as (pair,), peer() as camera, peer("127.0.0.2") as foreign, peer() as neighbour:
+        pair.allow({LOOPBACK})
+        receiver = VideoReceiver(PAYLOAD_TYPE)
+        first, second, third = frames(3)
+        address = (LOOPBACK, pair.port)
+        foreign.sendto(first, address)
+        camera.sendto(first, address)
+        foreign.sendto(second, address)  # in the queue before the latch
+        neighbour.sendto(second, address)  # same host, another port
+        camera.sendto(second, address)
+        units = pair.drain(receiver, BUFFER, 1.0)
+        assert [unit.nals[0][-1] for unit in units] == [0, 1]
+        assert pair.foreign == 3
+        assert pair.remote == Peer(LOOPBACK, port_of(camera))
+        foreign.sendto(third, address)  # the kernel drops it now
+        camera.sendto(third, address)
+        assert [unit.nals[0][-1] for unit in pair.drain(receiver, BUFFER, 2.0)] == [2]
+        assert pair.foreign == 3
+        assert receiver.foreign == receiver.lost == 0
+
+
+def test_before_anything_is_allowed_nothing_is_taken() -> None:
+    with open_pairs() as (pair,), peer() as camera:
+        camera.sendto(frames(1)[0], (LOOPBACK, pair.port))
+        assert pair.drain(VideoReceiver(PAYLOAD_TYPE), BUFFER, 0.0) == []
+        assert pair.foreign == 1
+
+
+def test_a_flood_of_strangers_leaves_the_others_their_turn() -> None:
+    with open_pairs() as (pair,), peer("127.0.0.2") as foreign, peer() as camera:
+        pair.allow({LOOPBACK})
+        receiver = VideoReceiver(PAYLOAD_TYPE)
+        for _ in range(FOREIGN_BUDGET + 10):
+            foreign.sendto(b"x", (LOOPBACK, pair.port))
+        camera.sendto(frames(1)[0], (LOOPBACK, pair.port))
+        assert pair.drain(receiver, BUFFER, 0.0) == []
+        assert pair.foreign == FOREIGN_BUDGET
+        assert len(pair.drain(receiver, BUFFER, 0.0)) == 1
+
+
+def test_mapped_addresses_are_the_same_host() -> None:
+    with open_pairs() as (pair,), peer() as camera:
+        pair.allow({"::ffff:127.0.0.1"})
+        camera.sendto(frames(1)[0], (LOOPBACK, pair.port))
+        assert len(pair.drain(VideoReceiver(PAYLOAD_TYPE), BUFFER, 0.0)) == 1
+
+
+def test_a_peer_that_moved_is_followed_when_told() -> None:
+    with open_pairs() as (pair,), peer() as before, peer() as after:
+        receiver = VideoReceiver(PAYLOAD_TYPE)
+        first, second, third = frames(3)
+        pair.connect(Peer(LOOPBACK, port_of(before)))
+        before.sendto(first, (LOOPBACK, pair.port))
+        assert len(pair.drain(receiver, BUFFER, 0.0)) == 1
+        pair.connect(Peer(LOOPBACK, port_of(after)))
+        before.sendto(second, (LOOPBACK, pair.port))
+        after.sendto(second, (LOOPBACK, pair.port))
+        after.sendto(third, (LOOPBACK, pair.port))
+        assert len(pair.drain(receiver, BUFFER, 0.0)) == 2
+        assert receiver.late == 0
+
+
+def test_port_unreachable_is_counted_and_the_rest_goes_on() -> None:
+    with open_pairs() as (pair,), peer() as camera:
+        with peer() as gone:
+            address = Peer(LOOPBACK, port_of(gone))
+        pair.connect(address)
+        pair.rtp.send(b"x")  # answered by ICMP
+        receiver = VideoReceiver(PAYLOAD_TYPE)
+        assert pair.drain(receiver, BUFFER, 0.0) == []
+        assert pair.refused == 1
+        pair.connect(Peer(LOOPBACK, port_of(camera)))
+        camera.sendto(frames(1)[0], (LOOPBACK, pair.port))
+        assert len(pair.drain(receiver, BUFFER, 0.0)) == 1
+
+
+def test_control_goes_both_ways_with_the_sessions_peer_only() -> None:
+    with open_pairs(2) as (pair, other), peer("127.0.0.2") as foreign:
+        pair.connect(Peer(LOOPBACK, other.port))
+        other.allow({LOOPBACK})
+        assert pair.send_control(b"report")
+        assert other.drain_control(BUFFER) == [b"report"]
+        foreign.sendto(b"bye", (LOOPBACK, other.port + 1))
+        assert other.drain_control(BUFFER) == []
+        assert other.foreign == 1
+        assert other.send_control(b"pli", Peer(LOOPBACK, pair.port + 1))
+        assert pair.drain_control(BUFFER) == [b"pli"]
+        assert not other.send_control(b"nowhere")
+        assert other.refused == 1
+
+
+def test_control_after_the_peer_has_gone_is_counted() -> None:
+    with open_pairs() as (pair,):
+        with peer() as gone:
+            rtcp = Peer(LOOPBACK, port_of(gone))
+        pair.connect(Peer(LOOPBACK, 9), rtcp)
+        assert pair.send_control(b"report")
+        assert pair.drain_control(BUFFER) == []
+        assert pair.refused == 1
+
+
+def test_what_the_kernel_drops_is_told() -> None:
+    with open_pairs() as (pair,), peer() as camera:
+        pair.rtp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        assert pair.kernel_drops() == 0
+        for _ in range(100):
+            camera.sendto(bytes(1200), (LOOPBACK, pair.port))
+        assert pair.kernel_drops() > 50
+
+
+def test_a_long_stream_arrives_whole() -> None:
+    with open_pairs() as (pair,), peer() as camera:
+        pair.allow({LOOPBACK})
+        receiver = VideoReceiver(PAYLOAD_TYPE)
+        datagrams = frames(200)
+        for datagram in datagrams:
+            camera.sendto(datagram, (LOOPBACK, pair.port))
+        units = [unit for _ in range(3) for unit in pair.drain(receiver, BUFFER, time.monotonic())]
+        assert [unit.nals[0][-1] for unit in units] == list(range(200))
+
+
+def test_ipv6_has_its_own_sockets() -> None:
+    try:
+        pair = open_pair(PortPairs(35_100, 35_198, 0), "::1", time.monotonic)
+    except OSError:  # a machine without IPv6
+        assert not socket.has_ipv6 or not Path("/proc/net/if_inet6").read_text()
+        return
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as camera:
+        camera.bind(("::1", 0))
+        pair.allow({"::1"})
+        camera.sendto(frames(1)[0], ("::1", pair.port))
+        assert len(pair.drain(VideoReceiver(PAYLOAD_TYPE), BUFFER, 0.0)) == 1
+    pair.close()
+
+
+@pytest.mark.parametrize("host", ["camera.local", "1.2.3"])
+def test_only_addresses_can_be_allowed(host: str) -> None:
+    with open_pairs() as (pair,), pytest.raises(ValueError, match="address"):
+        pair.allow({host})

@@ -1,0 +1,212 @@
+"""TCP connections that are slow, silent, broken, too many, or do not read."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import uvloop
+
+from soip.net import streams
+from soip.net.errors import FlowError
+from soip.net.limits import Limits
+from soip.net.sip import SipEndpoint
+from soip.net.target import Target
+from tests.net.helpers import Recorder, endpoint, request, tcp, until
+
+
+async def connect(to: SipEndpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(*to.address)
+
+
+def message(number: int = 1, body: bytes = b"") -> bytes:
+    made = request(body=body)
+    made.headers.prepend("Via", f"SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK{number}")
+    return made.to_bytes()
+
+
+async def test_a_ping_is_answered_with_a_pong_and_keeps_the_connection() -> None:
+    async with endpoint(Recorder()) as bob:
+        reader, writer = await connect(bob)
+        writer.write(b"\r\n\r\n")
+        assert await reader.readexactly(2) == b"\r\n"
+        writer.close()
+
+
+async def test_our_ping_wants_a_pong_in_time() -> None:
+    async with endpoint(Recorder()) as bob, endpoint() as alice:
+        flow = await alice.connect(tcp(bob))
+        await alice.ping(flow, 1.0)
+        assert alice.is_open(flow)
+
+        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(listen, "127.0.0.1", 0) as deaf:
+            flow = await alice.connect(Target("tcp", *deaf.sockets[0].getsockname()))
+            with pytest.raises(FlowError, match="no pong"):
+                await alice.ping(flow, 0.05)
+            await until(lambda: not alice.is_open(flow))
+
+
+async def test_a_connection_that_ends_during_a_ping_is_a_flow_error() -> None:
+    async with endpoint() as alice:
+
+        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.close()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            flow = await alice.connect(Target("tcp", *server.sockets[0].getsockname()))
+            with pytest.raises(FlowError, match="has ended"):
+                await alice.ping(flow, 5.0)
+
+
+async def test_messages_in_pieces_and_several_at_once() -> None:
+    recorder = Recorder()
+    async with endpoint(recorder) as bob:
+        reader, writer = await connect(bob)
+        data = b"".join([message(number, b"x" * 50) for number in range(3)])
+        for at in range(0, len(data), 37):
+            writer.write(data[at : at + 37])
+            await asyncio.sleep(0)
+        writer.write(message(10) + message(11))
+        await until(lambda: len(recorder.requests) == 5)
+        answers = await reader.readuntil(b"\r\n\r\n")
+        assert answers.startswith(b"SIP/2.0 200")
+        writer.close()
+
+
+async def test_lost_framing_is_answered_and_ends_the_connection() -> None:
+    async with endpoint(Recorder()) as bob:
+        reader, writer = await connect(bob)
+        broken = message().replace(b"Content-Length: 0\r\n", b"")
+        writer.write(broken)
+        assert (await reader.read()).startswith(b"SIP/2.0 400")
+        assert bob.counters["connections closed for bad framing"] == 1
+        writer.close()
+
+
+@pytest.mark.parametrize("first", [b"", b"MESSAGE sip:bob@test SIP/2.0\r\n"])
+async def test_a_slow_loris_is_cut_off(first: bytes) -> None:
+    """Neither silence after connecting nor a dripping message holds a connection."""
+    async with endpoint(Recorder(), limits=Limits(message_seconds=0.2)) as bob:
+        reader, writer = await connect(bob)
+        writer.write(first)
+        drip = asyncio.get_running_loop().create_task(_drip(writer))
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(1), 3)
+        drip.cancel()
+        assert bob.counters["connections closed for slowness"] == 1
+        writer.close()
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"X")
+        await asyncio.sleep(0.02)
+
+
+async def test_an_idle_connection_is_closed_but_not_one_we_opened() -> None:
+    theirs, ours = Recorder(), Recorder()
+    limits = Limits(idle_seconds=0.2)
+    async with endpoint(theirs, limits=limits) as bob, endpoint(ours, limits=limits) as alice:
+        await alice.request(request(), tcp(bob))
+        flow = await alice.connect(tcp(bob))
+        await until(lambda: theirs.closed)
+        await until(lambda: ours.closed == [flow])  # because bob closed it
+        assert bob.counters["connections closed for idling"] == 1
+        assert alice.counters["connections closed for idling"] == 0
+
+
+async def test_what_we_opened_is_pinged_and_so_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PING_SECONDS", 0.1)
+    theirs = Recorder()
+    async with endpoint(theirs, limits=Limits(idle_seconds=0.4)) as bob, endpoint() as alice:
+        await alice.request(request(), tcp(bob))
+        await asyncio.sleep(0.8)
+        assert theirs.closed == []
+        assert alice.is_open(await alice.connect(tcp(bob)))
+
+
+async def test_the_limits_of_connections() -> None:
+    async with endpoint(Recorder(), limits=Limits(connections_per_source=2)) as bob:
+        kept = [await connect(bob) for _ in range(2)]
+        reader, writer = await connect(bob)
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        assert bob.counters["connections refused"] == 1
+        writer.close()
+        kept[0][1].close()
+        await until(lambda: len(bob._transport.streams) == 1)
+        reader, writer = await connect(bob)  # there is room again
+        writer.write(b"\r\n\r\n")
+        assert await reader.readexactly(2) == b"\r\n"
+        for _, open_writer in [*kept, (reader, writer)]:
+            open_writer.close()
+
+
+async def test_the_limit_holds_for_connections_we_open_too() -> None:
+    async with endpoint(Recorder()) as bob, endpoint(limits=Limits(connections=1)) as alice, endpoint() as carol:
+        await alice.connect(tcp(bob))
+        with pytest.raises(FlowError, match="1 connections"):
+            await alice.connect(tcp(carol))
+
+
+async def test_a_peer_that_does_not_read_is_dropped() -> None:
+    async with endpoint(Recorder(), limits=Limits(send_buffer=200_000)) as bob:
+        reader, writer = await connect(bob)
+        writer.write(message())
+        await reader.readuntil(b"\r\n\r\n")
+        (connection,) = bob._transport.streams._by_number.values()
+        assert connection.flow is not None
+        flow, large = connection.flow, request(body=b"x" * 60_000)
+
+        async def flood() -> None:
+            for _ in range(1000):
+                await bob.send_stateless(large, flow)
+
+        with pytest.raises(FlowError):
+            await flood()
+        assert bob.counters["connections closed for not reading"] == 1
+        writer.close()
+
+
+async def test_one_who_gives_up_connecting_does_not_end_it_for_others() -> None:
+    async with endpoint(Recorder()) as bob, endpoint() as alice:
+        first = asyncio.ensure_future(alice.connect(tcp(bob)))
+        second = asyncio.ensure_future(alice.connect(tcp(bob)))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert alice.is_open(await second)
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+async def test_a_connect_that_takes_too_long_is_given_up() -> None:
+    full = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0, backlog=1)
+    async with endpoint(limits=Limits(connect_seconds=0.001)) as alice:
+        with pytest.raises(FlowError):  # a host that drops packets; here there is no route, or no time
+            await alice.connect(Target("tcp", "192.0.2.1"))
+    full.close()
+
+
+def test_the_loop_may_be_uvloop() -> None:
+    """Roles run on uvloop, whose transports are not asyncio's by inheritance."""
+
+    async def exchange() -> None:
+        theirs, ours = Recorder(), Recorder()
+        async with endpoint(theirs, limits=Limits(connections_per_source=1)) as bob, endpoint(ours) as alice:
+            assert (await alice.request(request(), Target("udp", *bob.address))).status == 200
+            assert (await alice.request(request(), tcp(bob))).status == 200
+            flow = await alice.connect(tcp(bob))
+            await alice.ping(flow, 2.0)
+            async with endpoint() as one_too_many:
+                with pytest.raises(FlowError):
+                    await one_too_many.request(request(), tcp(bob))
+            alice.disconnect(flow)
+            await until(lambda: ours.closed == [flow] and len(theirs.closed) == 1)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(exchange())
