@@ -1,0 +1,38 @@
+"""What has to be known again after a restart: bindings of the registrar, and the journal of running
+dialogs.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, select
+
+from soip.directory import schema
+from soip.directory.database import Database
+from soip.directory.rows import BindingRow, DialogRow
+from soip.directory.saving import row_of
+
+
+class Calls:
+    """Bindings and dialogs. Both are saved through `WriteBehind`, or at once by `Directory.save`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def bindings(self) -> list[BindingRow]:
+        """All bindings, also expired ones: the registrar knows its own clock best."""
+        return await self._database.read(
+            lambda connection: [row_of(BindingRow, row) for row in connection.execute(select(schema.binding))]
+        )
+
+    async def forget_bindings(self, before_us: int) -> None:
+        """Deletes the bindings that had expired before a time."""
+        query = delete(schema.binding).where(schema.binding.c.expires_us < before_us)
+        await self._database.write(lambda connection: connection.execute(query))
+
+    async def dialogs(self, instance: str) -> list[DialogRow]:
+        """The dialogs an instance had journalled, oldest first."""
+        table = schema.dialog
+        query = select(table).where(table.c.instance_id == instance).order_by(table.c.started_us)
+        return await self._database.read(
+            lambda connection: [row_of(DialogRow, row) for row in connection.execute(query)]
+        )

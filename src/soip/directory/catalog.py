@@ -1,0 +1,103 @@
+"""What was recorded, what was not, and why. A range includes its start and excludes its end."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, Table, and_, delete, select
+
+from soip.directory import schema
+from soip.directory.database import Database
+from soip.directory.rows import GapRow, RecordingRow
+from soip.directory.saving import row_of, save_rows
+
+EVER = (0, 1 << 62)
+"""A range that includes everything."""
+
+_LIMIT = 100_000
+
+R = TypeVar("R", RecordingRow, GapRow)
+
+
+class Catalog:
+    """Recordings and gaps. Both are saved through `WriteBehind`, or at once by `Directory.save`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def recordings(
+        self, camera: str, from_us: int = EVER[0], to_us: int = EVER[1], *, limit: int = _LIMIT
+    ) -> list[RecordingRow]:
+        """The files of a camera that touch a range, by start, `limit` at most."""
+        return await self._touching(schema.recording, RecordingRow, camera, from_us, to_us, limit)
+
+    async def recording(self, identity: str) -> RecordingRow | None:
+        """One file's row, or None."""
+        query = select(schema.recording).where(schema.recording.c.id == identity)
+
+        def work(connection: Connection) -> RecordingRow | None:
+            row = connection.execute(query).first()
+            return row_of(RecordingRow, row) if row else None
+
+        return await self._database.read(work)
+
+    async def of_server(self, server: str) -> list[RecordingRow]:
+        """Every row of a media server, by path: for checking and rebuilding."""
+        table = schema.recording
+        query = select(table).where(table.c.server_id == server).order_by(table.c.path)
+        return await self._database.read(
+            lambda connection: [row_of(RecordingRow, row) for row in connection.execute(query)]
+        )
+
+    async def gap_ids(self) -> set[str]:
+        """The ids of all gaps."""
+        query = select(schema.gap.c.id)
+        return await self._database.read(lambda connection: set(connection.execute(query).scalars()))
+
+    async def unsealed(self, instance: str) -> list[RecordingRow]:
+        """The files an instance had not sealed when it was last heard of."""
+        table = schema.recording
+        query = select(table).where(table.c.instance_id == instance, table.c.sealed.is_(False))
+        return await self._database.read(
+            lambda connection: [row_of(RecordingRow, row) for row in connection.execute(query)]
+        )
+
+    async def gaps(
+        self, camera: str, from_us: int = EVER[0], to_us: int = EVER[1], *, limit: int = _LIMIT
+    ) -> list[GapRow]:
+        """The gaps of a camera that touch a range, by start, `limit` at most."""
+        return await self._touching(schema.gap, GapRow, camera, from_us, to_us, limit)
+
+    async def explained_until(self, camera: str) -> int | None:
+        """When the newest recording or gap of a camera ends (µs UTC), or None: what comes after it is not explained."""
+        queries = [
+            select(table.c.end_us).where(table.c.camera_id == camera).order_by(table.c.end_us.desc()).limit(1)
+            for table in (schema.recording, schema.gap)
+        ]
+
+        def work(connection: Connection) -> int | None:
+            ends = [connection.execute(query).scalar() for query in queries]
+            return max((end for end in ends if end is not None), default=None)
+
+        return await self._database.read(work)
+
+    async def replace(self, server: str, recordings: list[RecordingRow], gaps: list[GapRow]) -> None:
+        """Makes `recordings` the only ones of a media server, in one transaction, and saves `gaps`: after a rebuild."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(schema.recording).where(schema.recording.c.server_id == server))
+            save_rows(connection, [*recordings, *gaps])
+
+        await self._database.write(work)
+
+    async def _touching(
+        self, table: Table, kind: type[R], camera: str, from_us: int, to_us: int, limit: int
+    ) -> list[R]:
+        query = touching(table, camera, from_us, to_us, limit)
+        return await self._database.read(lambda connection: [row_of(kind, row) for row in connection.execute(query)])
+
+
+def touching(table: Table, camera: str, from_us: int, to_us: int, limit: int) -> Select[Any]:
+    """Rows of a camera that start before the range's end and do not end before its start, by start."""
+    inside = and_(table.c.camera_id == camera, table.c.start_us < to_us, table.c.end_us >= from_us)
+    return select(table).where(inside).order_by(table.c.start_us, table.c.id).limit(limit)

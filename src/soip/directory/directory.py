@@ -1,0 +1,68 @@
+"""The directory as a process holds it."""
+
+from __future__ import annotations
+
+from soip.directory.accounts import Accounts
+from soip.directory.calls import Calls
+from soip.directory.cameras import Cameras
+from soip.directory.catalog import Catalog
+from soip.directory.database import Database
+from soip.directory.media import Media
+from soip.directory.rows import SavedRow
+from soip.directory.saving import delete_rows, key_of, save_rows
+from soip.directory.settings import Settings
+from soip.directory.users import Users
+from soip.directory.watcher import POLL_S, ChangeWatcher
+from soip.directory.writebehind import INTERVAL_S, LIMIT, WriteBehind
+
+
+class Directory:
+    """Open it with `async with await Directory.open(url) as directory:`, or close it yourself.
+
+    Its nouns are attributes: `accounts`, `users`, `cameras`, `media`, `calls` (bindings, dialogs), `catalog`
+    (recordings, gaps) and `settings` (realm, secrets, version, audit).
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.accounts = Accounts(database)
+        self.users = Users(database)
+        self.cameras = Cameras(database)
+        self.media = Media(database)
+        self.calls = Calls(database)
+        self.catalog = Catalog(database)
+        self.settings = Settings(database)
+
+    @classmethod
+    async def open(cls, url: str) -> Directory:
+        """Opens the database, makes and migrates it as needed. Raises UnavailableError, NewerSchemaError."""
+        return cls(await Database.open(url))
+
+    async def close(self) -> None:
+        """Closes the connections. Close a `WriteBehind` before."""
+        await self._database.close()
+
+    async def __aenter__(self) -> Directory:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.close()
+
+    async def save(self, *rows: SavedRow) -> None:
+        """Inserts or replaces rows now, in one transaction. Raises UnavailableError."""
+        await self._database.write(lambda connection: save_rows(connection, rows))
+
+    async def delete(self, *rows: SavedRow) -> None:
+        """Deletes rows now (only their keys matter), in one transaction. Raises UnavailableError."""
+        keys = [key_of(row) for row in rows]
+        await self._database.write(lambda connection: delete_rows(connection, keys))
+
+    def write_behind(self, *, interval_s: float = INTERVAL_S, limit: int = LIMIT) -> WriteBehind:
+        """Where rows go that may be written a second later: `async with directory.write_behind() as
+        later`.
+        """
+        return WriteBehind(self._database, interval_s=interval_s, limit=limit)
+
+    def changes(self, interval_s: float = POLL_S) -> ChangeWatcher:
+        """`async for version in directory.changes()`: at once, and after each change of configuration."""
+        return ChangeWatcher(self.settings, interval_s)

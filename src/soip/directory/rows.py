@@ -1,0 +1,191 @@
+"""What the directory hands out and takes in: one frozen dataclass for each noun.
+
+All times are µs UTC since 1970. The fields of the rows that are saved whole (`SavedRow`) are named like their
+columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class AccountKind(StrEnum):
+    """What an id belongs to. A camera with an id of its own has no account: its device registers for it."""
+
+    USER = "user"
+    DEVICE = "device"
+    CAMERA = "camera"
+    MEDIA_SERVER = "media_server"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who may register or call by SIP.
+
+    `ha1` maps digest algorithm names as RFC 7616 and 8760 write them (MD5, SHA-256, SHA-512-256) to
+    H(user:realm: password) in lower-case hex; the account is challenged with these algorithms only. `cameras`
+    are the cameras of a device, `role` is a user's; both are empty for the other kinds.
+    """
+
+    id: str
+    kind: AccountKind
+    ha1: Mapping[str, str] = field(repr=False)
+    cameras: tuple[str, ...] = ()
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """A person: `role` is the one granted for the whole organisation."""
+
+    id: str
+    display_name: str
+    role: str | None
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class CameraRow:
+    """What is addressed and recorded. `plan` is the plan's name: always or never. `audio`: record its
+    sound too.
+    """
+
+    id: str
+    device_id: str
+    name: str
+    plan: str = "always"
+    audio: bool = False
+    site_id: str = "default"
+    zone_id: str | None = None
+    place: str = ""
+    purpose: str = ""
+    legal_basis: str = ""
+    classification: str = ""
+    created_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BindingRow:
+    """Where an address of record is reached (RFC 3261 §10.3), so that a restarted registrar knows it again.
+
+    `flow` says over which flow it registered and `target` where requests go, both in the words of the
+    signalling role; `path` is the Path header's value (RFC 3327), empty without one. `instance_id` and
+    `reg_id` are the device's own (RFC 5626 §4.1).
+    """
+
+    aor: str
+    contact: str
+    account_id: str
+    flow: str
+    call_id: str
+    cseq: int
+    registered_us: int
+    expires_us: int
+    path: str = ""
+    instance_id: str = ""
+    reg_id: int = 0
+    user_agent: str = ""
+    target: str = ""
+    q: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInstance:
+    """A media worker as it announces itself. `sip` and `http` are HOST:PORT; `epoch` rises with every
+    start.
+    """
+
+    id: str
+    server_id: str
+    worker: int
+    sip: str
+    http: str
+    epoch: int
+    started_us: int
+    heartbeat_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStateRow:
+    """What its media server says of a camera: recording, live, no-media, offline or idle, and since when."""
+
+    camera_id: str
+    media: str
+    since_us: int
+    instance_id: str
+    updated_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingRow:
+    """One file. `path` is relative to `root`; `tracks` is JSON; `sha256` covers the fragments, empty until
+    sealed.
+    """
+
+    id: str
+    camera_id: str
+    server_id: str
+    instance_id: str
+    root: str
+    path: str
+    start_us: int
+    end_us: int
+    stream: str = "main"
+    bytes: int = 0
+    frames: int = 0
+    tracks: str = "[]"
+    trigger: str = "plan"
+    sealed: bool = False
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    """A time without a recording, and why. `detail` says more, for example how many packets were lost."""
+
+    id: str
+    camera_id: str
+    start_us: int
+    end_us: int
+    cause: str
+    instance_id: str = ""
+    stream: str = "main"
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DialogRow:
+    """The journal of a running call, enough to end it after a restart. `route_set` is JSON: a list of
+    Route values.
+    """
+
+    id: str
+    instance_id: str
+    camera_id: str
+    call_id: str
+    local_uri: str
+    local_tag: str
+    remote_uri: str
+    remote_tag: str
+    remote_target: str
+    route_set: str
+    cseq: int
+    rtp_port: int
+    started_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """Who did what to what, and when."""
+
+    at_us: int
+    actor: str
+    action: str
+    target: str
+    detail: str = ""
+
+
+SavedRow = BindingRow | MediaInstance | CameraStateRow | RecordingRow | GapRow | DialogRow
+"""Rows that are saved whole, by their key: an insert, or a replacement of the row that was there."""
