@@ -1,0 +1,133 @@
+"""The thread that writes to one disk: a bounded queue in front of it, nobody who waits for it, syncs in between.
+
+Order of calls: `disk = DiskWriter(root)`, `disk.start()`; recordings are written through `writer.RecordingWriter`; at
+the end `disk.close()`, which writes and syncs all that is queued.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from . import journal
+from .root import Root
+
+QUEUE_BYTES = 64 << 20
+
+_log = logging.getLogger(__name__)
+
+
+class Syncable(Protocol):
+    """A file with bytes that may not be on the disk yet."""
+
+    def sync(self) -> None: ...
+
+
+@dataclass(slots=True)
+class WriteStats:
+    """What the disk's thread did so far. Times in seconds."""
+
+    fragments: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    worst_seconds: float = 0.0
+    syncs: int = 0
+    worst_sync_seconds: float = 0.0
+    refused: int = 0
+
+
+class DiskWriter:
+    """The thread that writes to one root. Invariant: what was accepted is written in order, or reported as lost."""
+
+    def __init__(self, root: Root, *, queue_bytes: int = QUEUE_BYTES, sync_seconds: float = 5.0) -> None:
+        self.root = root
+        self.stats = WriteStats()
+        self._limit = queue_bytes
+        self._sync_seconds = sync_seconds
+        self._queue: SimpleQueue[tuple[Callable[[], None] | None, int]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._queued = 0
+        self._dirty: dict[Syncable, float] = {}  # the oldest first, by when it must be synced
+        self._thread = threading.Thread(target=self._run, name="disk-writer", daemon=True)
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._queued
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Write and sync what is queued, then end the thread. False: it was not done within `timeout` seconds."""
+        self._queue.put((None, 0))
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def submit(self, job: Callable[[], None], size: int) -> bool:
+        """Queue a job that holds `size` bytes; False when it does not fit. A job of no bytes always fits."""
+        with self._lock:
+            if size and self._queued + size > self._limit:
+                self.stats.refused += 1
+                return False
+            self._queued += size
+        self._queue.put((job, size))
+        return True
+
+    def journal(self, camera: str, entry: journal.Entry) -> None:
+        """Have a journal line written; a failure is logged, for the catalog has it too."""
+        self.submit(lambda: journal.append(self.root, camera, entry), 0)
+
+    def _run(self) -> None:
+        while True:
+            deadline = next(iter(self._dirty.values()), None)
+            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                job, size = self._queue.get(timeout=wait)
+            except Empty:
+                self._sync_one()
+                continue
+            if job is None:
+                break
+            self._perform(job)
+            with self._lock:
+                self._queued -= size
+            if deadline is not None and deadline <= time.monotonic():
+                self._sync_one()
+        while self._dirty:
+            self._sync_one()
+
+    def _perform(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Exception:  # whatever one job meets, the other cameras' must go on
+            _log.exception("a job of the disk writer failed")
+
+    def _sync_one(self) -> None:
+        """Sync the file that has waited longest: one at a time, so that writes go on in between."""
+        file = next(iter(self._dirty), None)
+        if file is None:
+            return
+        del self._dirty[file]
+        began = time.monotonic()
+        self._perform(file.sync)
+        self.stats.syncs += 1
+        self.stats.worst_sync_seconds = max(self.stats.worst_sync_seconds, time.monotonic() - began)
+
+    def touched(self, file: Syncable) -> None:
+        """On the disk's thread: the file has bytes that are not synced."""
+        self._dirty.setdefault(file, time.monotonic() + self._sync_seconds)
+
+    def finished(self, file: Syncable) -> None:
+        """On the disk's thread: the file is closed."""
+        self._dirty.pop(file, None)
+
+    def measured(self, size: int, seconds: float) -> None:
+        """On the disk's thread: a fragment was written."""
+        stats = self.stats
+        stats.fragments += 1
+        stats.bytes += size
+        stats.seconds += seconds
+        stats.worst_seconds = max(stats.worst_seconds, seconds)

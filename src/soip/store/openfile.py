@@ -1,0 +1,148 @@
+"""One file being written. All of it but `failed` belongs to the disk's thread."""
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from soip.mp4.boxes import Buffer
+from soip.mp4.index import Fragment
+from soip.mp4.reader import Init, parse_init
+
+from .disk import DiskWriter
+from .errors import RootError
+from .events import DiskFull, Event, Opened, Sealed, WriteFailed, Written
+from .layout import file_path
+from .recording import Recording, recording_of
+from .root import FULL
+from .sealing import seal, write_all
+
+_log = logging.getLogger(__name__)
+
+
+class OpenFile:
+    """Order of calls: `write`, the first with a front, then `complete`. `failed`: given up, and nothing is written."""
+
+    def __init__(self, disk: DiskWriter, camera: str, listener: Callable[[Event], None]) -> None:
+        self.failed = False
+        self._disk = disk
+        self._camera = camera
+        self._listener = listener
+        self._descriptor = -1
+        self._path = ""
+        self._end = 0
+        self._init: Init | None = None
+        self._fragments: list[Fragment] = []
+        self._digest = hashlib.sha256()
+        self._named = False
+
+    def write(self, front: bytes, data: Buffer, entry: Fragment, queued: float) -> None:
+        """Write a fragment at the end of the file, after its `front` when it is the first."""
+        if self.failed:
+            return
+        began = time.monotonic()
+        try:
+            if front:
+                self._open(front, entry.utc_us)
+            write_all(self._descriptor, data, self._end)
+        except (OSError, RootError) as error:
+            self._give_up(entry.utc_us, error)
+            return
+        seconds = time.monotonic() - began
+        self._digest.update(data)
+        self._fragments.append(entry._replace(offset=self._end))
+        self._end += len(data)
+        self._disk.touched(self)
+        self._disk.measured(len(data), seconds)
+        if front:
+            self._listener(Opened(self._recording(sealed=False)))
+        self._listener(Written(self._recording(sealed=False), self._fragments[-1], seconds, began - queued))
+
+    def sync(self) -> None:
+        """Have what was written survive a power cut; the first time also the file's name."""
+        try:
+            os.fdatasync(self._descriptor)
+            if not self._named:
+                _sync_folder(os.path.dirname(self._disk.root.absolute(self._path)))
+                self._named = True
+        except OSError as error:
+            self._give_up(self._recording(sealed=False).end_us, error)
+
+    def complete(self) -> None:
+        """Seal and close the file."""
+        if self.failed or not self._fragments:
+            return
+        try:
+            self._seal()
+        except OSError as error:
+            self.failed = True
+            self._report(self._fragments[-1].utc_us, error)
+        finally:
+            self._close()
+
+    def _open(self, front: bytes, start_us: int) -> None:
+        root = self._disk.root
+        root.verify()
+        root.restore_reserve()
+        number = 1
+        while self._descriptor < 0:
+            self._path = file_path(self._camera, start_us, number)
+            place = root.absolute(self._path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            except FileExistsError:
+                number += 1
+        write_all(self._descriptor, front, 0)
+        self._init = parse_init(front)
+        self._end = len(front)
+
+    def _seal(self) -> None:
+        assert self._init
+        seal(self._descriptor, self._init, self._fragments)
+        self._listener(Sealed(self._recording(sealed=True)))
+
+    def _give_up(self, since_us: int, error: Exception) -> None:
+        """Cut what was half written, seal what is whole, and say that nothing more is taken."""
+        self.failed = True
+        if isinstance(error, OSError) and error.errno in FULL:
+            self._disk.root.release_reserve()
+        self._report(since_us, error)
+        if self._descriptor < 0:
+            return
+        try:
+            os.ftruncate(self._descriptor, self._end)
+            if self._fragments:
+                self._seal()
+            else:
+                self._disk.root.absolute(self._path).unlink()
+        except OSError:
+            _log.exception("%s is left as it is, the next start repairs it", self._path)
+        finally:
+            self._close()
+
+    def _report(self, since_us: int, error: Exception) -> None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            self._listener(DiskFull(self._camera, since_us))
+        else:
+            self._listener(WriteFailed(self._camera, since_us, str(error)))
+
+    def _recording(self, *, sealed: bool) -> Recording:
+        assert self._init
+        digest = self._digest.hexdigest() if sealed else ""
+        return recording_of(self._init, self._path, self._fragments, self._end, sealed=sealed, sha256=digest)
+
+    def _close(self) -> None:
+        self._disk.finished(self)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def _sync_folder(path: str) -> None:
+    """Make the names in a folder survive a power cut. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

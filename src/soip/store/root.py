@@ -1,0 +1,162 @@
+"""A root: the folder that recordings are kept under, its identity, and the reserve that lets a full disk be left well.
+
+The identity file says which root this is and whose. A disk that is not mounted shows an empty folder, another disk
+shows another identity: both are noticed before a file is made, and never written to.
+"""
+
+import errno
+import json
+import os
+import uuid
+from pathlib import Path
+
+from .errors import ForeignRootError, MissingRootError
+
+IDENTITY = "soip-root.json"
+RESERVE = ".reserve"
+
+RESERVE_BYTES = 8 << 20
+ROOM_BYTES = 256 << 20
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Root:
+    """An opened root. `id` is the root's, `path` absolute.
+
+    `reserve_bytes` are kept allocated in a file of their own and given back to the disk when it is full, so that
+    indexes and journals can still be written. `room_bytes` must be free before recording starts again.
+    """
+
+    def __init__(self, path: Path, identity: str, reserve_bytes: int, room_bytes: int) -> None:
+        self.path = path
+        self.id = identity
+        self._reserve_bytes = reserve_bytes
+        self._room_bytes = room_bytes
+        self._seen = self._look()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        server: str,
+        *,
+        expect: str | None = None,
+        reserve_bytes: int = RESERVE_BYTES,
+        room_bytes: int = ROOM_BYTES,
+    ) -> "Root":
+        """Open the root of this server, and make it where there is none yet and none is expected.
+
+        `server` is the media server's id, `expect` the root's id where it is known. Raises MissingRootError when it
+        cannot be made or is not there, ForeignRootError when it is not this server's or not the expected one.
+        """
+        path = Path(path).absolute()
+        if expect is None:
+            _create(path, server)
+        found = _identity(path)
+        if found["server"] != server:
+            raise ForeignRootError(
+                f"{path} holds recordings of the server {found['server']!r}, not of {server!r}: "
+                f"mount the right disk or set another folder"
+            )
+        if expect not in (None, found["id"]):
+            raise ForeignRootError(f"{path} is the root {found['id']}, not {expect}: mount the right disk")
+        root = cls(path, found["id"], reserve_bytes, room_bytes)
+        root.restore_reserve()
+        return root
+
+    def verify(self) -> None:
+        """See that the root is still the one that was opened. Raises MissingRootError or ForeignRootError."""
+        seen = self._look()
+        if seen != self._seen:
+            if _identity(self.path)["id"] != self.id:
+                raise ForeignRootError(f"another disk was mounted at {self.path}: mount the right one")
+            self._seen = seen
+
+    def absolute(self, path: str) -> Path:
+        return self.path / path
+
+    def free_bytes(self) -> int:
+        """What may still be written here, the reserve not counted."""
+        state = os.statvfs(self.path)
+        return state.f_bavail * state.f_frsize
+
+    def has_room(self) -> bool:
+        """Whether recording may start again: room besides the reserve. A root that is not there has none."""
+        try:
+            missing = 0 if self._reserve.exists() else self._reserve_bytes
+            return self.free_bytes() >= self._room_bytes + missing
+        except OSError:
+            return False
+
+    def release_reserve(self) -> None:
+        """Give the reserve to the disk: for indexes and journals of a full one."""
+        self._reserve.unlink(missing_ok=True)
+
+    def restore_reserve(self) -> None:
+        """Take the reserve back as soon as there is room; a disk that is full stays without."""
+        if self._reserve.exists() or not self.has_room():
+            return
+        try:
+            descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return  # another worker of this server was faster
+        try:
+            os.posix_fallocate(descriptor, 0, self._reserve_bytes)
+        except OSError:
+            self.release_reserve()
+        finally:
+            os.close(descriptor)
+
+    @property
+    def _reserve(self) -> Path:
+        return self.path / RESERVE
+
+    def _look(self) -> tuple[int, int]:
+        try:
+            seen = os.stat(self.path / IDENTITY)
+        except OSError as error:
+            raise MissingRootError(
+                f"no root for recordings at {self.path} ({error.strerror}): mount its disk"
+            ) from error
+        return seen.st_dev, seen.st_ino
+
+
+def _identity(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads((path / IDENTITY).read_bytes())
+    except FileNotFoundError as error:
+        raise MissingRootError(f"{path} has no {IDENTITY}: mount the disk with the recordings") from error
+    except OSError as error:
+        raise MissingRootError(f"{path / IDENTITY} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ForeignRootError(f"{path / IDENTITY} cannot be understood: restore or remove it") from error
+    if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in ("id", "server")):
+        raise ForeignRootError(f"{path / IDENTITY} is not one of ours: set another folder")
+    return found
+
+
+def _create(path: Path, server: str) -> None:
+    """Make the folder and its identity where there are none; of several workers one succeeds."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if (path / IDENTITY).exists():
+            return
+        if any(not name.startswith(".") and name != "lost+found" for name in os.listdir(path)):
+            if (path / IDENTITY).exists():
+                return
+            raise ForeignRootError(f"{path} holds other files and no {IDENTITY}: set an empty folder")
+        identity = uuid.uuid4().hex
+        draft = path / f".identity-{identity}"
+        with open(draft, "x") as file:
+            file.write(json.dumps({"id": identity, "server": server}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path / IDENTITY)
+        except FileExistsError:
+            pass  # another worker of this server was faster
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise MissingRootError(f"no folder for recordings can be made at {path}: {error.strerror}") from error

@@ -1,0 +1,125 @@
+"""Write recordings, one `RecordingWriter` per file.
+
+Order of calls: `append` again and again, then `seal`. `append` returns False for a fragment that is refused: the
+disk's queue is full, or the file has failed. The caller then records a gap with the cause *disk*. A file is named and
+made when its first fragment reaches the disk's thread.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from soip.mp4.index import Fragment
+from soip.mp4.tracks import Track
+from soip.mp4.writer import Edit, Head, Run, fragment, init_segment
+
+from .disk import DiskWriter
+from .events import Event
+from .openfile import OpenFile
+
+INDEX_RESERVE = 8192  # an index of 678 fragments; longer ones are merged
+
+
+class RecordingWriter:
+    """Writes one recording. Used from one thread; `listener` is called on the disk's.
+
+    Tracks are as in the init segment, the reference (video) first. Runs carry continuous media times; the file's own
+    times start at what is shown or heard first.
+    """
+
+    def __init__(
+        self,
+        disk: DiskWriter,
+        camera: str,
+        tracks: Sequence[Track],
+        listener: Callable[[Event], None],
+        *,
+        organisation: str = "default",
+        stream: str = "main",
+        trigger: str = "plan",
+        clock: str = "server",
+        server: str = "",
+    ) -> None:
+        self.camera = camera
+        self.tracks = tuple(tracks)
+        self.bytes = 0
+        self._disk = disk
+        self._facts = {
+            "organisation": organisation,
+            "stream": stream,
+            "trigger": trigger,
+            "clock": clock,
+            "server": server,
+        }
+        self._file = OpenFile(disk, camera, listener)
+        self._sequence = 0
+        self._origins: dict[int, int] = {}
+        self._delay = 0
+        self._sealed = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether the disk has given this file up: nothing more is taken."""
+        return self._file.failed
+
+    def append(self, runs: Sequence[Run], utc_us: int) -> bool:
+        """Hand over a fragment: one run per track, the first track's first; no run empty.
+
+        `utc_us` is the UTC at which the first run's first frame is shown. False: refused, and lost.
+        """
+        if self._file.failed or self._sealed:
+            return False
+        if not runs or runs[0].track_id != self.tracks[0].track_id or not all(run.samples for run in runs):
+            raise ValueError("a fragment begins with a run of the first track, and no run is empty")
+        front = b"" if self._origins else self._begin(runs, utc_us)
+        if runs[0].decode_time < self._origins[runs[0].track_id]:
+            raise ValueError("a fragment from before the start of its file")
+        moved = [
+            run._replace(decode_time=run.decode_time - self._origins[run.track_id])
+            for run in runs
+            if run.decode_time >= self._origins[run.track_id]
+        ]
+        first = runs[0]
+        data = fragment(self._sequence + 1, moved, utc_us)
+        entry = Fragment(
+            0,
+            len(data),
+            moved[0].decode_time + first.samples[0].composition_offset - self._delay,
+            sum(sample.duration for sample in first.samples),
+            first.samples[0].sync,
+            utc_us,
+            len(first.samples),
+        )
+        queued = time.monotonic()
+        if not self._disk.submit(lambda: self._file.write(front, data, entry, queued), len(data)):
+            if front:
+                self._origins = {}
+            return False
+        self._sequence += 1
+        self.bytes += len(data)
+        return True
+
+    def seal(self) -> None:
+        """Complete the file. `Sealed` tells when that is done; nothing is told of a file without a fragment."""
+        if not self._sealed:
+            self._sealed = True
+            self._disk.submit(self._file.complete, 0)
+
+    def _begin(self, runs: Sequence[Run], utc_us: int) -> bytes:
+        """Choose the file's zero and make its front.
+
+        Zero is where the first frame is shown. What is decoded or heard before it (reordered frames, a sound that
+        reaches over the cut) lies before the movie's start: each track counts from its own first sample, and its edit
+        list skips what is before.
+        """
+        first, scale = runs[0], self.tracks[0].timescale
+        zero = first.decode_time + first.samples[0].composition_offset
+        begins = {run.track_id: run.decode_time for run in runs}
+        edits: dict[int, Edit] = {}
+        for track in self.tracks:
+            there = zero * track.timescale // scale
+            self._origins[track.track_id] = min(there, begins.get(track.track_id, there))
+            if self._origins[track.track_id] < there:
+                edits[track.track_id] = Edit(there - self._origins[track.track_id])
+        self._delay = zero - self._origins[first.track_id]
+        head = Head(self.camera, utc_us, zero, **self._facts)
+        return init_segment(self.tracks, head=head, reserve=INDEX_RESERVE, edits=edits)
