@@ -1,0 +1,66 @@
+"""An id nobody knows is looked up once in the directory before it is refused: a camera added a moment ago."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from soip.directory.rows import Account
+from soip.signalling.accounts import AccountTable
+from soip.signalling.limits import Buckets, Budget
+
+# The directory's version is polled each second, so a miss need not be remembered for longer than that.
+MISS_SECONDS = 1.0
+MAX_MISSES = 10_000
+LOOKUPS = Budget(rate=50, burst=200)  # a scan through made-up ids must not become a load on the database
+MAX_ID = 64
+
+Lookup = Callable[[str], Awaitable[Account | None]]
+
+
+class Finder:
+    """Fills the account table one id at a time. `lookup` asks the directory, and raises what it raises."""
+
+    def __init__(self, accounts: AccountTable, lookup: Lookup, now: Callable[[], float]) -> None:
+        self._accounts = accounts
+        self._lookup = lookup
+        self._now = now
+        self._misses: OrderedDict[str, float] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[Account | None]] = {}
+        self._budget = Buckets(LOOKUPS)
+
+    def forget_misses(self) -> None:
+        """The directory has changed: what was missing may be there now."""
+        self._misses.clear()
+
+    async def close(self) -> None:
+        """Wait for the questions under way; the directory can be closed then."""
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+    async def find(self, identity: str) -> None:
+        """Make sure the table has this id if the directory has. Raises what the lookup raises."""
+        if not identity or len(identity) > MAX_ID or self._accounts.knows(identity):
+            return
+        now = self._now()
+        if self._misses.get(identity, -1.0) > now:
+            return
+        task = self._asking.get(identity)
+        if task is None:
+            if not self._budget.take("", now):
+                return
+            task = asyncio.ensure_future(self._ask(identity))
+            self._asking[identity] = task
+            task.add_done_callback(lambda _: self._asking.pop(identity, None))
+        await asyncio.shield(task)
+
+    async def _ask(self, identity: str) -> Account | None:
+        account = await self._lookup(identity)
+        if account is not None:
+            self._accounts.add(account)
+            return account
+        self._misses[identity] = self._now() + MISS_SECONDS
+        self._misses.move_to_end(identity)
+        if len(self._misses) > MAX_MISSES:
+            self._misses.popitem(last=False)
+        return None

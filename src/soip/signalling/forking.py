@@ -1,0 +1,102 @@
+"""The response side of the proxy: many branches in, one final answer out (RFC 3261 §16.7).
+
+A `Fork` is one forwarded request. It is told what each branch answers and calls back: `respond` with what
+goes upstream, `cancel` with the number of a branch that is no longer wanted. No clock, no socket.
+
+    provisional (101–199)   upstream at once
+    2xx                     upstream at once, also a second one; the other branches are cancelled
+    6xx                     kept; the other branches are cancelled
+    3xx–5xx, time-out       kept; when every branch has ended, the best one goes upstream
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from soip.sip.message import Response
+
+# §16.7 step 6: those that tell the caller how to try again come first; a timeout or an ended branch tells
+# least.
+_HELPFUL = (401, 407, 415, 420, 484)
+_CHALLENGES = ("WWW-Authenticate", "Proxy-Authenticate")
+
+
+class Fork:
+    """One forwarded request and its branches, numbered from 0."""
+
+    def __init__(self, branches: int, respond: Callable[[Response], None], cancel: Callable[[int], None]) -> None:
+        self._finals: list[Response | None] = [None] * branches
+        self._respond = respond
+        self._cancel = cancel
+        self._accepted = False
+        self._unwanted: set[int] = set()
+        self._done = False
+        self.cancelled = False
+
+    @property
+    def done(self) -> bool:
+        """A final answer has gone upstream."""
+        return self._done
+
+    def response(self, branch: int, response: Response) -> None:
+        """A branch has answered; time-outs and failures come as the response that stands for them."""
+        if response.status < 200:
+            if response.status > 100 and not self._done:
+                self._respond(response)
+            return
+        if self._done and not self._accepted:
+            return  # the caller has its refusal; its transaction takes no second final
+        if response.status < 300:
+            self._finals[branch] = response
+            self._accepted = self._done = True
+            self._respond(response)
+            self._cancel_others()
+            return
+        if self._finals[branch] is None:
+            self._finals[branch] = response
+            if response.status >= 600:
+                self._cancel_others()
+            self._settle()
+
+    def cancel(self) -> None:
+        """The caller has given up (§16.10). The branches still answer, mostly 487."""
+        if not self._done:
+            self.cancelled = True
+            self._cancel_others()
+
+    def _cancel_others(self) -> None:
+        for branch, final in enumerate(self._finals):
+            if final is None and branch not in self._unwanted:
+                self._unwanted.add(branch)
+                self._cancel(branch)
+
+    def _settle(self) -> None:
+        if self._accepted or self._done:
+            return
+        finals = [final for final in self._finals if final is not None]
+        if len(finals) < len(self._finals):
+            return
+        self._done = True
+        self._respond(best(finals))
+
+
+def best(finals: list[Response]) -> Response:
+    """The final response that goes upstream when no branch accepted (§16.7 steps 6 and 7)."""
+    chosen = min(finals, key=lambda response: _rank(response.status))
+    if chosen.status in (401, 407):
+        # Step 7: the caller may be able to answer any of the challenges, so it sees all of them.
+        others = [r for r in finals if r is not chosen and r.status in (401, 407)]
+        for name in _CHALLENGES:
+            for response in others:
+                for value in response.headers.get_all(name):
+                    chosen.headers.add(name, value)
+    return chosen
+
+
+def _rank(status: int) -> tuple[int, int, int]:
+    """Lower is better: 6xx first, then by class, and inside 4xx the helpful ones."""
+    if status >= 600:
+        return (0, 0, status)
+    if status in (408, 487):
+        return (status // 100, 2, status)
+    return (status // 100, 0 if status in _HELPFUL else 1, status)

@@ -1,0 +1,197 @@
+"""Forwarding: a copy of the request for each branch, its answers back upstream (RFC 3261 §16.6, §16.7).
+
+What is ours to add is decided here: Max-Forwards, Record-Route with the flow token, who is asserted. The
+branch's Via, its transaction and timer C are the endpoint's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from soip.net.errors import FlowError, NetError, RequestTimeoutError
+from soip.net.exchange import IncomingRequest, Outgoing
+from soip.net.sip import SipEndpoint
+from soip.signalling import flowtoken
+from soip.signalling.flowbook import FlowBook
+from soip.signalling.flows import FlowKey, InstanceFlow, Way
+from soip.signalling.flowtoken import Path
+from soip.signalling.forking import Fork
+from soip.signalling.routing import Leg
+from soip.signalling.trust import strip_credentials
+from soip.sip import headers
+from soip.sip.message import Request, Response
+from soip.sip.reply import make_response
+from soip.sip.uri import Uri, format_host
+
+DEFAULT_MAX_FORWARDS = 70
+IDENTITY_HEADERS = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID")
+# Requests that make a dialog, whose later requests must pass here too (RFC 3261 §16.6 step 4).
+DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the installation is called: the SIP domain, and the realm of its digests."""
+
+    domain: str
+    realm: str
+
+
+class Forwarder:
+    """Sends requests on. `key` signs flow tokens; it must outlive a restart, as dialogs do."""
+
+    def __init__(self, endpoint: SipEndpoint, book: FlowBook, key: bytes, house: House) -> None:
+        self._endpoint = endpoint
+        self._book = book
+        self._key = key
+        self._house = house
+
+    async def out_of_dialog(self, incoming: IncomingRequest, legs: Sequence[Leg], identity: str, caller: Way) -> None:
+        """Forward a request of the authenticated `identity`, reachable by `caller`, to all legs at once."""
+        copies = []
+        for leg in legs:
+            copy = self._copy(incoming.request)
+            copy.uri = Uri.parse(leg.uri)
+            copy.headers.remove("Route")
+            copy.headers.add("P-Asserted-Identity", f"<sip:{identity}@{self._house.domain}>")
+            if copy.method in DIALOG_METHODS:
+                self._record_route(copy, Path(caller, leg.way))
+            copies.append((copy, leg.way, leg.identity))
+        await self._send(incoming, copies)
+
+    async def in_dialog(self, incoming: IncomingRequest, way: Way) -> None:
+        """Forward a request of a dialog whose path is known; its Request-URI is the remote target, unchanged."""
+        copy = self._copy(incoming.request)
+        self.pop_routes(copy)
+        await self._send(incoming, [(copy, way, "")])
+
+    async def ack(self, request: Request, way: Way) -> None:
+        """Pass the ACK of a 2xx on, statelessly (RFC 3261 §16.11). Raises FlowError."""
+        copy = self._copy(request)
+        self.pop_routes(copy)
+        resolved = self._book.resolve(way)
+        if resolved is None:
+            raise FlowError(f"the way {way} is closed")
+        await self._endpoint.send_stateless(copy, resolved)
+
+    def path_of(self, request: Request) -> Path | None:
+        """The path in the topmost Route, if we wrote it."""
+        found = headers.routes(request.headers)
+        return flowtoken.read(self._key, found[0].uri.user) if found else None
+
+    def pop_routes(self, request: Request) -> None:
+        """Remove our own Route elements from the top: one, or two where the transport changes (RFC 5658)."""
+        path = self.path_of(request)
+        while path is not None and self.path_of(request) == path:
+            headers.pop_first(request.headers, "Route")
+
+    def _copy(self, request: Request) -> Request:
+        copy = request.copy()
+        hops = headers.max_forwards(copy.headers)
+        copy.headers.set("Max-Forwards", str(DEFAULT_MAX_FORWARDS if hops is None else hops - 1))
+        for name in IDENTITY_HEADERS:  # RFC 3325 §5: from outside the trust domain it says nothing
+            copy.headers.remove(name)
+        strip_credentials(copy, self._house.realm)
+        return copy
+
+    def _record_route(self, copy: Request, path: Path) -> None:
+        """Put us on the dialog's path: once, or once for each side where the sides see different addresses or
+        transports of ours (RFC 5658 §5).
+        """
+        token = flowtoken.issue(self._key, path)
+        for side in dict.fromkeys((self._our_side(path.caller), self._our_side(path.callee))):
+            copy.headers.prepend("Record-Route", f"<sip:{token}@{side};lr>")
+
+    def _our_side(self, way: Way) -> str:
+        """Our address as the peer at the end of a way reaches it, with the transport where it is not the default."""
+        key = self._book.key(way)
+        if key is None:  # a media instance that has just gone; it will come back over TCP
+            return f"{format_host(*self._endpoint.address)};transport=tcp"
+        address = format_host(*self._endpoint.address_towards(key.host))
+        return address if key.datagram else f"{address};transport={key.transport}"
+
+    async def _send(self, incoming: IncomingRequest, copies: list[tuple[Request, Way, str]]) -> None:
+        branches = _Branches(incoming, len(copies), self._house.domain)
+        if incoming.request.method == "INVITE":
+            incoming.reply(100)  # at once: the caller's repeats stop, whatever the branches do (§16.2)
+        incoming.on_cancel(branches.fork.cancel)
+        for number, (copy, way, identity) in enumerate(copies):
+            if branches.fork.done:
+                return
+            await self._start(branches, number, copy, way, identity)
+
+    async def _start(self, branches: _Branches, number: int, copy: Request, way: Way, identity: str) -> None:
+        resolved = self._book.resolve(way)
+        if resolved is None:
+            branches.failed(number, way, FlowError("it is closed"))
+            return
+        try:
+            outgoing = await self._endpoint.send(
+                copy,
+                resolved,
+                on_response=lambda response: branches.answered(number, identity, response),
+                on_failure=lambda error: branches.failed(number, way, error),
+            )
+        except NetError as error:
+            branches.failed(number, way, error)
+            return
+        branches.started(number, outgoing)
+
+
+class _Branches:
+    """The branches of one request, and the glue between `Fork` and the endpoint."""
+
+    def __init__(self, incoming: IncomingRequest, count: int, domain: str) -> None:
+        self._incoming = incoming
+        self._domain = domain
+        self._outgoing: dict[int, Outgoing] = {}
+        self._unwanted: set[int] = set()
+        self.fork = Fork(count, incoming.respond, self._cancel)
+
+    def started(self, number: int, outgoing: Outgoing) -> None:
+        """The branch has a transaction; a CANCEL may have come while it was made."""
+        self._outgoing[number] = outgoing
+        if number in self._unwanted:
+            outgoing.cancel()
+
+    def answered(self, number: int, identity: str, response: Response) -> None:
+        """A response of the branch, our Via already removed."""
+        for name in IDENTITY_HEADERS:
+            response.headers.remove(name)
+        if identity and response.status > 100:
+            # The callee was reached by its authenticated binding: that is who answers (RFC 3325 §5).
+            response.headers.add("P-Asserted-Identity", f"<sip:{identity}@{self._domain}>")
+        self.fork.response(number, response)
+
+    def failed(self, number: int, way: Way, error: NetError) -> None:
+        """The branch ended without an answer: the response that stands for it (§16.8, §16.9)."""
+        request = self._incoming.request
+        if isinstance(error, RequestTimeoutError):
+            status = 487 if self.fork.cancelled else 408
+            response = make_response(request, status, to_tag="timeout")
+        elif isinstance(way, InstanceFlow):
+            response = make_response(request, 503, to_tag="closed")
+            response.headers.add("Retry-After", "3")
+            self._explain(response, f"the way to media server {way.instance} failed")
+        else:
+            response = make_response(request, 480, to_tag="closed")
+            self._explain(response, "the way to the device failed; it must register again")
+        self.fork.response(number, response)
+
+    def _explain(self, response: Response, text: str) -> None:
+        response.headers.add("Warning", headers.warning(399, self._domain, text))
+
+    def _cancel(self, number: int) -> None:
+        self._unwanted.add(number)
+        if number in self._outgoing:
+            self._outgoing[number].cancel()
+
+
+def from_path(path: Path, source: FlowKey, book: FlowBook) -> Way | None:
+    """The other end of a path, for a request that came over one of its two flows; None from anywhere else."""
+    if book.matches(path.caller, source):
+        return path.callee
+    if book.matches(path.callee, source):
+        return path.caller
+    return None

@@ -1,0 +1,229 @@
+"""The location table: which contacts stand behind an address of record (RFC 3261 §10, RFC 5626 §6).
+
+Sans-IO: `now` is monotonic seconds and comes in; what changed is collected for the writer (`take_changes`).
+An address of record is the bare id (the user part), because devices put their own address in the host part.
+
+Order of calls: `register`/`unregister`/`clear` for REGISTERs, `expire` when `next_expiry` has come,
+`drop_flow` when a connection has ended, `restore` once at the start.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from soip.signalling.errors import StaleRegisterError, TooManyBindingsError
+from soip.signalling.flows import FlowKey
+
+MAX_CONTACTS = 8
+MAX_BINDINGS = 250_000
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One contact of one address, and the flow its REGISTER came over.
+
+    `target` is where requests go: the flow itself, or the contact's own address for a peer that answers
+    elsewhere than it sends from. `instance` and `reg_id` name the device rather than its contact (RFC 5626
+    §4.1); empty and 0 when the device does not say. `expires_at` is monotonic seconds, `refreshed` a counter
+    that orders bindings.
+    """
+
+    aor: str
+    account: str
+    contact: str
+    flow: FlowKey
+    target: FlowKey
+    call_id: str
+    cseq: int
+    expires_at: float
+    instance: str = ""
+    reg_id: int = 0
+    user_agent: str = ""
+    refreshed: int = 0
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What a later REGISTER of the same device replaces: instance and flow number, else the contact."""
+        return (self.instance, self.reg_id) if self.instance else (self.contact, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the directory has not been told yet: bindings as they are now, and those that are gone."""
+
+    stored: tuple[Binding, ...]
+    gone: tuple[Binding, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.stored or self.gone)
+
+
+class Location:
+    """The bindings in force. Bounded: `per_address` contacts an address, `limit` in all."""
+
+    def __init__(self, *, per_address: int = MAX_CONTACTS, limit: int = MAX_BINDINGS) -> None:
+        self._per_address = per_address
+        self._limit = limit
+        self._by_aor: dict[str, dict[tuple[str, int], Binding]] = {}
+        self._by_flow: dict[FlowKey, set[tuple[str, tuple[str, int]]]] = {}
+        self._deadlines: list[tuple[float, str, tuple[str, int]]] = []
+        self._due: dict[tuple[str, tuple[str, int]], float] = {}  # the one heap entry of a binding that counts
+        self._stored: dict[tuple[str, str], Binding] = {}  # by address and contact, as the directory has them
+        self._gone: dict[tuple[str, str], Binding] = {}
+        self._count = 0
+        self._order = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def bindings(self, aor: str, now: float) -> tuple[Binding, ...]:
+        """The contacts of an address, the most lately refreshed first."""
+        held = self._by_aor.get(aor, {}).values()
+        return tuple(sorted((b for b in held if b.expires_at > now), key=lambda b: -b.refreshed))
+
+    def on_flow(self, flow: FlowKey, now: float) -> tuple[Binding, ...]:
+        """The bindings whose authenticated REGISTER came over this flow."""
+        keys = self._by_flow.get(flow, ())
+        held = (self._by_aor[aor][key] for aor, key in keys)
+        return tuple(b for b in held if b.expires_at > now)
+
+    def all(self, now: float) -> Iterable[Binding]:
+        """Every binding in force."""
+        return [b for held in self._by_aor.values() for b in held.values() if b.expires_at > now]
+
+    def register(self, bindings: Iterable[Binding], now: float) -> None:
+        """Add or refresh the contacts of one REGISTER; all of them or, on an error, none.
+
+        An address that has as many contacts as it may have loses its oldest: a camera that comes back from
+        each loss of power with a new contact must never be locked out by its own past. Raises
+        StaleRegisterError when a contact is not newer than what it replaces (same Call-ID, lower CSeq), and
+        TooManyBindingsError when the whole table is full or one REGISTER names more contacts than an address
+        may have.
+        """
+        fresh = list(bindings)
+        for binding in fresh:
+            self.check_order(binding.aor, [binding.key], binding.call_id, binding.cseq, now)
+        for aor in {b.aor for b in fresh}:
+            wanted = {b.key for b in fresh if b.aor == aor}
+            added = wanted - self._by_aor.get(aor, {}).keys()
+            if len(wanted) > self._per_address or self._count + len(added) > self._limit:
+                raise TooManyBindingsError(f"{aor}: {len(added)} more, the server has {self._count}")
+        for binding in fresh:
+            self._put(binding)
+        for aor in {b.aor for b in fresh}:
+            for old in self.bindings(aor, now)[self._per_address :]:
+                self._remove(aor, old.key)
+
+    def unregister(self, aor: str, keys: Iterable[tuple[str, int]], call_id: str, cseq: int, now: float) -> None:
+        """Remove contacts by key; unknown ones are not an error. Raises StaleRegisterError, and then removes
+        none.
+        """
+        found = [key for key in keys if key in self._by_aor.get(aor, {})]
+        self.check_order(aor, found, call_id, cseq, now)
+        for key in found:
+            self._remove(aor, key)
+
+    def check_order(self, aor: str, keys: Iterable[tuple[str, int]], call_id: str, cseq: int, now: float) -> None:
+        """Raises StaleRegisterError when a REGISTER with this Call-ID and CSeq is older than one of the
+        bindings.
+        """
+        # RFC 3261 §10.3 step 7: within one Call-ID a lower CSeq is an older request that came late. The same
+        # CSeq is the same request again over another transaction, which a restarted server sees as new.
+        for key in keys:
+            held = self._by_aor.get(aor, {}).get(key)
+            if held is not None and held.expires_at > now and held.call_id == call_id and cseq < held.cseq:
+                raise StaleRegisterError(f"{aor}: CSeq {cseq} after {held.cseq} in call {call_id}")
+
+    def clear(self, aor: str, call_id: str, cseq: int, now: float) -> None:
+        """Remove all contacts of an address (`Contact: *`, RFC 3261 §10.3 step 6)."""
+        self.unregister(aor, list(self._by_aor.get(aor, {})), call_id, cseq, now)
+
+    def forget(self, lost: Callable[[Binding], bool]) -> list[Binding]:
+        """Remove the bindings for which `lost` says that their account has no right to them any more."""
+        found = [b for held in self._by_aor.values() for b in held.values() if lost(b)]
+        return [self._remove(b.aor, b.key) for b in found]
+
+    def drop_flow(self, flow: FlowKey) -> list[Binding]:
+        """A connection has ended: its bindings end with it (RFC 5626 §5.3)."""
+        return [self._remove(aor, key) for aor, key in list(self._by_flow.get(flow, ()))]
+
+    def next_expiry(self) -> float | None:
+        """When `expire` is next worth calling."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def expire(self, now: float) -> list[Binding]:
+        """Remove what has run out; returns it."""
+        gone = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            due, aor, key = heapq.heappop(self._deadlines)
+            if self._due.get((aor, key)) != due:
+                continue
+            held = self._by_aor[aor][key]
+            if held.expires_at <= now:
+                gone.append(self._remove(aor, key))
+            else:  # refreshed since: the entry is moved only when it comes up
+                self._schedule(held)
+        return gone
+
+    def restore(self, bindings: Iterable[Binding]) -> None:
+        """Take back what the directory remembers from before a restart; nothing of it is written again."""
+        for binding in bindings:
+            if self._count < self._limit:
+                self._put(binding)
+        self._stored.clear()
+
+    def take_changes(self) -> Changes:
+        """What has changed since the last call, each binding once, in its last state."""
+        changes = Changes(tuple(self._stored.values()), tuple(self._gone.values()))
+        self._stored, self._gone = {}, {}
+        return changes
+
+    def _put(self, binding: Binding) -> None:
+        self._order += 1
+        binding = replace(binding, refreshed=self._order)
+        place = (binding.aor, binding.key)
+        for twin in [b for b in self._by_aor.get(binding.aor, {}).values() if b.contact == binding.contact]:
+            if twin.key != binding.key:  # one contact, named by instance now and not before, or the reverse
+                self._remove(twin.aor, twin.key)
+        old = self._by_aor.get(binding.aor, {}).get(binding.key)
+        if old is None:
+            self._count += 1
+        else:
+            self._leave_flow(old)
+            self._note_gone(old)
+        self._by_aor.setdefault(binding.aor, {})[binding.key] = binding
+        if binding.expires_at < self._due.get(place, math.inf):
+            self._schedule(binding)
+        self._by_flow.setdefault(binding.flow, set()).add(place)
+        self._gone.pop((binding.aor, binding.contact), None)
+        self._stored[binding.aor, binding.contact] = binding
+
+    def _remove(self, aor: str, key: tuple[str, int]) -> Binding:
+        binding = self._by_aor[aor].pop(key)
+        if not self._by_aor[aor]:
+            del self._by_aor[aor]
+        self._leave_flow(binding)
+        self._count -= 1
+        del self._due[(aor, key)]
+        self._note_gone(binding)
+        return binding
+
+    def _note_gone(self, binding: Binding) -> None:
+        self._stored.pop((binding.aor, binding.contact), None)
+        self._gone[binding.aor, binding.contact] = binding
+
+    def _schedule(self, binding: Binding) -> None:
+        self._due[(binding.aor, binding.key)] = binding.expires_at
+        heapq.heappush(self._deadlines, (binding.expires_at, binding.aor, binding.key))
+        if len(self._deadlines) > 2 * len(self._due) + 1024:  # entries that no longer count, from re-registering
+            self._deadlines = [(due, aor, key) for (aor, key), due in self._due.items()]
+            heapq.heapify(self._deadlines)
+
+    def _leave_flow(self, binding: Binding) -> None:
+        places = self._by_flow[binding.flow]
+        places.discard((binding.aor, binding.key))
+        if not places:
+            del self._by_flow[binding.flow]

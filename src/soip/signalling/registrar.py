@@ -1,0 +1,101 @@
+"""The registrar: one authenticated REGISTER in, one answer out, the location table changed (RFC 3261 §10.3).
+
+Order of the checks is that of §10.3: required extensions, whose address it is, "*", each contact, the order
+within a Call-ID, and only then all changes at once.
+"""
+
+from __future__ import annotations
+
+from soip.directory.rows import Account
+from soip.signalling.accounts import AccountTable
+from soip.signalling.answers import Answer, bad_extension, busy
+from soip.signalling.errors import StaleRegisterError, TooManyBindingsError
+from soip.signalling.flows import FlowKey, way_back
+from soip.signalling.location import Binding, Location
+from soip.sip import headers
+from soip.sip.errors import SipParseError
+from soip.sip.flow import Flow
+from soip.sip.message import Request
+from soip.sip.uri import NameAddr, split_user
+
+MAX_EXPIRES = 3600
+MIN_EXPIRES = 60
+MAX_CONTACT = 1024
+RETRY_SECONDS = 60
+
+
+class Registrar:
+    """REGISTERs of authenticated accounts against one location table."""
+
+    def __init__(self, accounts: AccountTable, location: Location) -> None:
+        self._accounts = accounts
+        self._location = location
+
+    def register(self, request: Request, account: Account, flow: Flow, now: float) -> Answer:
+        """Take one REGISTER of `account` that came over `flow`. Raises SipParseError for malformed headers."""
+        # `path`, `outbound` and `gruu` would change what a binding means, so they are not passed over.
+        if required := headers.option_tags(request.headers, "Require"):
+            return bad_extension(required)
+        aor = self.address_of(request)
+        owner = self._accounts.owner_of(aor)
+        if owner is None or owner.id != account.id:
+            return Answer(403, f"{account.id} may not register {aor or 'an address without a user part'}")
+        try:
+            refused = self._change(request, account, aor, flow, now)
+        except StaleRegisterError:
+            # §10.3 step 7 has the update fail and names no status; 500 is what §12.2.2 says of an old CSeq.
+            return Answer(500, "an older REGISTER came after a newer one", (("Retry-After", "1"),))
+        except TooManyBindingsError as error:
+            return busy(str(error), RETRY_SECONDS)
+        return refused or Answer(200, headers=self._contacts(aor, now))
+
+    @staticmethod
+    def address_of(request: Request) -> str:
+        """The id in To, which is what is registered; its host part is the device's own affair."""
+        return split_user(headers.to(request.headers).uri.user)[0]
+
+    def _change(self, request: Request, account: Account, aor: str, flow: Flow, now: float) -> Answer | None:
+        call_id = headers.call_id(request.headers)
+        cseq = headers.cseq(request.headers).number
+        if headers.is_wildcard(request.headers):
+            self._location.clear(aor, call_id, cseq, now)
+            return None
+        added: list[Binding] = []
+        removed: list[Binding] = []
+        for contact in headers.contacts(request.headers):
+            expires = min(headers.contact_expires(contact, request.headers, MAX_EXPIRES), MAX_EXPIRES)
+            if 0 < expires < MIN_EXPIRES:
+                return Answer(423, f"register for {MIN_EXPIRES} s or longer", (("Min-Expires", str(MIN_EXPIRES)),))
+            binding = _binding(request, contact, flow, aor, account.id, now + expires)
+            (added if expires else removed).append(binding)
+        gone = [binding.key for binding in removed]
+        self._location.check_order(aor, [*gone, *(b.key for b in added)], call_id, cseq, now)
+        self._location.unregister(aor, gone, call_id, cseq, now)
+        self._location.register(added, now)
+        return None
+
+    def _contacts(self, aor: str, now: float) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            ("Contact", f"<{b.contact}>;expires={max(1, round(b.expires_at - now))}")
+            for b in self._location.bindings(aor, now)
+        )
+
+
+def _binding(request: Request, contact: NameAddr, flow: Flow, aor: str, account: str, expires_at: float) -> Binding:
+    uri = str(contact.uri)
+    if not contact.uri.is_sip or contact.uri.headers or len(uri) > MAX_CONTACT:
+        raise SipParseError("a contact must be a sip URI without headers")  # RFC 3261 §19.1.1, table 1
+    reg_id = contact.param("reg-id") or "0"
+    return Binding(
+        aor=aor,
+        account=account,
+        contact=uri,
+        flow=FlowKey.of(flow),
+        target=way_back(request, flow),
+        call_id=headers.call_id(request.headers),
+        cseq=headers.cseq(request.headers).number,
+        expires_at=expires_at,
+        instance=(contact.param("+sip.instance") or "")[:200],
+        reg_id=int(reg_id) if reg_id.isascii() and reg_id.isdigit() and len(reg_id) < 10 else 0,
+        user_agent=(request.headers.get("User-Agent") or "")[:200],
+    )

@@ -1,0 +1,146 @@
+"""The SIP server as a process: opens the directory, takes the port, keeps the tables true until it is
+cancelled.
+
+At the start: accounts and bindings come from the directory before the port opens, so the first request finds
+what the last process knew. Then three tasks: one follows the directory's version, one lets bindings run out
+and hands changes to the writer each half second, and the endpoint serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+import structlog
+
+from soip.config import Settings
+from soip.directory.directory import Directory
+from soip.directory.errors import DirectoryError
+from soip.directory.rows import Account
+from soip.directory.settings import FLOW_TOKEN_KEY
+from soip.directory.writebehind import WriteBehind
+from soip.net.sip import SipEndpoint
+from soip.signalling.accounts import AccountTable
+from soip.signalling.finder import Finder
+from soip.signalling.forward import House
+from soip.signalling.limits import default_gate
+from soip.signalling.location import Binding, Location
+from soip.signalling.memory import restored, row_of, rows_of
+from soip.signalling.server import Keys, Server
+from soip.sip.flow import Address
+
+# With the writer's own second, a binding is in the directory well within two, mostly within one.
+SWEEP_SECONDS = 0.25
+WRITE_SECONDS = 0.5
+
+_log = structlog.get_logger()
+
+
+async def run(settings: Settings) -> None:
+    """Serve SIP until cancelled. Raises DirectoryError or net.PortBusyError when it cannot start."""
+    async with (
+        await Directory.open(settings.database_url) as directory,
+        directory.write_behind(interval_s=WRITE_SECONDS) as later,
+    ):
+        await Role(settings, directory, later).serve()
+
+
+class Role:
+    """One running SIP server. `ready` tells the address once the port is open."""
+
+    def __init__(self, settings: Settings, directory: Directory, later: WriteBehind) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._later = later
+        self.ready: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+        self._accounts = AccountTable()
+        self._location = Location()
+        self._finder = Finder(self._accounts, self._lookup, time.monotonic)
+
+    async def serve(self) -> None:
+        """Load, listen, and keep going until cancelled."""
+        realm = await self._directory.settings.realm(self._settings.domain)
+        await self._load()
+        await self._restore()
+        tokens = await self._directory.settings.secret(FLOW_TOKEN_KEY)
+        endpoint = SipEndpoint(self._settings.sip.host, self._settings.sip.port, setting="--sip / SOIP_SIP")
+        server = Server(
+            endpoint,
+            House(self._settings.domain, realm),
+            Keys(tokens, secrets.token_bytes(32)),
+            self._accounts,
+            self._location,
+            self._finder,
+            default_gate(),
+            time.monotonic,
+        )
+        endpoint.serve(server)
+        await endpoint.start()
+        host, port = endpoint.address
+        self.ready.set_result((host, port))
+        _log.info("SIP server ready", host=host, port=port, domain=self._settings.domain, realm=realm)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow())
+                tasks.create_task(self._sweep())
+        finally:
+            await endpoint.close()
+            await self._finder.close()
+            self._write()
+
+    async def _load(self) -> None:
+        """Read all accounts; what was registered with a secret or a right that is gone is gone too."""
+        accounts = await self._directory.accounts.all()
+        servers = await self._directory.media.servers()
+        workers = range(self._settings.media_workers)
+        instances = [(f"{server}-{worker}", server) for server in servers for worker in workers]
+        changed = self._accounts.replace(accounts, instances)
+        self._finder.forget_misses()
+        for binding in self._location.forget(lambda b: b.account in changed or not self._rightful(b)):
+            _log.info("unregistered", id=binding.aor, reason="its account was changed or removed")
+
+    def _rightful(self, binding: Binding) -> bool:
+        owner = self._accounts.owner_of(binding.aor)
+        return owner is not None and owner.id == binding.account
+
+    async def _restore(self) -> None:
+        rows = await self._directory.calls.bindings()
+        now, now_us = time.monotonic(), time.time_ns() // 1000
+        good, void = restored(rows, now, now_us)
+        kept = [binding for binding in good if self._rightful(binding)]
+        lost = [row_of(binding, now, now_us) for binding in good if not self._rightful(binding)]
+        self._location.restore(kept)
+        self._later.delete(*void, *lost)
+        _log.info("bindings restored", online=len(kept), void=len(rows) - len(kept))
+
+    async def _follow(self) -> None:
+        """Load again after each change of configuration (polled each second)."""
+        first = True
+        async for version in self._directory.changes():
+            try:
+                await self._load()
+            except DirectoryError as error:
+                _log.warning("accounts not loaded", version=version, reason=str(error))
+                continue
+            if not first:
+                _log.info("configuration loaded", version=version, accounts=len(self._accounts))
+            first = False
+
+    async def _sweep(self) -> None:
+        while True:
+            for binding in self._location.expire(time.monotonic()):
+                _log.info("unregistered", id=binding.aor, source=str(binding.flow), reason="not refreshed in time")
+            self._write()
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    def _write(self) -> None:
+        changes = self._location.take_changes()
+        if changes:
+            saved, gone = rows_of(changes, time.monotonic(), time.time_ns() // 1000)
+            self._later.delete(*gone)
+            self._later.save(*saved)
+
+    async def _lookup(self, identity: str) -> Account | None:
+        found = await self._directory.accounts.get(identity)
+        return found if found is not None else await self._directory.accounts.of_camera(identity)

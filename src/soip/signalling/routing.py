@@ -1,0 +1,161 @@
+"""Where a request goes: a pure function of who asks, what is asked for, and the tables.
+
+    who asks           asks for a camera            a user          a media instance
+    media server       the camera's binding         its contacts    that instance
+    user               the camera's media instance  its contacts    403
+    device             403                          its contacts    403
+
+An id nobody has is 404, a known one without a contact 480, a media instance that is not connected 503. Ids
+are matched on the user part alone, because devices put their own address in the host part; nothing is ever
+relayed to another domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from soip.directory.rows import AccountKind
+from soip.policy.access import Permission, allowed
+from soip.policy.placement import worker_for
+from soip.signalling.flows import InstanceFlow, Way
+from soip.signalling.location import Binding
+from soip.sip.errors import UriError
+from soip.sip.uri import Uri, split_user
+
+# A worker that lost its connection is back within 2 s (back-off of the media role); ask again after that.
+INSTANCE_RETRY_SECONDS = 3
+MAX_LEGS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated account. `identity` is the id asserted for it: its own, or one of its aliases."""
+
+    account: str
+    kind: AccountKind
+    identity: str
+    role: str | None = None
+
+
+class Tables(Protocol):
+    """What the decision reads. All answers come from memory."""
+
+    def kind(self, account: str) -> AccountKind | None:
+        """The kind of an account, None when there is none of that id."""
+
+    def device_of(self, camera: str) -> str | None:
+        """The device account a camera belongs to, None when there is no such camera."""
+
+    def instances(self) -> Sequence[str]:
+        """The configured media instances, connected or not."""
+
+    def bindings(self, aor: str) -> Sequence[Binding]:
+        """The contacts of an address, the latest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One branch: the way it goes, the Request-URI it carries there, and the id that answers there."""
+
+    way: Way
+    uri: str
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send it on, by all legs at once."""
+
+    legs: tuple[Leg, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer it. `text` says what is wrong and goes into a Warning header (RFC 3261 §20.43) and the log."""
+
+    status: int
+    text: str
+    retry_after: int = 0
+
+
+Verdict = Forward | Refuse
+
+
+def route(caller: Caller, method: str, uri: Uri, tables: Tables) -> Verdict:
+    """Decide one request outside a dialog. `uri` is its Request-URI."""
+    if not uri.is_sip:
+        return Refuse(416, f"{uri.scheme} addresses are not known here")
+    try:
+        target, params = split_user(uri.user)
+    except UriError as error:
+        return Refuse(400, error.what)
+    if tables.device_of(target) is not None:
+        if caller.kind is AccountKind.MEDIA_SERVER:
+            return _to_camera(target, uri, tables)
+        return _to_camera_as_guest(caller, method, target, "start" in params or "stop" in params, uri, tables)
+    kind = tables.kind(target)
+    if kind is AccountKind.USER:
+        return _to_contacts(target, tables)
+    if target in tables.instances():
+        if caller.kind is not AccountKind.MEDIA_SERVER:
+            return Refuse(403, f"{target} is a media server; call a camera instead")
+        return _to_instance(target, target, uri, tables)
+    if kind is AccountKind.DEVICE and caller.kind is AccountKind.MEDIA_SERVER:
+        return _to_camera(target, uri, tables)
+    return Refuse(404, f"there is no {target} here")
+
+
+def permission_for(method: str, *, recorded: bool) -> Permission:
+    """The right a user needs to send this to a camera."""
+    if method in ("MESSAGE", "INFO", "REFER"):
+        return Permission.CONTROL
+    return Permission.PLAYBACK if recorded else Permission.WATCH
+
+
+def _to_camera(target: str, uri: Uri, tables: Tables) -> Verdict:
+    """Towards the device, as its media server: one leg, to the contact it refreshed last.
+
+    A device that has lost power comes back with a new contact while the old one has not run out; calling both
+    would only call the past.
+    """
+    device = tables.device_of(target) or target
+    for aor in dict.fromkeys((target, device)):
+        found = tables.bindings(aor)
+        if found:
+            return Forward((Leg(found[0].target, _contact_uri(found[0], aor, uri), target),))
+    return Refuse(480, f"camera {target} is not registered")
+
+
+def _contact_uri(binding: Binding, aor: str, uri: Uri) -> str:
+    """The Request-URI for a binding: its contact (RFC 3261 §16.6 step 2), with the camera's id as its user
+    where the device registered once for all its cameras, and with what the caller wrote after the id.
+    """
+    return binding.contact if uri.user == aor else str(Uri.parse(binding.contact).with_user(uri.user))
+
+
+def _to_camera_as_guest(caller: Caller, method: str, camera: str, recorded: bool, uri: Uri, tables: Tables) -> Verdict:
+    if caller.kind is AccountKind.DEVICE:
+        return Refuse(403, f"the device {caller.account} may not call cameras")
+    permission = permission_for(method, recorded=recorded)
+    if not allowed(caller.role, permission):
+        return Refuse(403, f"{caller.account} has no right to {permission} {camera}")
+    instance = worker_for(camera, tables.instances())
+    if instance is None:
+        return Refuse(503, "no media server is set up", INSTANCE_RETRY_SECONDS)
+    return _to_instance(instance, camera, uri, tables)
+
+
+def _to_instance(instance: str, identity: str, uri: Uri, tables: Tables) -> Verdict:
+    if not tables.bindings(instance):
+        return Refuse(503, f"media server {instance} is not connected", INSTANCE_RETRY_SECONDS)
+    return Forward((Leg(InstanceFlow(instance), str(uri), identity),))
+
+
+def _to_contacts(user: str, tables: Tables) -> Verdict:
+    found = tables.bindings(user)
+    if not found:
+        return Refuse(480, f"{user} is not registered")
+    legs = tuple(Leg(b.target, b.contact, user) for b in found)
+    return Forward(legs[:MAX_LEGS])

@@ -1,0 +1,286 @@
+"""The SIP server's shell: takes what the endpoint hands up and lets the pure parts decide.
+
+REGISTER                 trusted by 401 → registrar
+in a dialog (To tag)     over a flow of its token → the other flow; from elsewhere challenged first
+to the server itself     on a registered flow → answered; else trusted by 401
+anything else            trusted by 407 → id looked up → routing → forwarded
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from soip.directory.errors import DirectoryError
+from soip.directory.rows import Account, AccountKind
+from soip.net.errors import NetError
+from soip.net.exchange import IncomingRequest
+from soip.net.sip import SipEndpoint
+from soip.signalling import local
+from soip.signalling.accounts import AccountTable
+from soip.signalling.answers import Answer, bad_extension, busy
+from soip.signalling.finder import Finder
+from soip.signalling.flowbook import FlowBook
+from soip.signalling.flows import FlowKey, InstanceFlow, Way, way_back
+from soip.signalling.flowtoken import Path
+from soip.signalling.forward import Forwarder, House, from_path
+from soip.signalling.limits import Buckets, Budget, Gate
+from soip.signalling.location import Binding, Location
+from soip.signalling.registrar import Registrar
+from soip.signalling.routing import Caller, Refuse, route
+from soip.signalling.trust import Challenger, Refused
+from soip.sip import headers
+from soip.sip.digest import NonceIssuer
+from soip.sip.errors import SipParseError
+from soip.sip.flow import Flow
+from soip.sip.message import Request
+from soip.sip.reply import make_response
+from soip.sip.uri import split_user
+
+DIRECTORY_RETRY_SECONDS = 5
+# Methods that exist in a dialog only (RFC 3261 §15, RFC 3262, RFC 3311; wire.md of INFO).
+DIALOG_ONLY = frozenset({"BYE", "PRACK", "UPDATE", "INFO"})
+LOG_BUDGET = Budget(rate=1, burst=20)
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Secrets of the server: `tokens` outlives a restart, `nonces` need not."""
+
+    tokens: bytes
+    nonces: bytes
+
+
+class Tables:
+    """What `routing.route` reads: accounts and bindings as they are now."""
+
+    def __init__(self, accounts: AccountTable, location: Location, now: Callable[[], float]) -> None:
+        self._location = location
+        self._now = now
+        self.kind = accounts.kind
+        self.device_of = accounts.device_of
+        self.instances = accounts.instances
+
+    def bindings(self, aor: str) -> tuple[Binding, ...]:
+        """The contacts of an address, the latest first."""
+        return self._location.bindings(aor, self._now())
+
+
+class Server:
+    """Registrar and proxy on one endpoint. `now` is monotonic seconds, the clock of all its tables."""
+
+    def __init__(
+        self,
+        endpoint: SipEndpoint,
+        house: House,
+        keys: Keys,
+        accounts: AccountTable,
+        location: Location,
+        finder: Finder,
+        gate: Gate,
+        now: Callable[[], float],
+    ) -> None:
+        self._endpoint = endpoint
+        self._house = house
+        self._accounts = accounts
+        self._location = location
+        self._finder = finder
+        self._gate = gate
+        self._now = now
+        self._book = FlowBook(location, now)
+        self._registrar = Registrar(accounts, location)
+        nonces = NonceIssuer(keys.nonces, started=now())
+        self._challenger = Challenger(house.realm, accounts, location, nonces, gate)
+        self._forwarder = Forwarder(endpoint, self._book, keys.tokens, house)
+        self._tables = Tables(accounts, location, now)
+        self._log_budget = Buckets(LOG_BUDGET)
+        self._acks: set[asyncio.Task[None]] = set()
+
+    async def request(self, incoming: IncomingRequest) -> None:
+        """A new request; always ends in an answer, except where a flood is left unanswered."""
+        if not self._endpoint.is_open(incoming.flow):
+            incoming.drop()
+            return
+        self._book.seen(incoming.flow)
+        try:
+            await self._dispatch(incoming)
+        except SipParseError as error:
+            self._answer(incoming, Answer(error.status, error.what))
+        except DirectoryError as error:
+            self._note(incoming, "directory away", reason=str(error))
+            self._answer(incoming, busy("the directory is not available", DIRECTORY_RETRY_SECONDS))
+
+    def ack(self, request: Request, flow: Flow) -> None:
+        """The ACK of a 2xx: over a flow of its token it goes to the other; it can be neither asked nor
+        answered.
+        """
+        try:
+            path = self._forwarder.path_of(request)
+            way = from_path(path, FlowKey.of(flow), self._book) if path is not None else None
+        except SipParseError:
+            return
+        if way is not None and len(self._acks) < 1000 and headers.max_forwards(request.headers) != 0:
+            task = asyncio.ensure_future(self._pass_ack(request, way))
+            self._acks.add(task)
+            task.add_done_callback(self._acks.discard)
+
+    def flow_closed(self, flow: Flow) -> None:
+        """A connection has ended, and with it what was registered over it."""
+        self._book.closed(flow)
+        for binding in self._location.drop_flow(FlowKey.of(flow)):
+            _log.info("unregistered", id=binding.aor, source=str(binding.flow), reason="connection closed")
+
+    async def _pass_ack(self, request: Request, way: Way) -> None:
+        try:
+            await self._forwarder.ack(request, way)
+        except (NetError, SipParseError) as error:
+            _log.debug("ACK not passed on", way=str(way), reason=str(error))
+
+    async def _dispatch(self, incoming: IncomingRequest) -> None:
+        request = incoming.request
+        if request.method == "REGISTER":
+            await self._register(incoming)
+        elif refused := self._unfit(incoming):
+            self._answer(incoming, refused)
+        elif headers.to(request.headers).tag:
+            await self._in_dialog(incoming)
+        elif request.method in DIALOG_ONLY:
+            self._answer(incoming, Answer(481, f"{request.method} belongs into a dialog"))
+        elif request.uri.is_sip and not request.uri.user:
+            await self._for_us(incoming)
+        else:
+            await self._out_of_dialog(incoming)
+
+    def _unfit(self, incoming: IncomingRequest) -> Answer | None:
+        """What no proxy passes on (RFC 3261 §16.3)."""
+        request = incoming.request
+        if headers.max_forwards(request.headers) == 0:
+            return Answer(483)
+        if required := headers.option_tags(request.headers, "Proxy-Require"):
+            return bad_extension(required)
+        # A request passes here once: a media server makes new ones of what it passes on. So our own Via below
+        # means that a contact or a route leads back to us (RFC 3261 §16.3 step 4, RFC 5393).
+        host, port = self._endpoint.address_towards(incoming.flow.remote[0])
+        if any(via.host == host and (via.port or 5060) == port for via in headers.via_list(request.headers)):
+            return Answer(482, "the request has been here before")
+        return None
+
+    async def _register(self, incoming: IncomingRequest) -> None:
+        account = await self._trusted(incoming, proxy=False)
+        if account is None:
+            return
+        request, now = incoming.request, self._now()
+        aor = self._registrar.address_of(request)
+        await self._finder.find(aor)
+        if not self._endpoint.is_open(incoming.flow):
+            incoming.drop()  # closed while we looked: a binding to it would never end before its time
+            return
+        before = self._location.bindings(aor, now)
+        answer = self._registrar.register(request, account, incoming.flow, now)
+        after = self._location.bindings(aor, now)
+        self._answer(incoming, answer)
+        if answer.status >= 300:
+            self._note(incoming, "registration refused", id=aor, status=answer.status, reason=answer.text)
+        elif {b.target for b in after} != {b.target for b in before}:
+            event = "registered" if after else "unregistered"
+            _log.info(event, id=aor, account=account.id, source=str(incoming.flow), contacts=len(after))
+
+    async def _in_dialog(self, incoming: IncomingRequest) -> None:
+        path = self._forwarder.path_of(incoming.request)
+        way = from_path(path, FlowKey.of(incoming.flow), self._book) if path is not None else None
+        if way is None:
+            account = await self._trusted(incoming, proxy=True)
+            if account is None:
+                return
+            way = self._far_side(path, account) if path is not None else None
+        if way is None:
+            self._answer(incoming, Answer(481, "no dialog of yours passes here; keep the Route of its start"))
+            return
+        await self._forwarder.in_dialog(incoming, way)
+
+    def _far_side(self, path: Path, account: Account) -> Way | None:
+        """Where a request in a dialog goes whose sender has moved to another address and proved who it is.
+
+        Known only where one end is a media instance: it is the far one for everybody but its own server.
+        """
+        for near, far in ((path.caller, path.callee), (path.callee, path.caller)):
+            if isinstance(near, InstanceFlow) and self._accounts.server_of(near.instance) == account.id:
+                return far
+        ends = [way for way in (path.caller, path.callee) if isinstance(way, InstanceFlow)]
+        return ends[0] if len(ends) == 1 else None
+
+    async def _for_us(self, incoming: IncomingRequest) -> None:
+        request, now = incoming.request, self._now()
+        speaker = local.speaks_for(request, self._location.on_flow(FlowKey.of(incoming.flow), now), self._accounts)
+        if speaker:
+            if self._gate.account(speaker, now):
+                self._answer(incoming, local.answer(request, registered=True))
+            else:
+                self._answer(incoming, busy(f"too many requests of {speaker}", DIRECTORY_RETRY_SECONDS))
+            return
+        account = await self._trusted(incoming, proxy=False)
+        if account is not None:
+            # A person's or a server's OPTIONS asks what we can do; a device's asks whether it is registered.
+            curious = account.kind is not AccountKind.DEVICE and request.method == "OPTIONS"
+            self._answer(incoming, local.answer(request, registered=curious))
+
+    async def _out_of_dialog(self, incoming: IncomingRequest) -> None:
+        account = await self._trusted(incoming, proxy=True)
+        if account is None:
+            return
+        request = incoming.request
+        await self._finder.find(split_user(request.uri.user)[0])
+        caller = Caller(account.id, account.kind, self._identity(request, account), account.role)
+        verdict = route(caller, request.method, request.uri, self._tables)
+        if isinstance(verdict, Refuse):
+            retry = (("Retry-After", str(verdict.retry_after)),) if verdict.retry_after else ()
+            self._note(incoming, "request refused", caller=caller.identity, reason=verdict.text)
+            self._answer(incoming, Answer(verdict.status, verdict.text, retry))
+        else:
+            source = way_back(request, incoming.flow)
+            way = self._book.name(source, self._accounts.server_of)
+            await self._forwarder.out_of_dialog(incoming, verdict.legs, caller.identity, way)
+
+    def _identity(self, request: Request, account: Account) -> str:
+        """Who is asserted: the id in From where it is one of the account's, else the account."""
+        claimed = split_user(headers.from_(request.headers).uri.user)[0]
+        owner = self._accounts.owner_of(claimed)
+        return claimed if owner is not None and owner.id == account.id else account.id
+
+    async def _trusted(self, incoming: IncomingRequest, *, proxy: bool) -> Account | None:
+        """The account behind a request, or None when it has been answered."""
+        request = incoming.request
+        await self._finder.find(self._challenger.claimed(request, proxy=proxy))
+        verdict = self._challenger.judge(request, FlowKey.of(incoming.flow), self._now(), proxy=proxy)
+        if not isinstance(verdict, Refused):
+            return verdict
+        if verdict.wrong:
+            name = "".join(letter if letter.isprintable() else "?" for letter in verdict.wrong)  # it goes to a terminal
+            self._note(incoming, "wrong password or unknown id", id=name)
+        self._turn_away(incoming, verdict.answer)
+        return None
+
+    def _turn_away(self, incoming: IncomingRequest, answer: Answer) -> None:
+        """Answer a stranger statelessly: of a flood nothing is kept, and no answer is repeated to a forged source."""
+        if answer.silent:
+            incoming.drop()
+            return
+        response = make_response(incoming.request, answer.status, to_tag=incoming.tag)
+        for name, value in answer.lines(self._house.domain):
+            response.headers.add(name, value)
+        incoming.drop(response)
+
+    def _answer(self, incoming: IncomingRequest, answer: Answer) -> None:
+        incoming.reply(answer.status, headers=answer.lines(self._house.domain))
+
+    def _note(self, incoming: IncomingRequest, event: str, **facts: object) -> None:
+        """A line in the log, a limited number for each source: a flood must not fill the disk."""
+        source = incoming.flow.remote[0]
+        if self._log_budget.take(source, self._now()):
+            request = incoming.request
+            _log.warning(event, source=str(incoming.flow), method=request.method, **facts)

@@ -1,0 +1,130 @@
+"""Who is asking: the one challenger of the path (RFC 3261 §22, RFC 7616, RFC 8760).
+
+A request is judged by its digest alone, never by its address. The answer to a stranger is a challenge with
+the algorithms its account has; to a wrong password 403, a limited number of times, then 503; to a flood,
+silence. A wrong password and an unknown id look the same from outside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from soip.directory.rows import Account
+from soip.signalling.accounts import AccountTable
+from soip.signalling.answers import Answer, busy
+from soip.signalling.flows import FlowKey
+from soip.signalling.limits import Gate
+from soip.signalling.location import Location
+from soip.sip import headers
+from soip.sip.digest import ALGORITHMS, MD5, NonceIssuer, Verdict, canonical_algorithm, judge, make_challenge
+from soip.sip.errors import SipParseError
+from soip.sip.headers import Authorization
+from soip.sip.message import Request
+from soip.sip.uri import split_user
+
+ACCOUNT_RETRY_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Not (yet) trusted. `wrong` names the id whose password was wrong, for the log; empty otherwise."""
+
+    answer: Answer
+    wrong: str = ""
+
+
+class Challenger:
+    """Judges requests. `realm` is the installation's, fixed at its first start, since HA1s depend on it."""
+
+    def __init__(self, realm: str, accounts: AccountTable, location: Location, nonces: NonceIssuer, gate: Gate) -> None:
+        self._realm = realm
+        self._accounts = accounts
+        self._location = location
+        self._nonces = nonces
+        self._gate = gate
+
+    def claimed(self, request: Request, *, proxy: bool) -> str:
+        """The id a request claims to come from: the digest's username, else To of a REGISTER, else From.
+
+        Raises SipParseError.
+        """
+        credentials = self._credentials(request, proxy)
+        if credentials is not None:
+            return credentials.username
+        name = headers.to if request.method == "REGISTER" else headers.from_
+        return split_user(name(request.headers).uri.user)[0]
+
+    def judge(self, request: Request, flow: FlowKey, now: float, *, proxy: bool) -> Account | Refused:
+        """The account behind a request that came over `flow`, or what to answer.
+
+        `proxy`: a request that passes through (407, RFC 3261 §22.3), else one for this server (401, §22.2).
+        Raises SipParseError for credentials that cannot be read.
+        """
+        credentials, source = self._credentials(request, proxy), flow.host
+        if credentials is None:
+            return self._stranger(request, source, now, proxy)
+        account = self._accounts.get(credentials.username)
+        # A device that is registered over this very flow is counted apart from whoever else shares its address:
+        # a neighbour behind the same address translation must not be able to lock it out by guessing.
+        known = any(account is not None and b.account == account.id for b in self._location.on_flow(flow, now))
+        who = f"{flow} {credentials.username}" if known else f"{source} {credentials.username}"
+        if not self._gate.may_try(source, who, known, now):
+            return Refused(busy("too many wrong passwords", self._gate.retry_after(source, who, known, now)))
+        verdict = self._verdict(credentials, request.method, account, source, now)
+        if verdict is Verdict.GOOD and account is not None:
+            if self._gate.account(account.id, now):
+                return account
+            return Refused(busy(f"too many requests of {account.id}", ACCOUNT_RETRY_SECONDS))
+        if verdict is Verdict.WRONG:
+            self._gate.failed(source, who, now)
+            return Refused(Answer(403, "wrong password or unknown id"), wrong=credentials.username[:64])
+        return Refused(self._challenge(account, source, now, proxy, stale=True))
+
+    def _verdict(
+        self, credentials: Authorization, method: str, account: Account | None, source: str, now: float
+    ) -> Verdict:
+        algorithm = canonical_algorithm(credentials.param("algorithm") or MD5)
+        if account is None or algorithm is None or algorithm not in account.ha1:
+            return Verdict.WRONG
+        return judge(credentials, method, account.ha1[algorithm], algorithm, self._nonces, now, source=source)
+
+    def _stranger(self, request: Request, source: str, now: float, proxy: bool) -> Refused:
+        verdict = self._gate.stranger(source, now)
+        if verdict == Gate.DROP:
+            return Refused(Answer(503, silent=True))
+        if verdict == Gate.REFUSE:
+            return Refused(busy("too many requests without credentials", ACCOUNT_RETRY_SECONDS))
+        account = self._accounts.owner_of(self.claimed(request, proxy=proxy))
+        return Refused(self._challenge(account, source, now, proxy, stale=False))
+
+    def _challenge(self, account: Account | None, source: str, now: float, proxy: bool, *, stale: bool) -> Answer:
+        status, name = (407, "Proxy-Authenticate") if proxy else (401, "WWW-Authenticate")
+        known = account.ha1 if account is not None else ()
+        # The strongest first (RFC 8760 §2.4); who is unknown is asked for what most phones know.
+        algorithms = [algorithm for algorithm in ALGORITHMS if algorithm in known] or [MD5]
+        nonce = self._nonces.issue(now, source)
+        lines = [make_challenge(self._realm, nonce, algorithm, stale=stale) for algorithm in algorithms]
+        return Answer(status, headers=tuple((name, str(line)) for line in lines))
+
+    def _credentials(self, request: Request, proxy: bool) -> Authorization | None:
+        """The digest for our realm: a request may carry others, for other proxies (RFC 3261 §22.3)."""
+        name = "Proxy-Authorization" if proxy else "Authorization"
+        for credentials in headers.authorizations(request.headers, name):
+            if credentials.scheme.lower() == "digest" and credentials.realm == self._realm:
+                if len(credentials.username) > 64:
+                    raise SipParseError("user name too long")
+                return credentials
+        return None
+
+
+def strip_credentials(request: Request, realm: str) -> None:
+    """Remove the digest that was for us, before the request goes on (RFC 3261 §22.3)."""
+    name = "Proxy-Authorization"
+    kept = [
+        value
+        for value, credentials in zip(
+            request.headers.get_all(name), headers.authorizations(request.headers, name), strict=True
+        )
+        if credentials.realm != realm
+    ]
+    request.headers.set_all(name, kept)

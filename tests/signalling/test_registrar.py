@@ -1,0 +1,134 @@
+"""The registrar in virtual time, with a device of several cameras and REGISTERs of several contacts."""
+
+from __future__ import annotations
+
+import pytest
+
+from soip.directory.rows import Account, AccountKind
+from soip.signalling.accounts import AccountTable
+from soip.signalling.answers import Answer
+from soip.signalling.location import Location
+from soip.signalling.registrar import Registrar
+from soip.sip.errors import SipParseError
+from soip.sip.flow import Flow
+from soip.sip.message import Headers, Request
+from soip.sip.uri import Uri
+
+NVR = Account("nvr", AccountKind.DEVICE, {"MD5": "1"}, ("nvr-1", "nvr-2"))
+OTHER = Account("cam1", AccountKind.DEVICE, {"MD5": "2"}, ("cam1",))
+MEDIA = Account("media", AccountKind.MEDIA_SERVER, {"SHA-256": "3"})
+FLOW = Flow("udp", ("10.0.0.9", 5060), ("10.0.0.1", 5060))
+
+
+class Site:
+    """A registrar, its table, and a clock that stands where it is put."""
+
+    def __init__(self) -> None:
+        accounts = AccountTable()
+        accounts.replace([NVR, OTHER, MEDIA], [("media-0", "media")])
+        self.location = Location()
+        self.registrar = Registrar(accounts, self.location)
+        self.now = 1000.0
+        self.cseq = 0
+
+    def register(
+        self, aor: str, *contacts: str, account: Account = NVR, flow: Flow = FLOW, cseq: int = 0, **lines: str
+    ) -> Answer:
+        self.cseq = cseq or self.cseq + 1
+        items = [
+            ("Via", "SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK1;rport"),
+            ("From", f"<sip:{aor}@10.0.0.1>;tag=1"),
+            ("To", f"<sip:{aor}@10.0.0.1>"),
+            ("Call-ID", "boot"),
+            ("CSeq", f"{self.cseq} REGISTER"),
+            *(("Contact", contact) for contact in contacts),
+            *lines.items(),
+        ]
+        request = Request("REGISTER", Uri.parse("sip:d"), Headers(items))
+        return self.registrar.register(request, account, flow, self.now)
+
+    def bound(self, aor: str) -> list[str]:
+        return [b.contact for b in self.location.bindings(aor, self.now)]
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+def test_a_device_registers_itself_and_its_cameras(site: Site) -> None:
+    assert site.register("nvr", "<sip:nvr@10.0.0.1>").status == 200
+    assert site.register("nvr-2", "<sip:nvr-2@10.0.0.1>").status == 200
+    assert site.bound("nvr") == ["sip:nvr@10.0.0.1"]
+    assert site.location.bindings("nvr-2", site.now)[0].account == "nvr"
+    for foreign in ("cam1", "media-0", "media", "nobody"):
+        assert site.register(foreign, "<sip:x@10.0.0.1>").status == 403
+    assert site.register("media-0", "<sip:media-0@d;gr>", account=MEDIA).status == 200
+
+
+def test_contacts_have_their_own_lifetimes(site: Site) -> None:
+    answer = site.register("nvr", "<sip:a@h>;expires=60, <sip:b@h>", Expires="120")
+    assert sorted(value for _, value in answer.headers) == ["<sip:a@h>;expires=60", "<sip:b@h>;expires=120"]
+    site.now += 60
+    assert site.bound("nvr") == ["sip:b@h"]
+
+
+def test_some_contacts_go_while_others_stay(site: Site) -> None:
+    site.register("nvr", "<sip:a@h>", "<sip:b@h>")
+    assert site.register("nvr", "<sip:a@h>;expires=0, <sip:c@h>").status == 200
+    assert set(site.bound("nvr")) == {"sip:b@h", "sip:c@h"}
+
+
+def test_one_bad_contact_leaves_everything_as_it_was(site: Site) -> None:
+    site.register("nvr", "<sip:a@h>")
+    before = site.location.bindings("nvr", site.now)
+    assert site.register("nvr", "<sip:b@h>", "<sip:c@h>;expires=5").status == 423
+    assert site.register("nvr", "<sip:b@h>, <sip:a@h>;expires=0", cseq=1).status == 200, "the same CSeq is a repeat"
+    site.register("nvr", "<sip:a@h>", cseq=9)
+    assert site.register("nvr", "<sip:new@h>, <sip:a@h>;expires=0", cseq=3).status == 500
+    assert "sip:new@h" not in site.bound("nvr")
+    for bad in ("<mailto:a@h>", "<sip:a@h?x=y>", "nonsense", "<sip:a@h"):
+        with pytest.raises(SipParseError):
+            site.register("nvr", bad)
+    assert before
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [("60", 60), ("3600", 3600), ("3601", 3600), ("4294967295", 3600), ("rubbish", 3600)]
+)
+def test_lifetimes(site: Site, asked: str, given: int) -> None:
+    assert site.register("nvr", "<sip:a@h>", Expires=asked).headers == (("Contact", f"<sip:a@h>;expires={given}"),)
+
+
+@pytest.mark.parametrize("asked", ["1", "59"])
+def test_too_brief(site: Site, asked: str) -> None:
+    assert ("Min-Expires", "60") in site.register("nvr", "<sip:a@h>", Expires=asked).headers
+
+
+def test_an_instance_that_changes_its_address_is_one_binding(site: Site) -> None:
+    for port in (5060, 5070):
+        flow = Flow("udp", FLOW.local, ("10.0.0.1", port))
+        site.register("nvr", f'<sip:nvr@10.0.0.1:{port}>;+sip.instance="<urn:uuid:1>";reg-id=1', flow=flow)
+    (held,) = site.location.bindings("nvr", site.now)
+    assert (held.contact, held.flow.port, held.instance, held.reg_id) == (
+        "sip:nvr@10.0.0.1:5070",
+        5070,
+        "<urn:uuid:1>",
+        1,
+    )
+
+
+def test_behind_address_translation_the_flow_counts(site: Site) -> None:
+    flow = Flow("udp", FLOW.local, ("192.0.2.7", 40001))
+    site.register("nvr", "<sip:nvr@192.168.1.5:5060>", flow=flow)
+    (held,) = site.location.bindings("nvr", site.now)
+    assert (held.target.host, held.target.port) == ("192.0.2.7", 40001)
+
+
+def test_a_required_extension(site: Site) -> None:
+    assert site.register("nvr", "<sip:a@h>", Require="path").status == 420
+
+
+def test_a_star_beside_another_contact(site: Site) -> None:
+    with pytest.raises(SipParseError):
+        site.register("nvr", "*", "<sip:a@h>", Expires="0")

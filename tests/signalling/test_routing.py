@@ -1,0 +1,168 @@
+"""The routing table of `routing.py`, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from soip.directory.rows import AccountKind
+from soip.policy.access import Permission
+from soip.policy.placement import worker_for
+from soip.signalling.flows import FlowKey, InstanceFlow
+from soip.signalling.location import Binding
+from soip.signalling.routing import Caller, Forward, Leg, Refuse, Verdict, permission_for, route
+from soip.sip.uri import Uri
+
+CAM_FLOW = FlowKey("udp", "10.0.0.1", 5060)
+SERVER = Caller("media", AccountKind.MEDIA_SERVER, "media-0")
+VIEWER = Caller("ann", AccountKind.USER, "ann", "viewer")
+OPERATOR = Caller("bob", AccountKind.USER, "bob", "operator")
+NOBODY = Caller("eve", AccountKind.USER, "eve", None)
+CAMERA = Caller("dev2", AccountKind.DEVICE, "dev2")
+
+
+def bound(aor: str, contact: str, flow: FlowKey = CAM_FLOW) -> Binding:
+    return Binding(aor, aor, contact, flow, flow, "c", 1, 60)
+
+
+@dataclass
+class FakeTables:
+    kinds: dict[str, AccountKind]
+    cameras: dict[str, str]
+    workers: Sequence[str] = ("media-0", "media-1")
+    held: dict[str, list[Binding]] = field(default_factory=dict)
+
+    def kind(self, account: str) -> AccountKind | None:
+        return self.kinds.get(account)
+
+    def device_of(self, camera: str) -> str | None:
+        return self.cameras.get(camera)
+
+    def instances(self) -> Sequence[str]:
+        return self.workers
+
+    def bindings(self, aor: str) -> Sequence[Binding]:
+        return self.held.get(aor, [])
+
+
+@pytest.fixture
+def tables() -> FakeTables:
+    return FakeTables(
+        kinds={
+            "cam1": AccountKind.DEVICE,
+            "nvr": AccountKind.DEVICE,
+            "ann": AccountKind.USER,
+            "bob": AccountKind.USER,
+            "media": AccountKind.MEDIA_SERVER,
+        },
+        cameras={"cam1": "cam1", "nvr-1": "nvr", "nvr-2": "nvr"},
+        held={
+            "cam1": [bound("cam1", "sip:cam1@10.0.0.1:5060"), bound("cam1", "sip:old@10.0.0.7")],
+            "nvr": [bound("nvr", "sip:nvr@10.0.0.3:5062;transport=udp")],
+            "media-0": [bound("media-0", "sip:media-0@soip.local;gr")],
+            "media-1": [bound("media-1", "sip:media-1@soip.local;gr")],
+            "ann": [bound("ann", "sip:ann@10.1.1.1"), bound("ann", "sip:ann@10.1.1.2")],
+        },
+    )
+
+
+def ask(tables: FakeTables, caller: Caller, uri: str, method: str = "INVITE") -> Verdict:
+    return route(caller, method, Uri.parse(uri), tables)
+
+
+def test_a_media_server_reaches_the_camera_itself_by_its_latest_contact(tables: FakeTables) -> None:
+    assert ask(tables, SERVER, "sip:cam1@soip.local") == Forward((Leg(CAM_FLOW, "sip:cam1@10.0.0.1:5060", "cam1"),))
+
+
+def test_the_host_part_does_not_matter(tables: FakeTables) -> None:
+    assert ask(tables, SERVER, "sip:cam1@192.168.7.7:5070") == ask(tables, SERVER, "sip:cam1@soip.local")
+
+
+def test_a_camera_of_a_device_is_called_at_the_device_by_its_own_name(tables: FakeTables) -> None:
+    verdict = ask(tables, SERVER, "sip:nvr-2@soip.local")
+    assert verdict == Forward((Leg(CAM_FLOW, "sip:nvr-2@10.0.0.3:5062;transport=udp", "nvr-2"),))
+
+
+def test_what_stands_behind_the_id_reaches_the_camera(tables: FakeTables) -> None:
+    verdict = ask(tables, SERVER, "sip:cam1;stream=sub@soip.local")
+    assert verdict == Forward((Leg(CAM_FLOW, "sip:cam1;stream=sub@10.0.0.1:5060", "cam1"),))
+
+
+def test_a_person_is_led_to_the_media_server_with_the_address_unchanged(tables: FakeTables) -> None:
+    instance = worker_for("cam1", ["media-0", "media-1"])
+    assert instance is not None
+    uri = "sip:cam1;start=20261120T100000Z;stop=20261120T101000Z@soip.local"
+    assert ask(tables, VIEWER, uri) == Forward((Leg(InstanceFlow(instance), uri, "cam1"),))
+    assert ask(tables, VIEWER, "sip:cam1@1.2.3.4") == Forward(
+        (Leg(InstanceFlow(instance), "sip:cam1@1.2.3.4", "cam1"),)
+    )
+
+
+def test_placement_does_not_depend_on_who_is_connected(tables: FakeTables) -> None:
+    instance = worker_for("cam1", ["media-0", "media-1"])
+    assert instance is not None
+    del tables.held[instance]
+    verdict = ask(tables, VIEWER, "sip:cam1@soip.local")
+    assert isinstance(verdict, Refuse)
+    assert (verdict.status, verdict.retry_after) == (503, 3)
+    assert instance in verdict.text
+
+
+@pytest.mark.parametrize(
+    ("caller", "uri", "method", "status"),
+    [
+        (NOBODY, "sip:cam1@d", "INVITE", 403),
+        (NOBODY, "sip:cam1;start=20261120T100000Z@d", "INVITE", 403),
+        (VIEWER, "sip:cam1@d", "MESSAGE", 403),
+        (CAMERA, "sip:cam1@d", "INVITE", 403),
+        (CAMERA, "sip:nvr-1@d", "MESSAGE", 403),
+        (VIEWER, "sip:nvr@d", "INVITE", 404),
+        (VIEWER, "sip:media@d", "INVITE", 404),
+        (VIEWER, "sip:media-0@d", "INVITE", 403),
+        (VIEWER, "sip:nobody@d", "INVITE", 404),
+        (SERVER, "sip:nobody@d", "INVITE", 404),
+        (VIEWER, "sip:bob@d", "INVITE", 480),
+        (VIEWER, "tel:+123", "INVITE", 416),
+        (VIEWER, "sip:cam1;start=1;start=2@d", "INVITE", 400),
+    ],
+)
+def test_refusals(tables: FakeTables, caller: Caller, uri: str, method: str, status: int) -> None:
+    verdict = ask(tables, caller, uri, method)
+    assert isinstance(verdict, Refuse)
+    assert verdict.status == status
+    assert verdict.text
+
+
+def test_a_camera_that_is_not_registered_is_named(tables: FakeTables) -> None:
+    tables.held.clear()
+    for uri in ("sip:cam1@d", "sip:nvr-1@d"):
+        verdict = ask(tables, SERVER, uri)
+        assert isinstance(verdict, Refuse)
+        assert verdict.status == 480
+        assert "not registered" in verdict.text
+
+
+def test_a_person_is_called_at_all_contacts(tables: FakeTables) -> None:
+    verdict = ask(tables, CAMERA, "sip:ann@d")
+    assert verdict == Forward((Leg(CAM_FLOW, "sip:ann@10.1.1.1", "ann"), Leg(CAM_FLOW, "sip:ann@10.1.1.2", "ann")))
+
+
+def test_media_servers_reach_each_other_and_devices(tables: FakeTables) -> None:
+    assert ask(tables, SERVER, "sip:media-1@d") == Forward((Leg(InstanceFlow("media-1"), "sip:media-1@d", "media-1"),))
+    assert ask(tables, SERVER, "sip:nvr@d") == Forward((Leg(CAM_FLOW, "sip:nvr@10.0.0.3:5062;transport=udp", "nvr"),))
+
+
+def test_without_any_media_server(tables: FakeTables) -> None:
+    tables.workers = ()
+    verdict = ask(tables, VIEWER, "sip:cam1@d")
+    assert isinstance(verdict, Refuse)
+    assert verdict.status == 503
+
+
+def test_rights_by_what_is_asked() -> None:
+    assert permission_for("INVITE", recorded=False) is Permission.WATCH
+    assert permission_for("INVITE", recorded=True) is Permission.PLAYBACK
+    assert permission_for("MESSAGE", recorded=True) is Permission.CONTROL
+    assert isinstance(OPERATOR, Caller)

@@ -1,0 +1,170 @@
+"""SIPp, the classic test peer, as camera: it knows nothing of this project."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from soip.sip import headers as h
+from tests.signalling.conftest import ServerHouse
+from tests.signalling.peer import DOMAIN
+
+pytestmark = pytest.mark.interop
+
+REGISTER = """\
+      REGISTER sip:{domain} SIP/2.0
+      Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+      Max-Forwards: 70
+      From: <sip:{camera}@{domain}>;tag=[call_number]
+      To: <sip:{camera}@{domain}>
+      Call-ID: [call_id]
+      CSeq: {cseq} REGISTER
+      Contact: <sip:{camera}@[local_ip]:[local_port];transport=[transport]>
+      Expires: {expires}
+      {auth}
+      Content-Length: 0
+
+"""
+
+
+def write(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
+def scenario(camera: str, *, last: int, expires: int = 3600, then_leave: bool = False) -> str:
+    """REGISTER, 401, REGISTER with digest, `last`; and the same again with Expires 0 where asked for."""
+
+    def send(cseq: int, seconds: int, auth: str) -> str:
+        text = REGISTER.format(domain=DOMAIN, camera=camera, cseq=cseq, expires=seconds, auth=auth)
+        return f'<send retrans="500"><![CDATA[\n{text}]]></send>'
+
+    parts = [
+        send(1, expires, "Subject: without"),
+        '<recv response="401" auth="true"/>',
+        send(2, expires, "[authentication]"),
+        f'<recv response="{last}"/>',
+    ]
+    if then_leave:
+        parts += [
+            send(3, 0, "Subject: without"),
+            '<recv response="401" auth="true"/>',
+            send(4, 0, "[authentication]"),
+            '<recv response="200"/>',
+        ]
+    return "<?xml version='1.0'?><scenario name='register'>" + "".join(parts) + "</scenario>"
+
+
+async def sipp(house: ServerHouse, file: Path, text: str, password: str, transport: str) -> int:
+    """Run one scenario once; 0 when it went as written."""
+    write(file, text)
+    process = await asyncio.create_subprocess_exec(
+        "/usr/bin/sipp",
+        f"{house.address[0]}:{house.address[1]}",
+        *("-sf", str(file), "-m", "1", "-i", "127.0.0.1", "-t", transport, "-nostdin"),
+        *("-au", "cam1", "-ap", password, "-timeout", "10s", "-timeout_error"),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd=file.parent,
+    )
+    async with asyncio.timeout(15):
+        return await process.wait()
+
+
+@pytest.mark.parametrize("transport", ["u1", "t1"])
+async def test_sipp_registers(house: ServerHouse, tmp_path: Path, transport: str) -> None:
+    assert await sipp(house, tmp_path / "s.xml", scenario("cam1", last=200), "secret1", transport) == 0
+    camera = await house.peer("cam1")
+    query = await camera.ask(camera.request("REGISTER", f"sip:{DOMAIN}", to=f"<sip:cam1@{DOMAIN}>"))
+    left = len(h.contacts(query.headers))
+    assert left == (1 if transport == "u1" else 0), "with its connection a TCP camera is gone"
+
+
+async def test_sipp_with_a_wrong_password(house: ServerHouse, tmp_path: Path) -> None:
+    assert await sipp(house, tmp_path / "s.xml", scenario("cam1", last=403), "wrong", "u1") == 0
+
+
+async def test_sipp_for_an_address_that_is_not_its_own(house: ServerHouse, tmp_path: Path) -> None:
+    await house.directory.cameras.add("cam4", realm=DOMAIN, password="secret4")
+    assert await sipp(house, tmp_path / "s.xml", scenario("cam4", last=403), "secret1", "u1") == 0
+
+
+async def test_sipp_leaves(house: ServerHouse, tmp_path: Path) -> None:
+    text = scenario("cam1", last=200, then_leave=True)
+    assert await sipp(house, tmp_path / "s.xml", text, "secret1", "u1") == 0
+    camera = await house.peer("cam1")
+    query = await camera.ask(camera.request("REGISTER", f"sip:{DOMAIN}", to=f"<sip:cam1@{DOMAIN}>"))
+    assert h.contacts(query.headers) == []
+
+
+async def test_sipp_too_brief(house: ServerHouse, tmp_path: Path) -> None:
+    assert await sipp(house, tmp_path / "s.xml", scenario("cam1", last=423, expires=5), "secret1", "u1") == 0
+
+
+UAS = """<?xml version='1.0'?><scenario name='camera'>
+<recv request="INVITE" rrs="true"/>
+<send><![CDATA[
+SIP/2.0 180 Ringing
+[last_Via:]
+[last_From:]
+[last_To:];tag=[call_number]
+[last_Call-ID:]
+[last_CSeq:]
+[last_Record-Route:]
+Contact: <sip:cam1@[local_ip]:[local_port]>
+Content-Length: 0
+
+]]></send>
+<send retrans="500"><![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:];tag=[call_number]
+[last_Call-ID:]
+[last_CSeq:]
+[last_Record-Route:]
+Contact: <sip:cam1@[local_ip]:[local_port]>
+Content-Length: 0
+
+]]></send>
+<recv request="ACK"/>
+<recv request="BYE"/>
+<send><![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:]
+[last_Call-ID:]
+[last_CSeq:]
+Content-Length: 0
+
+]]></send>
+</scenario>"""
+
+
+async def test_sipp_is_called_as_a_camera(house: ServerHouse, tmp_path: Path) -> None:
+    worker, camera = await house.worker(), await house.peer("cam1")
+    await camera.register()
+    port = camera.local[1]
+    camera.close()
+    await asyncio.sleep(0)
+    file = tmp_path / "uas.xml"
+    write(file, UAS)
+    process = await asyncio.create_subprocess_exec(
+        "/usr/bin/sipp",
+        *("-sf", str(file), "-m", "1", "-i", "127.0.0.1", "-p", str(port), "-nostdin", "-timeout", "10s"),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd=tmp_path,
+    )
+    invite = await worker.call(f"sip:cam1@{DOMAIN}")  # repeated by the proxy until SIPp listens
+    assert (await worker.response(invite, provisional=True)).status == 180
+    answer = await worker.response(invite)
+    assert answer.status == 200
+    worker.send(worker.ack(invite, answer))
+    bye = worker.within("BYE", invite, answer)
+    worker.send(bye)
+    assert (await worker.response(bye)).status == 200
+    async with asyncio.timeout(10):
+        assert await process.wait() == 0
