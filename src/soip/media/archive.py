@@ -1,0 +1,116 @@
+"""The recordings of this machine: root and writer, the mending of what a crash left, what was recorded when."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from soip.config import Settings
+from soip.directory.rows import CameraRow, RecordingRow
+from soip.media.context import Context
+from soip.media.gaps import Cause, Gaps
+from soip.media.playback import NothingRecordedError, Programme
+from soip.media.recorder import Place, Recorder, journal_gap
+from soip.policy.placement import worker_for
+from soip.policy.schedule import recording_wanted
+from soip.store.disk import DiskWriter
+from soip.store.folder import newest_files, unsealed
+from soip.store.layout import timestamp
+from soip.store.recording import Recording
+from soip.store.repair import repair_all
+from soip.store.root import Root
+
+CLOSE_S = 20.0
+"""How long the end may wait for the disk to take what is queued."""
+
+_log = structlog.get_logger()
+
+
+class Archive:
+    """Use as `async with`: leaving writes all that is queued. Raises RootError when the folder cannot be used."""
+
+    def __init__(self, settings: Settings, context: Context, server: str) -> None:
+        self._context = context
+        self._instances = [f"{server}-{worker}" for worker in range(settings.media_workers)]
+        disk = DiskWriter(Root.open(settings.media_root, server), sync_seconds=settings.sync_seconds)
+        self._place = Place(disk, server, context.instance, settings.file_seconds, settings.fragment_seconds)
+
+    async def __aenter__(self) -> Archive:
+        self._place.disk.start()
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        # What the disk still reports (files sealed) comes to this loop, so it must not be blocked.
+        if not await asyncio.to_thread(self._place.disk.close, CLOSE_S):
+            _log.error("the disk did not take all that was queued", waited_s=CLOSE_S)
+        await asyncio.sleep(0)
+
+    async def mend(self) -> None:
+        """Seal what an earlier run of this worker left unsealed, and make the catalog say so."""
+        root = str(self._place.disk.root.path)
+        unfinished = await self._context.directory.catalog.unsealed(self._context.instance)
+        rows = {row.path: row for row in unfinished if row.root == root}
+        found: dict[str, Recording | None] = {}
+        await asyncio.to_thread(self._repair, list(rows), found)
+        for path, recording in found.items():
+            if recording is not None:
+                self._context.later.save(self._place.row(recording))
+            elif path in rows:
+                self._context.later.delete(rows[path])
+        await self._context.later.flush()
+        if found:
+            _log.info("mended the files of an earlier run", files=len(found))
+
+    async def recorder(self, camera: CameraRow) -> Recorder:
+        """The recorder of a camera. Since it was last served this server was down, or nothing was planned."""
+        gaps = Gaps(
+            camera.id,
+            self._context.instance,
+            self._context.later.save,
+            lambda gap: journal_gap(self._place.disk, gap),
+        )
+        until_us = await self._context.directory.catalog.explained_until(camera.id)
+        if until_us is not None:
+            gaps.resume(until_us)
+            now_us = self._context.now_us()
+            planned = recording_wanted(camera.plan, now_us)
+            gaps.missing(Cause.SERVER_DOWN if planned else Cause.NOT_PLANNED, until_us, now_us)
+        return Recorder(self._context, camera.id, self._place, gaps)
+
+    async def recordings(self, camera: str, range_us: tuple[int, int]) -> list[RecordingRow]:
+        """The files that hold something of a range, in order. Raises NothingRecordedError."""
+        rows = await self._context.directory.catalog.recordings(camera, *range_us)
+        if not rows:
+            raise NothingRecordedError(f"nothing of {camera} was recorded in that time")
+        return rows
+
+    async def recording(self, camera: str, identity: str) -> RecordingRow | None:
+        """One file of a camera."""
+        row = await self._context.directory.catalog.recording(identity)
+        return row if row and row.camera_id == camera else None
+
+    async def programme(self, camera: str, range_us: tuple[int, int]) -> Programme:
+        """What there is to play back of a range. Raises NothingRecordedError."""
+        return Programme([file_of(row) for row in await self.recordings(camera, range_us)], range_us)
+
+    async def audit_export(self, subject: str, camera: str, range_us: tuple[int, int]) -> None:
+        """Note who took which pictures out of the system."""
+        detail = " – ".join(timestamp(moment) for moment in range_us)
+        await self._context.directory.settings.audit(subject, "export", camera, detail)
+
+    def _repair(self, known: list[str], found: dict[str, Recording | None]) -> None:
+        """In a thread. Beside the files the catalog knows, the newest ones: a row may be a second behind its file."""
+        root = self._place.disk.root
+        mine = (path for path in newest_files(root) if self._is_mine(path.split("/", 1)[0]))
+        paths = dict.fromkeys([*known, *unsealed(root, mine)])
+        repair_all(root, list(paths), found.__setitem__)
+
+    def _is_mine(self, camera: str) -> bool:
+        return worker_for(camera, self._instances) == self._context.instance
+
+
+def file_of(row: RecordingRow) -> Path:
+    """Where a recording lies."""
+    return Path(row.root, row.path)

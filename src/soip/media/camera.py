@@ -1,0 +1,292 @@
+"""One camera of this worker: the call to it, who needs it, and what is told of it.
+
+Somebody who needs pictures *holds* the camera: the recorder while the plan says so, each viewer while watching. The
+first hold makes the call, `linger_s` after the last one it is hung up. A call that fails or ends is tried again with
+back-off, and at once when the camera registers (`poke`) or somebody else wants to see it. Only pictures show that a
+camera is well: the back-off of one that answers and hangs up grows like that of one that cannot be reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import NamedTuple
+
+import structlog
+
+from soip.directory.rows import CameraRow, CameraStateRow
+from soip.media.browser import Browser, Feed
+from soip.media.cameracall import CameraCall
+from soip.media.context import Context
+from soip.media.gaps import Cause
+from soip.media.intake import Picture, Sound
+from soip.media.recorder import Recorder
+from soip.media.relay import Relay
+from soip.net.backoff import default_jitter
+from soip.net.errors import NetError, RequestRefusedError
+from soip.sip.errors import SipError
+
+STATE_S = 10.0
+"""The state is written so often also when it stays, so that a dead worker's states grow old."""
+
+_log = structlog.get_logger()
+
+
+class _End(NamedTuple):
+    """How a call ended: `fault` when it should not have."""
+
+    reason: str
+    fault: bool
+
+
+class Camera:
+    """See above. `run` is its one task; everything else is called on the event loop."""
+
+    def __init__(self, context: Context, row: CameraRow, recorder: Recorder) -> None:
+        self.row = row
+        self.recorder = recorder
+        self.relay = Relay(self.ask_keyframe)
+        self.feed = Feed()
+        self.media = "idle"
+        self.problem = ""
+        """Why there are no pictures, in words for a Warning header and the log."""
+        self.tried_us = 0
+        """When it was last called, by the system's clock (UTC), as bindings are."""
+        self.call: CameraCall | None = None
+        self.sounds: set[Callable[[Sound], None]] = set()
+        self.farewells: set[Callable[[], None]] = set()
+        """Called when the camera is removed."""
+        self._context = context
+        self._patience = context.patience
+        self._log = _log.bind(camera=row.id)
+        self._holders: set[object] = set()
+        self._held = asyncio.Event()
+        self._poked = asyncio.Event()
+        self._pictures = asyncio.Event()
+        self._renew = False
+        self._tried = -60.0
+        self._state_row: CameraStateRow | None = None
+        self._next_state = 0.0
+
+    # -- who needs it
+
+    def hold(self, holder: object) -> None:
+        """`holder` needs pictures from now on. A camera that is not in a call is tried now, once a second at most."""
+        if holder not in self._holders and self.call is None and self._context.now() - self._tried >= 1.0:
+            self.problem = ""
+            self._poked.set()
+        self._holders.add(holder)
+        self._held.set()
+
+    def release(self, holder: object) -> None:
+        """`holder` needs none any more."""
+        self._holders.discard(holder)
+        if not self._holders:
+            self._held.clear()
+
+    def follow(self, row: CameraRow, record: bool) -> None:
+        """The directory says this of the camera now. With other media (audio) it is called anew."""
+        self._renew = self._renew or row.audio != self.row.audio
+        self.row = row
+        self.recorder.enable(record)
+        if record:
+            self.hold(self.recorder)
+        else:
+            self.release(self.recorder)
+
+    def poke(self) -> None:
+        """The camera has registered: try again now, also when it has forgotten the call it is in."""
+        self._poked.set()
+
+    def remove(self) -> None:
+        """The directory does not know the camera any more: who watches it is told."""
+        for farewell in tuple(self.farewells):
+            farewell()
+
+    async def ready(self, within: float) -> bool:
+        """Wait until a keyframe has come, and with it what an answer must say; False when the camera does not come.
+
+        Returns as soon as a call to it has failed.
+        """
+        deadline = self._context.now() + within
+        while not self.relay.begun and self._context.now() < deadline and not self.problem:
+            self._pictures.clear()
+            await _within(0.2, self._pictures)
+        return self.relay.begun
+
+    async def watch(self, browser: Browser) -> None:
+        """Serve a browser until the task is cancelled."""
+        self.hold(browser)
+        if not self.feed.join(browser, self.relay.gop):
+            self.ask_keyframe()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.feed.leave(browser)
+            self.release(browser)
+
+    # -- the call
+
+    async def run(self) -> None:
+        """Until cancelled: be in a call whenever somebody holds the camera."""
+        failures = 0
+        try:
+            while True:
+                if not self._held.is_set():
+                    self._tell("idle")
+                    failures = 0
+                    await self._idle()
+                call = await self._try()
+                end = await self._attend(call) if call is not None else None
+                if end is not None and not end.fault:
+                    continue
+                failures = 1 if call is not None and call.shown else failures + 1
+                await self._pause(self._patience.backoff.delay(failures, default_jitter))
+        finally:
+            self.recorder.stop()
+
+    async def _idle(self) -> None:
+        while not self._held.is_set():
+            await _within(self._patience.tick_s, self._held)
+            self._tick()
+
+    async def _try(self) -> CameraCall | None:
+        self._poked.clear()
+        self.problem = ""
+        self.tried_us = time.time_ns() // 1000
+        self._tried = self._context.now()
+        self._renew = False
+        try:
+            async with self._context.calling:
+                call = await CameraCall.place(self._context, self.row, self._picture, self._sound)
+        except (NetError, SipError, OSError) as error:
+            self._missing(_explain(error))
+            self._log.warning("camera cannot be called", reason=self.problem)
+            return None
+        self._log.info("camera called", audio=call.audio_encoding or "none")
+        return call
+
+    async def _attend(self, call: CameraCall) -> _End:
+        """Serve a call until it is over."""
+        self.call = call
+        self._poked.clear()
+        self.recorder.begin(call.audio_encoding)
+        end = _End("the media server stops", fault=False)
+        try:
+            end = await self._look_after(call)
+        finally:
+            self.call = None
+            self.relay.forget()
+            self.recorder.interrupt()
+            if not call.ended.done():
+                await call.hang_up(end.reason)
+        self._log.info("camera call ended", reason=end.reason)
+        if end.fault:
+            self._missing(end.reason)
+        elif self._held.is_set():
+            self.recorder.missing(Cause.MEDIA_LOST, end.reason)
+        return end
+
+    async def _look_after(self, call: CameraCall) -> _End:
+        """Until the call ends, or should."""
+        patience = self._patience
+        unheld: float | None = None
+        while not call.ended.done():
+            await asyncio.wait([call.ended], timeout=patience.tick_s)
+            self._tick()
+            now = self._context.now()
+            unheld = None if self._held.is_set() else unheld or now
+            if call.ended.done():
+                break
+            if self._renew:
+                return _End("the camera's settings have changed", fault=False)
+            if unheld is not None and now - unheld >= patience.linger_s:
+                return _End("nobody is watching", fault=False)
+            if self._poked.is_set() and call.silent_s >= patience.silence_s:
+                return _End("the camera has registered anew and sends nothing in its old call", fault=False)
+            if call.silent_s >= patience.dead_s:
+                return _End(f"no picture for {patience.dead_s:.0f} s", fault=True)
+        return _End(call.ended.result() or "the camera hung up", fault=True)
+
+    async def _pause(self, seconds: float) -> None:
+        deadline = self._context.now() + seconds
+        while self._held.is_set() and not self._poked.is_set() and (left := deadline - self._context.now()) > 0:
+            await _within(min(self._patience.tick_s, left), self._poked)
+            self._tick()
+
+    def _tick(self) -> None:
+        """Once a second, in every state."""
+        call = self.call
+        if call is not None:
+            call.tick()
+            if call.silent_s >= self._patience.silence_s:
+                self.relay.forget()  # A picture so old is not live.
+                self._tell("no-media")
+                self.recorder.missing(Cause.MEDIA_LOST, "the camera is in a call but sends no pictures")
+            elif self.relay.begun:
+                self._tell("recording" if self.recorder.running else "live")
+            if self.recorder.waiting or not self.relay.begun:
+                self.ask_keyframe()
+        self.recorder.tick()
+        self._tell(self.media)
+
+    # -- pictures
+
+    def _picture(self, picture: Picture) -> None:
+        self.recorder.picture(picture)
+        self.relay.push(picture)
+        self.feed.push(picture)
+        if picture.unit.keyframe:
+            self._pictures.set()
+
+    def _sound(self, sound: Sound) -> None:
+        self.recorder.sound(sound)
+        for listener in self.sounds:
+            listener(sound)
+
+    def ask_keyframe(self) -> None:
+        if self.call is not None:
+            self.call.ask_keyframe()
+
+    def restart_clocks(self) -> None:
+        """The wall clock was stepped."""
+        if self.call is not None:
+            self.call.restart_clocks()
+
+    # -- telling
+
+    def _missing(self, problem: str) -> None:
+        self.problem = problem
+        if self._held.is_set():
+            self._tell("offline")
+            self.recorder.missing(Cause.OFFLINE, problem)
+
+    def _tell(self, media: str) -> None:
+        """Write the state behind when it changes, and now and then."""
+        now_us = self._context.now_us()
+        if media != self.media or self._state_row is None:
+            self._state_row = CameraStateRow(self.row.id, media, now_us, self._context.instance, now_us)
+        elif self._context.now() < self._next_state:
+            return
+        else:
+            self._state_row = replace(self._state_row, updated_us=now_us)
+        self._next_state = self._context.now() + STATE_S
+        self.media = media
+        self._context.later.save(self._state_row)
+        self.feed.state(media)
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, RequestRefusedError) and error.status in (404, 480):
+        return "the camera is not registered"
+    return f"the call to the camera failed: {error}"
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for something that may not happen."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

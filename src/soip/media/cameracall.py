@@ -1,0 +1,236 @@
+"""One call to a camera: INVITE, RTP in, reports out, until somebody hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from soip.directory.rows import CameraRow
+from soip.media.context import Context, numeric
+from soip.media.intake import AudioIntake, Picture, Sound, VideoIntake, attach
+from soip.media.journal import journal
+from soip.net.call import Call
+from soip.net.rtp import Peer, RtpSocketPair
+from soip.rtp import rtcp
+from soip.rtp.errors import RtpParseError
+from soip.rtp.reception import Reception
+from soip.sip.errors import OfferError
+from soip.sip.offer import Agreement, Audio, Local, Stream, Video, make_offer, read_answer
+from soip.sip.sdp import SessionDescription
+from soip.sip.uri import Uri
+
+KEYFRAME_S = 2.0
+"""At most one request for a keyframe in this time."""
+DISCARD_PORT = 9
+"""Where sound nobody wants would go: phones refuse a call without audio, so it is offered, but inactive."""
+
+_log = structlog.get_logger()
+
+
+class _Leg:
+    """One media part of the call: its sockets, and what is reported about it."""
+
+    def __init__(
+        self, context: Context, pair: RtpSocketPair, stream: Stream, intake: VideoIntake | AudioIntake
+    ) -> None:
+        self.pair, self.stream, self.intake = pair, stream, intake
+        self.ssrc = secrets.randbits(32)
+        self.dropped = 0
+        """Datagrams the kernel dropped for want of buffer, as of the last look."""
+        self._context = context
+        self._reception = Reception(intake.receiver)
+        self._control_peer = Peer(numeric(stream.remote_rtcp[0]), stream.remote_rtcp[1])
+        # Only the negotiated host may send; its first packet latches the port.
+        pair.allow([numeric(stream.remote[0])])
+        attach(context, pair, intake)
+        context.poll.add(pair.rtcp, self._control)
+
+    def send(self, *packets: rtcp.Packet) -> None:
+        block = self._reception.block(self._context.now())
+        report = rtcp.ReceiverReport(self.ssrc, (block,) if block else ())
+        cname = rtcp.SourceDescription(self.ssrc, f"{self._context.instance}@{self._context.domain}")
+        self.pair.send_control(rtcp.build([report, cname, *packets]), self._control_peer)
+
+    def drops(self) -> int:
+        """Return how many datagrams the kernel has dropped since the last look: this process was too slow for them."""
+        before, self.dropped = self.dropped, self.pair.kernel_drops()
+        return self.dropped - before
+
+    def close(self) -> None:
+        self._context.poll.remove(self.pair.rtp)
+        self._context.poll.remove(self.pair.rtcp)
+        self.pair.close()
+
+    def _control(self) -> None:
+        for datagram in self.pair.drain_control(self._context.buffer):
+            try:
+                packets = rtcp.parse(datagram)
+            except RtpParseError:
+                continue
+            for packet in packets:
+                if isinstance(packet, rtcp.SenderReport):
+                    self._reception.sender_report(packet, self._context.now())
+
+
+class CameraCall:
+    """A call that is up. Made by `place`; ends by `hang_up` or by the camera; `ended` tells why."""
+
+    def __init__(self, context: Context, camera: CameraRow, call: Call, video: _Leg, audio: _Leg | None) -> None:
+        self.call = call
+        self.video = video
+        self.audio = audio
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.started = context.now()
+        self._context = context
+        self._log = _log.bind(camera=camera.id)
+        self._camera = camera
+        self._next_report = context.now()
+        self._keyframe_asked = -KEYFRAME_S
+        self._fir_number = 0
+        journal(context, camera.id, call, video.pair.port)
+        call.on_end(lambda end: self._over(end.reason))
+
+    @classmethod
+    async def place(
+        cls,
+        context: Context,
+        camera: CameraRow,
+        picture: Callable[[Picture], None],
+        sound: Callable[[Sound], None],
+    ) -> CameraCall:
+        """Call a camera. Raises NetError (refused, timed out, no way), OfferError (an answer we cannot use),
+        PortsExhaustedError, SipParseError; nothing is left open then.
+        """
+        pairs = [context.open_pair()]
+        try:
+            if camera.audio:
+                pairs.append(context.open_pair())
+            local = Local(context.address, context.session_id())
+            media: list[Video | Audio] = [Video(pairs[0].port, receives=True)]
+            media += [Audio(pair.port, receives=True) for pair in pairs[1:]] or [Audio(DISCARD_PORT)]
+            offer = make_offer(local, media)
+            uri = Uri.parse(f"sip:{camera.id}@{context.domain}")
+            call = await context.agent.invite(uri, offer.to_bytes(), within=context.patience.setup_s)
+            try:
+                agreement = read_answer(offer, SessionDescription.parse(call.remote_sdp))
+                return cls._connected(context, camera, call, agreement, pairs, picture, sound)
+            except BaseException as error:
+                await cls._bye(context, call, 488, str(error))
+                raise
+        except BaseException:
+            for pair in pairs:
+                pair.close()
+            raise
+
+    @classmethod
+    def _connected(
+        cls,
+        context: Context,
+        camera: CameraRow,
+        call: Call,
+        agreement: Agreement,
+        pairs: list[RtpSocketPair],
+        picture: Callable[[Picture], None],
+        sound: Callable[[Sound], None],
+    ) -> CameraCall:
+        stream = agreement.video
+        if stream is None or not stream.receives:
+            raise OfferError("the camera offers no video")
+        video_in = VideoIntake(stream.payload_type, stream.parameter_sets, context.wall, picture, stream.receive_types)
+        video = _Leg(context, pairs[0], stream, video_in)
+        try:
+            audio = cls._audio(context, agreement.audio, pairs, sound)
+            return cls(context, camera, call, video, audio)
+        except BaseException:
+            video.close()
+            raise
+
+    @staticmethod
+    def _audio(
+        context: Context, heard: Stream | None, pairs: list[RtpSocketPair], sound: Callable[[Sound], None]
+    ) -> _Leg | None:
+        if len(pairs) < 2:
+            return None
+        if heard is None or not heard.receives:
+            pairs.pop().close()
+            return None
+        return _Leg(context, pairs[1], heard, AudioIntake(heard.payload_type, heard.encoding, context.wall, sound))
+
+    @property
+    def intake(self) -> VideoIntake:
+        """The video's way in."""
+        assert isinstance(self.video.intake, VideoIntake)
+        return self.video.intake
+
+    @property
+    def audio_encoding(self) -> str | None:
+        """PCMU or PCMA when the camera sends sound."""
+        return self.audio.stream.encoding if self.audio else None
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last picture, or since the call was set up."""
+        return self._context.now() - (self.intake.last_arrival or self.started)
+
+    @property
+    def shown(self) -> bool:
+        """Whether it ever brought a picture."""
+        return self.intake.last_arrival is not None
+
+    def tick(self) -> None:
+        """Once a second: reports that are due, and a keyframe if nothing can be decoded yet."""
+        now = self._context.now()
+        for leg in filter(None, (self.video, self.audio)):
+            if not self.ended.done() and (drops := leg.drops()):
+                self._log.warning("media dropped by this machine", packets=drops, effect="pictures are missing")
+        if now >= self._next_report:
+            self._next_report = now + self._context.patience.report_s
+            for leg in filter(None, (self.video, self.audio)):
+                leg.send()
+        if self.intake.codec is None:
+            self.ask_keyframe()
+
+    def ask_keyframe(self) -> None:
+        """Ask the camera for a keyframe, at most every `KEYFRAME_S`: by FIR where the camera named it, else by PLI."""
+        now = self._context.now()
+        ssrc = self.video.intake.receiver.ssrc
+        if ssrc is None or now - self._keyframe_asked < KEYFRAME_S:
+            return
+        self._keyframe_asked = now
+        feedback = self.video.stream.feedback
+        if "ccm fir" in feedback and "nack pli" not in feedback:
+            self._fir_number = (self._fir_number + 1) & 0xFF
+            self.video.send(rtcp.FullIntraRequest(self.video.ssrc, ((ssrc, self._fir_number),)))
+        else:
+            self.video.send(rtcp.PictureLossIndication(self.video.ssrc, ssrc))
+
+    def restart_clocks(self) -> None:
+        """The wall clock was stepped."""
+        for leg in filter(None, (self.video, self.audio)):
+            leg.intake.restart_clock()
+
+    async def hang_up(self, reason: str) -> None:
+        """End the call. Idempotent. Waits a moment for the answer; the BYE is repeated without us."""
+        self._over(reason)
+        await self._bye(self._context, self.call, 200, reason)
+
+    @staticmethod
+    async def _bye(context: Context, call: Call, cause: int, reason: str) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(context.patience.farewell_s):
+                await call.bye(f'SIP;cause={cause};text="{_quotable(reason)}"')
+
+    def _over(self, reason: str) -> None:
+        if self.ended.done():
+            return
+        self.ended.set_result(reason)
+        for leg in filter(None, (self.video, self.audio)):
+            leg.close()
+
+
+def _quotable(text: str) -> str:
+    return text.replace("\\", "").replace('"', "'").replace("\r", " ").replace("\n", " ")

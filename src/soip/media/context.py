@@ -1,0 +1,94 @@
+"""What everything in a media worker shares: made once by the role, handed to whoever needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+import socket
+from dataclasses import dataclass, field
+
+from soip.directory.directory import Directory
+from soip.directory.writebehind import WriteBehind
+from soip.media.patience import Patience
+from soip.media.rights import Rights
+from soip.media.walltime import WallClock
+from soip.net.poll import MediaPoll
+from soip.net.ports import PortPairs
+from soip.net.rtp import DATAGRAM_SIZE, RtpSocketPair, open_pair
+from soip.net.ua import UserAgent
+from soip.sip.errors import OfferError
+
+CALLS_AT_ONCE = 64
+"""INVITEs under way at once: after a restart all cameras are called, and a proxy is not to be flooded."""
+
+
+@dataclass(slots=True)
+class Context:
+    """One media worker: its identity, its ways out, its clocks.
+
+    `address` is the IP address RTP is sent from and received on, as it is written into SDP.
+    """
+
+    instance: str
+    domain: str
+    address: str
+    directory: Directory
+    later: WriteBehind
+    rights: Rights
+    agent: UserAgent
+    ports: PortPairs
+    poll: MediaPoll
+    wall: WallClock
+    patience: Patience = field(default_factory=Patience)
+    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(DATAGRAM_SIZE)))
+    calling: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CALLS_AT_ONCE))
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def now(self) -> float:
+        """Monotonic seconds: the event loop's clock, so that timers and arrivals share one."""
+        return asyncio.get_running_loop().time()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def now_us(self) -> int:
+        """UTC microseconds, as recordings see it."""
+        return self.wall.utc_us(self.now())
+
+    def open_pair(self) -> RtpSocketPair:
+        """RTP and RTCP sockets of our own address. Raises PortsExhaustedError."""
+        return open_pair(self.ports, self.address, self.now)
+
+    def session_id(self) -> int:
+        """A number for the o= line, unique among ours (RFC 8866 §5.2)."""
+        return secrets.randbits(62)
+
+
+def own_address(host: str) -> str:
+    """The IP address to write into SDP when listening on `host`; for a wildcard the one the default route leaves by.
+
+    Loopback when the machine has no route at all.
+    """
+    if host not in ("0.0.0.0", "::"):
+        return socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)[0][4][0]  # type: ignore[return-value]
+    family = socket.AF_INET6 if host == "::" else socket.AF_INET
+    anywhere = "2001:db8::1" if host == "::" else "192.0.2.1"
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((anywhere, 9))  # Only looks up the route: nothing is sent.
+        except OSError:
+            return "::1" if host == "::" else "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def numeric(host: str) -> str:
+    """An address of SDP, if it is an IP address: names would have to be resolved, and the loop does not wait for that.
+
+    Raises OfferError.
+    """
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        raise OfferError(f"{host!r} is a name: media goes to and comes from IP addresses only", 301) from None

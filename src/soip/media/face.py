@@ -1,0 +1,159 @@
+"""The worker's HTTP face: live pictures over a WebSocket, recordings as HLS, exports (docs/http.md).
+
+Every request carries a token of the web role; the web role passes requests on unread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from soip.directory.errors import UnavailableError
+from soip.media.archive import Archive, file_of
+from soip.media.cameras import Cameras
+from soip.media.grants import Grants, RefusedError
+from soip.media.livesocket import EXPIRED, RIGHT_ENDED, UNKNOWN_CAMERA, LiveSocket
+from soip.media.playback import NothingRecordedError
+from soip.media.request import LONGEST_S
+from soip.store import export, hls
+from soip.store.errors import NothingRecordedError as NothingInFilesError
+from soip.store.errors import StoreError
+from soip.store.layout import parse_timestamp, utc
+
+UNAVAILABLE = 4503
+_PRIVATE = {"Cache-Control": "private, no-store"}
+
+_log = structlog.get_logger()
+
+
+def create_app(cameras: Cameras, archive: Archive, grants: Grants, instance: str) -> Starlette:
+    """The application of one worker."""
+    face = _Face(cameras, archive, grants)
+    routes = [
+        WebSocketRoute("/live/{camera}", face.live),
+        Route("/hls/{camera}/index.m3u8", face.playlist),
+        Route("/hls/{camera}/{recording}.mp4", face.recording),
+        Route("/export/{camera}.mp4", face.export),
+    ]
+    return Starlette(
+        routes=[Mount(f"/media/{instance}", routes=routes)],
+        exception_handlers={
+            RefusedError: _refused,
+            UnavailableError: _unavailable,
+            NothingRecordedError: _nothing,
+            NothingInFilesError: _nothing,
+            StoreError: _damaged,
+        },
+    )
+
+
+class _Face:
+    def __init__(self, cameras: Cameras, archive: Archive, grants: Grants) -> None:
+        self._cameras = cameras
+        self._archive = archive
+        self._grants = grants
+
+    async def live(self, socket: WebSocket) -> None:
+        await socket.accept()
+        identity = socket.path_params["camera"]
+        try:
+            grant = await self._grants.check(socket.query_params.get("token", ""), identity, "live")
+            camera = self._cameras.all.get(identity) or await self._cameras.find(identity)
+        except RefusedError as error:
+            await socket.close(EXPIRED if error.status == 401 else RIGHT_ENDED, str(error))
+            return
+        except UnavailableError as error:
+            await socket.close(UNAVAILABLE, str(error)[:100])
+            return
+        if camera is None:
+            await socket.close(UNKNOWN_CAMERA, "there is no such camera here")
+            return
+        await LiveSocket(socket, camera, self._grants, grant).serve()
+
+    async def playlist(self, request: Request) -> Response:
+        """The VOD playlist of a range."""
+        camera, token = request.path_params["camera"], request.query_params.get("token", "")
+        await self._grants.check(token, camera, "playback")
+        range_us = _range(request)
+        rows = await self._archive.recordings(camera, range_us)
+        sources = [hls.Source(file_of(row), f"{row.id}.mp4?token={quote(token)}") for row in rows]
+        text = await asyncio.to_thread(hls.playlist, sources, *range_us)
+        return Response(text, media_type="application/vnd.apple.mpegurl", headers=_PRIVATE)
+
+    async def export(self, request: Request) -> Response:
+        """A range as one MP4 file; where the codec changes there are more parts, asked for by `part=2` and so on."""
+        camera = request.path_params["camera"]
+        grant = await self._grants.check(request.query_params.get("token", ""), camera, "export")
+        range_us = _range(request)
+        rows = await self._archive.recordings(camera, range_us)
+        parts = await asyncio.to_thread(export.plan, [file_of(row) for row in rows], *range_us)
+        number = request.query_params.get("part", "1")
+        if not number.isdecimal() or not 1 <= int(number) <= len(parts):
+            raise RefusedError(404, "no_such_part", f"this export has {len(parts)} part(s)")
+        part = parts[int(number) - 1]
+        await self._archive.audit_export(grant.subject, camera, (part.start_us, part.end_us))
+        name = f"{camera}-{utc(part.start_us):%Y%m%dT%H%M%SZ}.mp4"
+        headers = {
+            "Content-Length": str(part.size),
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "X-Export-Parts": str(len(parts)),
+        }
+        return StreamingResponse(part.chunks(), media_type="video/mp4", headers=headers | _PRIVATE)
+
+    async def recording(self, request: Request) -> Response:
+        """One file; browsers ask for byte ranges of it (RFC 9110 §14)."""
+        camera = request.path_params["camera"]
+        await self._grants.check(request.query_params.get("token", ""), camera, "playback")
+        row = await self._archive.recording(camera, request.path_params["recording"])
+        file = await asyncio.to_thread(_size, file_of(row)) if row else None
+        if row is None or file is None:
+            raise RefusedError(404, "not_recorded", "there is no such recording any more")
+        return FileResponse(file_of(row), media_type="video/mp4", headers=_PRIVATE, stat_result=file)
+
+
+def _size(file: Path) -> os.stat_result | None:
+    """The state of a file, which may be growing: an answer must not say another length than it has."""
+    try:
+        return file.stat()
+    except OSError:
+        return None
+
+
+def _range(request: Request) -> tuple[int, int]:
+    """`from` and `to` in UTC microseconds. Raises RefusedError."""
+    try:
+        start, stop = (parse_timestamp(request.query_params[name]) for name in ("from", "to"))
+    except (KeyError, ValueError) as error:
+        text = "from and to are needed as RFC 3339 times, for example 2026-11-20T10:00:00Z"
+        raise RefusedError(400, "bad_range", text) from error
+    if not 0 <= start < stop <= start + LONGEST_S * 1_000_000:
+        raise RefusedError(400, "bad_range", f"the range must be longer than nothing and at most {LONGEST_S // 3600} h")
+    return start, stop
+
+
+def _nothing(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "not_recorded", "message": str(error)}, 404)
+
+
+def _damaged(_request: Request, error: Exception) -> Response:
+    _log.error("a recording cannot be read", reason=str(error))
+    text = "a recording of that time cannot be read: see the media server's log, and run soip store check"
+    return JSONResponse({"error": "damaged", "message": text}, 500)
+
+
+def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return JSONResponse({"error": error.code, "message": str(error)}, error.status)
+
+
+def _unavailable(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "unavailable", "message": str(error)}, 503, headers={"Retry-After": "5"})

@@ -1,0 +1,101 @@
+"""One viewer of live pictures by RTP: a phone, a player, a video wall."""
+
+from __future__ import annotations
+
+import secrets
+
+from soip.media.camera import Camera
+from soip.media.context import Context
+from soip.media.intake import Sound
+from soip.media.outleg import OutLeg
+from soip.media.relay import BURST_S, Viewer
+from soip.net.gso import GsoSender
+from soip.net.rtp import RtpSocketPair
+from soip.rtp.errors import RtpError
+from soip.rtp.h264 import PACKET_SIZE
+from soip.rtp.packet import RtpPacket, build
+from soip.sip.offer import Agreement, Stream
+
+
+class LiveView:
+    """Joins the camera's relay when made; `close` leaves it. `tick` once a second."""
+
+    def __init__(self, context: Context, camera: Camera, agreement: Agreement, pairs: list[RtpSocketPair]) -> None:
+        self._context = context
+        self._camera = camera
+        self._video: OutLeg | None = None
+        self._viewer: Viewer | None = None
+        self._audio: _AudioLeg | None = None
+        stream = agreement.video
+        if stream is not None and stream.sends:
+            self._video = OutLeg(context, pairs[0], stream, camera.ask_keyframe)
+            self._viewer = Viewer(GsoSender(pairs[0].rtp, PACKET_SIZE), stream.payload_type)
+            camera.relay.join(self._viewer, context.now())
+            self._pace()
+        heard = agreement.audio
+        if heard is not None and heard.sends and len(pairs) > 1:
+            self._audio = _AudioLeg(context, pairs[1], heard)
+            camera.sounds.add(self._audio.send)
+
+    def tick(self) -> float | None:
+        """Reports that are due; gives when the viewer's last report came."""
+        legs: list[OutLeg] = []
+        if self._video and self._viewer and (stream := self._viewer.stream):
+            self._video.report(stream.ssrc, stream.timestamp, stream.packets, stream.octets)
+            legs.append(self._video)
+        if self._audio:
+            self._audio.report()
+            legs.append(self._audio.leg)
+        return max((leg.heard for leg in legs if leg.heard is not None), default=None)
+
+    def close(self) -> None:
+        """Leave the relay and close what was opened. The pairs are the caller's to close again."""
+        if self._viewer:
+            self._camera.relay.leave(self._viewer)
+        if self._video:
+            self._video.close()
+        if self._audio:
+            self._camera.sounds.discard(self._audio.send)
+            self._audio.leg.close()
+
+    def _pace(self) -> None:
+        viewer = self._viewer
+        if viewer and viewer.group and viewer.waiting:
+            viewer.burst()
+            self._context.loop.call_later(BURST_S, self._pace)
+
+
+class _AudioLeg:
+    """The camera's G.711, packet by packet as it came."""
+
+    def __init__(self, context: Context, pair: RtpSocketPair, stream: Stream) -> None:
+        self.leg = OutLeg(context, pair, stream, lambda: None)
+        self._payload_type = stream.payload_type
+        # RFC 3550 §5.1: SSRC and first sequence number are random.
+        self._ssrc = secrets.randbits(32)
+        self._sequence = secrets.randbits(16)
+        self._packets = self._octets = 0
+        self._timestamp: int | None = None
+
+    def send(self, sound: Sound) -> None:
+        """Send one packet; what the kernel refuses is gone, as on any wire."""
+        self._timestamp = sound.frame.timestamp & 0xFFFFFFFF
+        # The first packet of a talkspurt carries the marker (RFC 3551 §4.1): here the very first.
+        packet = RtpPacket(
+            self._payload_type,
+            not self._packets,
+            self._sequence & 0xFFFF,
+            self._timestamp,
+            self._ssrc,
+            sound.frame.payload,
+        )
+        self._sequence += 1
+        self._packets += 1
+        self._octets += len(sound.frame.payload)
+        try:
+            self.leg.pair.rtp.send(build(packet))
+        except (OSError, RtpError):
+            self.leg.pair.refused += 1
+
+    def report(self) -> None:
+        self.leg.report(self._ssrc, self._timestamp, self._packets, self._octets)

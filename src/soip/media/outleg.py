@@ -1,0 +1,73 @@
+"""One media part towards a viewer: sockets, sender reports, and what the viewer reports back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from soip.media.context import Context, numeric
+from soip.net.rtp import Peer, RtpSocketPair
+from soip.rtp import rtcp
+from soip.rtp.errors import RtpParseError
+from soip.sip.offer import Stream
+
+
+class OutLeg:
+    """Made when the call is answered; `keyframe` is called when the viewer asks for one (PLI, FIR).
+
+    Raises OfferError for an address that is none, OSError for one there is no way to.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        pair: RtpSocketPair,
+        stream: Stream,
+        keyframe: Callable[[], None],
+    ) -> None:
+        self.pair, self.stream = pair, stream
+        self.heard: float | None = None
+        """When the viewer's last RTCP came (monotonic)."""
+        self._context = context
+        self._keyframe = keyframe
+        self._next_report = context.now() + context.patience.report_s
+        # Sends only to, and hears only from, the negotiated address.
+        (host, port), (rtcp_host, rtcp_port) = stream.remote, stream.remote_rtcp
+        pair.connect(Peer(numeric(host), port), Peer(numeric(rtcp_host), rtcp_port))
+        context.poll.add(pair.rtcp, self._control)
+        # Nothing is expected here, but what lies in the queue must be read, or errors of the socket stay pending.
+        context.poll.add(pair.rtp, self._discard)
+
+    def report(self, ssrc: int, timestamp: int | None, packets: int, octets: int) -> None:
+        """Send a sender report if one is due (RFC 3550 §6.4.1)."""
+        now = self._context.now()
+        if timestamp is None or now < self._next_report:
+            return
+        self._next_report = now + self._context.patience.report_s
+        ntp = rtcp.us_to_ntp(self._context.wall.utc_us(now))
+        report = rtcp.SenderReport(ssrc, ntp, timestamp, packets & 0xFFFFFFFF, octets & 0xFFFFFFFF)
+        name = rtcp.SourceDescription(ssrc, f"{self._context.instance}@{self._context.domain}")
+        self.pair.send_control(rtcp.build([report, name]))
+
+    def close(self) -> None:
+        self._context.poll.remove(self.pair.rtp)
+        self._context.poll.remove(self.pair.rtcp)
+        self.pair.close()
+
+    def _control(self) -> None:
+        for datagram in self.pair.drain_control(self._context.buffer):
+            self.heard = self._context.now()
+            try:
+                packets = rtcp.parse(datagram)
+            except RtpParseError:
+                continue
+            if any(isinstance(packet, rtcp.PictureLossIndication | rtcp.FullIntraRequest) for packet in packets):
+                self._keyframe()
+
+    def _discard(self) -> None:
+        for _ in range(64):
+            try:
+                self.pair.rtp.recv_into(self._context.buffer)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # An ICMP error for something we sent: the call ends by other means.

@@ -1,0 +1,313 @@
+"""The recorder of one camera: pictures and sound into fragments, fragments into files, what is missing into gaps.
+
+A fragment ends where a keyframe begins, after `fragment_seconds`, or at `FRAGMENT_BYTES`. A file turns at a keyframe:
+when its time is over, when the codec changes, when the timeline breaks. The disk is behind a thread: what it reports
+comes back to the event loop and becomes rows of the catalog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from soip.directory.rows import GapRow, RecordingRow
+from soip.media.context import Context
+from soip.media.gaps import Cause, Gaps
+from soip.media.intake import Codec, Picture, Sound
+from soip.media.rows import recording_row
+from soip.media.soundtrack import SoundTrack
+from soip.mp4.times import us_of
+from soip.mp4.tracks import video_track
+from soip.mp4.writer import Run, Sample
+from soip.rtp.h264 import CLOCK_RATE, length_prefixed
+from soip.store import journal
+from soip.store.disk import DiskWriter
+from soip.store.errors import RootError
+from soip.store.events import DiskFull, Event, Opened, Sealed, WriteFailed, Written
+from soip.store.layout import turn_us
+from soip.store.recording import Recording
+from soip.store.root import Root
+from soip.store.writer import RecordingWriter
+
+FRAGMENT_BYTES = 4 << 20
+_GROW_US = 5_000_000
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker records: the disk, whose server it is, and how long files and fragments are."""
+
+    disk: DiskWriter
+    server: str
+    instance: str
+    file_seconds: float
+    fragment_seconds: float
+
+    def row(self, recording: Recording) -> RecordingRow:
+        """The catalog's row of a recording made here."""
+        return recording_row(recording, root=self.disk.root.path, server=self.server, instance=self.instance)
+
+
+def journal_gap(disk: DiskWriter, gap: GapRow) -> None:
+    """Write a gap that is over beside the files."""
+    facts: dict[str, object] = {"detail": gap.detail} if gap.detail else {}
+    entry = journal.Entry("gap", gap.id, gap.start_us, gap.end_us, gap.cause, gap.stream, facts)
+    disk.journal(gap.camera_id, entry)
+
+
+class _File:
+    """One file as the recorder sees it: what it holds, and how far the disk has accepted it."""
+
+    writer: RecordingWriter
+
+    def __init__(self, codec: Codec, turn_us: int, sound: SoundTrack | None) -> None:
+        self.codec = codec
+        self.turn_us = turn_us
+        self.sound = sound
+        self.begun = False
+        self.end_us = 0
+
+
+class Recorder:
+    """Order of calls: `enable` by the plan; `begin` with each call to the camera, then pictures and sound, then
+    `interrupt`; `missing` when there is nothing to record, and `tick` each second throughout; `stop` at the end.
+    """
+
+    def __init__(self, context: Context, camera: str, place: Place, gaps: Gaps) -> None:
+        self._context = context
+        self._camera = camera
+        self._place = place
+        self._gaps = gaps
+        self._log = _log.bind(camera=camera)
+        self._enabled: bool | None = None
+        self._encoding: str | None = None
+        self._file: _File | None = None
+        self._pending: Picture | None = None
+        self._samples: list[Sample] = []
+        self._first: Picture | None = None
+        self._bytes = 0
+        self._duration = 3600
+        self._barred = False
+        """The disk refused, and has not been found good again since."""
+        self._looking = False
+        self._last_us = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether pictures are being recorded."""
+        return self._file is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether all that is missing to record is a keyframe."""
+        return bool(self._enabled) and self._file is None and not self._barred
+
+    def enable(self, on: bool) -> None:
+        """The plan says whether to record."""
+        if on == self._enabled:
+            return
+        self._enabled = on
+        if not on:
+            self.missing(Cause.NOT_PLANNED)
+
+    def begin(self, encoding: str | None) -> None:
+        """A call to the camera is up; `encoding` of its sound, PCMU or PCMA."""
+        self._encoding = encoding
+
+    def interrupt(self) -> None:
+        """The call is over: what was received is written."""
+        self._close()
+
+    def stop(self) -> None:
+        """The worker ends, or the camera is removed."""
+        self._close()
+        self._gaps.stop(self._context.now_us())
+
+    def missing(self, cause: Cause, detail: str = "") -> None:
+        """There is nothing to record, and why. Only the plan and the disk explain more than that."""
+        if not self._enabled:
+            cause, detail = Cause.NOT_PLANNED, ""
+        elif self._barred:
+            cause, detail = Cause.DISK, ""
+        self._close()
+        now_us = self._context.now_us()
+        self._gaps.missing(cause, self._last_us or now_us, now_us, detail)
+
+    def tick(self) -> None:
+        """Once a second."""
+        now_us = self._context.now_us()
+        if self._barred:
+            self._look_at_disk()
+        self._gaps.grow(now_us - now_us % _GROW_US)
+
+    def sound(self, sound: Sound) -> None:
+        """One packet's audio."""
+        if self._file is not None and self._file.sound is not None:
+            self._file.sound.feed(sound)
+
+    def picture(self, picture: Picture) -> None:
+        """The next access unit in decoding order."""
+        if not self._enabled or self._barred:
+            return
+        keyframe = picture.unit.keyframe
+        if self._file is not None:
+            self._add_pending(picture)
+            if picture.fresh:
+                self._close()
+                self._gaps.missing(Cause.CLOCK, self._last_us, max(self._last_us, picture.utc_us))
+            elif self._fragment_ends(picture):
+                self._flush()
+                if keyframe and self._file is not None and _must_turn(self._file, picture):
+                    self._close()
+        if self._file is None and not (keyframe and not self._barred and self._open(picture)):
+            return
+        self._pending = picture
+
+    # -- fragments
+
+    def _add_pending(self, following: Picture | None) -> None:
+        """The picture that waited knows its duration now: the way to the next one."""
+        picture, self._pending = self._pending, None
+        if picture is None:
+            return
+        if following is not None and not following.fresh:
+            self._duration = max(1, following.dts - picture.dts)
+        chunks = length_prefixed(picture.unit.nals)
+        self._samples.append(Sample(chunks, self._duration, picture.pts - picture.dts, picture.unit.keyframe))
+        self._first = self._first or picture
+        self._bytes += picture.unit.size
+
+    def _fragment_ends(self, picture: Picture) -> bool:
+        first = self._first
+        if first is None:
+            return False
+        long = picture.dts - first.dts >= self._place.fragment_seconds * CLOCK_RATE
+        return picture.unit.keyframe or long or self._bytes >= FRAGMENT_BYTES
+
+    def _flush(self) -> None:
+        """Hand the fragment over to the disk."""
+        first, samples, file = self._first, self._samples, self._file
+        self._first, self._samples, self._bytes = None, [], 0
+        if first is None or file is None:
+            return
+        runs = [Run(1, first.dts, samples)]
+        if file.sound is not None and (heard := file.sound.take()):
+            runs.append(heard)
+        if not file.writer.append(runs, first.utc_us):
+            self._refused(file, first.utc_us, "the disk does not keep up" if not file.writer.failed else "")
+            return
+        if not file.begun:
+            file.begun = True
+            self._gaps.recorded(first.utc_us)
+        file.end_us = first.utc_us + us_of(sum([sample.duration for sample in samples]), CLOCK_RATE)
+        self._last_us = max(self._last_us, file.end_us)
+        self._gaps.recorded_until(file.end_us)
+
+    # -- files
+
+    def _open(self, picture: Picture) -> bool:
+        codec = picture.codec
+        try:
+            tracks = [video_track([codec.sps], codec.pps, codec.info.width, codec.info.height)]
+        except ValueError as error:
+            if self._gaps.cause != Cause.MEDIA_LOST:
+                self._log.error("pictures cannot be recorded", reason=str(error))
+            self.missing(Cause.MEDIA_LOST, f"pictures cannot be recorded: {error}")
+            return False
+        sound = SoundTrack(self._encoding) if self._encoding else None
+        if sound is not None:
+            tracks.append(sound.track)
+        file = _File(codec, turn_us(self._camera, picture.utc_us, self._place.file_seconds), sound)
+        file.writer = RecordingWriter(
+            self._place.disk, self._camera, tracks, self._listener(file), server=self._place.server
+        )
+        self._file = file
+        return True
+
+    def _close(self) -> None:
+        """Write what is left and have the file sealed."""
+        file = self._file
+        if file is None:
+            return
+        self._add_pending(None)
+        if file.sound is not None:
+            file.sound.finish()
+        self._flush()
+        if self._file is not None:
+            file.writer.seal()
+            self._file = None
+
+    # -- the disk
+
+    def _refused(self, file: _File, since_us: int, why: str) -> None:
+        """Nothing of this file since then is on the disk. Recording goes on when the disk is found good again."""
+        if file is not self._file:
+            self._gaps.lost(since_us, file.end_us, why)
+            return
+        file.writer.seal()
+        self._file = self._pending = self._first = None
+        self._samples, self._bytes = [], 0
+        self._barred = True
+        self._last_us = since_us
+        self._log.error("recording stops", reason=why or "the disk gave up", effect="live goes on; the gap says disk")
+        self._gaps.fail(since_us, max(since_us, self._context.now_us()), why)
+
+    def _look_at_disk(self) -> None:
+        """Ask on the disk's thread, behind all that is queued, whether it can be used again."""
+        if self._looking:
+            return
+        self._looking = True
+        loop, root = self._context.loop, self._place.disk.root
+        self._place.disk.submit(lambda: _tell(loop, self._looked, _usable(root)), 0)
+
+    def _looked(self, usable: bool) -> None:
+        self._looking = False
+        if usable and self._barred:
+            self._barred = False
+            self._log.info("the disk can be used again", effect="recording goes on")
+
+    def _listener(self, file: _File) -> Callable[[Event], None]:
+        """Takes events on the disk's thread and brings them to the event loop, with the file they are of."""
+        loop = self._context.loop
+        return lambda event: _tell(loop, self._happened, event, file)
+
+    def _happened(self, event: Event, file: _File) -> None:
+        if isinstance(event, Opened):
+            self._log.info("recording", file=event.recording.path)
+            self._save(event.recording)
+        elif isinstance(event, Written):
+            self._save(event.recording)
+        elif isinstance(event, Sealed):
+            self._save(event.recording)
+            self._log.info("recording sealed", file=event.recording.path, frames=event.recording.frames)
+        elif isinstance(event, DiskFull):
+            self._refused(file, event.since_us, "the disk is full: free some space or set another folder")
+        elif isinstance(event, WriteFailed):
+            self._refused(file, event.since_us, event.reason)
+
+    def _save(self, recording: Recording) -> None:
+        self._context.later.save(self._place.row(recording))
+
+
+def _must_turn(file: _File, picture: Picture) -> bool:
+    return picture.utc_us >= file.turn_us or picture.codec != file.codec
+
+
+def _usable(root: Root) -> bool:
+    try:
+        root.verify()
+    except RootError:
+        return False
+    return root.has_room()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *facts: object) -> None:
+    """From the disk's thread. A loop that is closed has nobody left to tell."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(what, *facts)

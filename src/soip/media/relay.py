@@ -1,0 +1,218 @@
+"""The relay: every access unit of one camera to all who watch it by RTP.
+
+Theory. The payloads of an access unit are cut once, the headers are written once per class of viewers, and within a
+class only the address differs (`docs/design/data-plane.md`). A class shares SSRC, sequence numbers and timestamps, so a
+viewer can join it only in ways that leave no hole in its numbering:
+
+- within `FRESH_S` of a keyframe it gets the class's datagrams since that keyframe, paced, then the live ones;
+- later it gets the cached keyframe at once, stamped as now, in a class of its own; a new keyframe is asked for, and
+  what lies between is not sent, since it cannot be decoded.
+
+While a viewer's backlog is being paced out, live datagrams queue behind it. A backlog that grows too large is thrown
+away and the viewer starts anew at the next keyframe: a slow way slows nobody else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from random import SystemRandom
+
+from soip.media.intake import Codec, Picture
+from soip.net.gso import GsoSender
+from soip.rtp.h264 import PayloadRun, packetise
+from soip.rtp.sender import SendStream
+
+FRESH_S = 1.0
+"""Seconds after a keyframe in which a joining viewer is given the whole GOP so far."""
+GOP_BYTES = 16 << 20
+GOP_UNITS = 1500
+"""Bounds of the cached GOP: beyond them only its keyframe is kept."""
+BURST_BYTES = 64 << 10
+BURST_S = 0.005
+"""A backlog leaves in bursts of this size at this interval: about 100 Mbit/s."""
+BACKLOG_BYTES = 8 << 20
+"""What may wait for one viewer."""
+
+_random = SystemRandom()
+
+
+class Viewer:
+    """One RTP viewer: a way out, and what waits for it."""
+
+    def __init__(self, sender: GsoSender, payload_type: int) -> None:
+        self.sender = sender
+        self.payload_type = payload_type
+        self.group: _Group | None = None
+        self.broken = False
+        """It lost a part of the stream and gets nothing until the next keyframe."""
+        self._backlog: deque[list[bytes]] = deque()
+        self._backlog_bytes = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is still to be paced out."""
+        return bool(self._backlog)
+
+    @property
+    def stream(self) -> SendStream | None:
+        """Its numbering, for sender reports."""
+        return self.group.stream if self.group else None
+
+    def give(self, datagrams: list[bytes]) -> None:
+        """Send now, or behind what waits already."""
+        if not self._backlog:
+            self.sender.send(datagrams)
+        else:
+            self.queue(datagrams)
+
+    def queue(self, datagrams: list[bytes]) -> None:
+        self._backlog.append(datagrams)
+        self._backlog_bytes += sum(map(len, datagrams))
+        if self._backlog_bytes > BACKLOG_BYTES:
+            self._backlog.clear()
+            self._backlog_bytes = 0
+            self.broken = True
+
+    def burst(self) -> None:
+        """Send the next `BURST_BYTES` of what waits; whole access units' runs, at least one."""
+        sent = 0
+        while self._backlog and sent < BURST_BYTES:
+            datagrams = self._backlog.popleft()
+            size = sum(map(len, datagrams))
+            self._backlog_bytes -= size
+            sent += size
+            self.sender.send(datagrams)
+
+
+class _Group:
+    """A class of viewers: one numbering, and its datagrams since the last keyframe."""
+
+    def __init__(self, payload_type: int, *, shared: bool) -> None:
+        self.shared = shared
+        # RFC 3550 §5.1: SSRC, first sequence number and timestamp offset are random.
+        self.stream = SendStream(
+            payload_type, _random.getrandbits(32), _random.getrandbits(16), _random.getrandbits(32)
+        )
+        self.viewers: list[Viewer] = []
+        self.history: list[list[bytes]] = []
+
+    def stamp(self, runs: Sequence[PayloadRun], picture: Picture, *, keep: bool) -> list[bytes]:
+        # Media time goes on when the camera is called anew, the camera's own timestamps do not.
+        datagrams = self.stream.stamp(runs, picture.pts)
+        if picture.unit.keyframe:
+            self.history.clear()
+        if keep:
+            self.history.append(datagrams)
+        return datagrams
+
+
+class Relay:
+    """The viewers of one camera. `ask_keyframe` is called when one is needed; it limits itself."""
+
+    def __init__(self, ask_keyframe: Callable[[], None]) -> None:
+        self._ask_keyframe = ask_keyframe
+        self._gop: list[Picture] = []
+        self._gop_bytes = 0
+        self._gop_whole = False
+        self._groups: list[_Group] = []
+
+    @property
+    def viewers(self) -> Iterable[Viewer]:
+        return (viewer for group in self._groups for viewer in group.viewers)
+
+    @property
+    def gop(self) -> list[Picture]:
+        """The pictures since the newest keyframe; none when there was no keyframe yet or they grew too many."""
+        return self._gop if self._gop_whole else []
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a keyframe to begin with."""
+        return bool(self._gop)
+
+    @property
+    def codec(self) -> Codec:
+        """What the newest keyframe is coded with; only when `begun`."""
+        return self._gop[0].codec
+
+    def forget(self) -> None:
+        """The call has ended: the cached pictures are of the past. Viewers stay, for the next call."""
+        self._gop = []
+        self._gop_whole = False
+        for group in self._groups:
+            group.history.clear()
+
+    def push(self, picture: Picture) -> None:
+        """Cache one picture and send it to every viewer."""
+        self._cache(picture)
+        if not self._groups:
+            return
+        runs = packetise(picture.unit.nals)
+        keyframe = picture.unit.keyframe
+        for group in self._groups:
+            if not (keyframe or group.shared) and all(viewer.broken for viewer in group.viewers):
+                continue  # Not even numbered: who waits for a keyframe sees no hole.
+            # Nobody is given this history unless the whole GOP so far is in it.
+            datagrams = group.stamp(runs, picture, keep=group.shared and self._gop_whole)
+            for viewer in group.viewers:
+                if keyframe:
+                    viewer.broken = False
+                if not viewer.broken:
+                    viewer.give(datagrams)
+
+    def join(self, viewer: Viewer, now: float) -> None:
+        """Begin to serve a viewer; it has a picture at once if there is any."""
+        if self._gop_whole and now - self._gop[0].unit.arrival <= FRESH_S:
+            group = self._shared_group(viewer.payload_type)
+            for datagrams in group.history:
+                viewer.queue(datagrams)
+            viewer.burst()
+        else:
+            group = _Group(viewer.payload_type, shared=False)
+            self._groups.append(group)
+            viewer.broken = True
+            if self._gop:
+                self._send_cached_keyframe(viewer, group)
+            self._ask_keyframe()
+        group.viewers.append(viewer)
+        viewer.group = group
+
+    def leave(self, viewer: Viewer) -> None:
+        """Stop serving a viewer; one who is not served is ignored."""
+        group, viewer.group = viewer.group, None
+        if group is None:
+            return
+        group.viewers.remove(viewer)
+        if not group.viewers:
+            self._groups.remove(group)
+
+    def _cache(self, picture: Picture) -> None:
+        if picture.unit.keyframe:
+            self._gop = [picture]
+            self._gop_bytes = picture.unit.size
+            self._gop_whole = True
+        elif self._gop_whole:
+            self._gop.append(picture)
+            self._gop_bytes += picture.unit.size
+            if self._gop_bytes > GOP_BYTES or len(self._gop) > GOP_UNITS:
+                del self._gop[1:]
+                self._gop_whole = False
+                for group in self._groups:
+                    group.history.clear()
+
+    def _shared_group(self, payload_type: int) -> _Group:
+        for group in self._groups:
+            if group.shared and group.stream.payload_type == payload_type:
+                return group
+        group = _Group(payload_type, shared=True)
+        for picture in self._gop:
+            group.stamp(packetise(picture.unit.nals), picture, keep=True)
+        self._groups.append(group)
+        return group
+
+    def _send_cached_keyframe(self, viewer: Viewer, group: _Group) -> None:
+        """A picture at once; its timestamp is that of the newest picture, so that the next one lies after it."""
+        keyframe, newest = self._gop[0], self._gop[-1]
+        viewer.queue(group.stream.stamp(packetise(keyframe.unit.nals), newest.pts))
+        viewer.burst()

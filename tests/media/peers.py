@@ -1,0 +1,242 @@
+"""A camera and a viewer whose every step the test decides, over real SIP and RTP."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Self
+
+from soip.net.call import Call, IncomingCall
+from soip.net.gso import GsoSender
+from soip.net.poll import MediaPoll
+from soip.net.ports import PortPairs
+from soip.net.rtp import DATAGRAM_SIZE, Peer, RtpSocketPair, open_pair
+from soip.net.ua import UserAgent
+from soip.rtp import rtcp
+from soip.rtp.errors import RtpParseError
+from soip.rtp.h264 import PACKET_SIZE, AccessUnit, packetise
+from soip.rtp.packet import RtpPacket, build
+from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
+from soip.rtp.sender import SendStream
+from soip.sip.offer import Agreement, Audio, Capability, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.sdp import SessionDescription
+from soip.sip.uri import Uri
+from tests.media.house import DOMAIN, PATIENT_S, House, until
+from tests.mp4.material import video
+
+RATE = 25
+GOP = 25
+PORTS = PortPairs(32_200, 32_700, quarantine=0.0)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Camera:
+    """Answers calls and sends real H.264, 25 pictures a second, a keyframe each second.
+
+    `sends` and `answers` may be changed at any time: `answers` is 200, a status to refuse with, 0 to hang up at once,
+    or a number below zero not to answer at all.
+    """
+
+    def __init__(self, house: House, agent: UserAgent, *, sound: bool = False) -> None:
+        self.house, self.agent, self.sound = house, agent, sound
+        self.sends = True
+        self.answers = 200
+        self.calls: list[Call] = []
+        self.asked: list[float] = []
+        """When it was called."""
+        self.offers: list[SessionDescription] = []
+        self.keyframes_asked = 0
+        self.reports = 0
+
+    @classmethod
+    async def make(cls, house: House, name: str = "cam1", *, registers: bool = True, sound: bool = False) -> Self:
+        camera = cls(house, await house.agent(name, "secret"), sound=sound)
+        camera.agent.on_invite(camera._take)
+        if registers:
+            await camera.agent.register(60)
+        return camera
+
+    @property
+    def up(self) -> int:
+        """Calls that are up."""
+        return sum(call.end is None for call in self.calls)
+
+    async def hang_up(self) -> None:
+        for call in self.calls:
+            await call.bye('SIP;cause=200;text="the camera reboots"')
+
+    async def _take(self, incoming: IncomingCall) -> None:
+        self.asked.append(_now())
+        self.offers.append(SessionDescription.parse(incoming.offer))
+        if self.answers < 0:
+            await asyncio.Event().wait()
+        if self.answers > 200:
+            incoming.reject(self.answers)
+            return
+        pairs = [open_pair(PORTS, "127.0.0.1", _now) for _ in range(2)]
+        try:
+            media: list[Capability] = [Video(pairs[0].port, "42e01f", sends=True)]
+            if self.sound:
+                media.append(Audio(pairs[1].port, ("PCMU",), sends=True))
+            agreement = answer_offer(self.offers[-1], Local("127.0.0.1", 1), media)
+            assert agreement.answer is not None
+            call = incoming.answer(agreement.answer.to_bytes())
+            await call.confirmed()
+            self.calls.append(call)
+            if self.answers == 0:
+                await call.bye()
+                return
+            over = asyncio.Event()
+            call.on_end(lambda _end: over.set())
+            await self._send(agreement, pairs, over)
+        finally:
+            for pair in pairs:
+                pair.close()
+
+    async def _send(self, agreement: Agreement, pairs: list[RtpSocketPair], over: asyncio.Event) -> None:
+        stream = agreement.video
+        assert stream is not None
+        pairs[0].connect(Peer(*stream.remote), Peer(*stream.remote_rtcp))
+        sender = GsoSender(pairs[0].rtp, PACKET_SIZE)
+        numbered = SendStream(
+            stream.payload_type, random.getrandbits(32), random.getrandbits(16), random.getrandbits(32)
+        )
+        frames = video(100, GOP).frames
+        began, number, key_at = _now(), 0, 0
+        while not over.is_set():
+            if self._wants_keyframe(pairs[0], numbered.ssrc):
+                key_at = number
+            if self.sends:
+                sender.send(numbered.stamp(packetise(frames[(number - key_at) % 100]), number * 3600))
+                if agreement.audio is not None and self.sound:
+                    self._speak(pairs[1], agreement, number)
+            number += 1
+            await asyncio.sleep(max(0.0, began + number / RATE - _now()))
+
+    def _wants_keyframe(self, pair: RtpSocketPair, ssrc: int) -> bool:
+        wanted = False
+        for datagram in pair.drain_control(memoryview(bytearray(2048))):
+            for packet in rtcp.parse(datagram):
+                if isinstance(packet, rtcp.PictureLossIndication) and packet.media_ssrc == ssrc:
+                    self.keyframes_asked += 1
+                    wanted = True
+                elif isinstance(packet, rtcp.ReceiverReport):
+                    self.reports += 1
+        return wanted
+
+    def _speak(self, pair: RtpSocketPair, agreement: Agreement, number: int) -> None:
+        assert agreement.audio is not None
+        for half in (2 * number, 2 * number + 1):
+            payload = bytes(0x80 | (half * 160 + at) * 5 & 0x7F for at in range(160))
+            packet = RtpPacket(agreement.audio.payload_type, not half, half & 0xFFFF, half * 160, 77, payload)
+            pair.rtp.sendto(build(packet), agreement.audio.remote)
+
+
+class Viewer:
+    """Calls an address and collects what is shown."""
+
+    def __init__(self, house: House, agent: UserAgent) -> None:
+        self.agent = agent
+        self.pictures: list[AccessUnit] = []
+        self.sound: list[AudioFrame] = []
+        self.control: list[rtcp.Packet] = []
+        self.agreement: Agreement
+        self.call: Call
+        self.pairs: list[RtpSocketPair] = []
+        self._poll = MediaPoll(asyncio.get_running_loop())
+        self._buffer = memoryview(bytearray(DATAGRAM_SIZE))
+        house.at_the_end(self._close)
+
+    @classmethod
+    async def make(cls, house: House, name: str = "ann") -> Self:
+        return cls(house, await house.agent(name, f"{name}-sip"))
+
+    async def dial(
+        self,
+        user: str = "cam1",
+        *,
+        audio: bool = False,
+        video: bool = True,
+        delayed: bool = False,
+        change: tuple[str, str] | None = None,
+    ) -> Self:
+        """Call; `change` replaces something in our SDP. Raises what `invite` does."""
+        for pair in self.pairs:
+            self._poll.remove(pair.rtp)
+            self._poll.remove(pair.rtcp)
+            pair.close()
+        self.pairs = [open_pair(PORTS, "127.0.0.1", _now) for _ in range(2)]
+        media: list[Capability] = [Video(self.pairs[0].port, receives=True)] if video else []
+        if audio:
+            media.append(Audio(self.pairs[1].port, receives=True))
+        local = Local("127.0.0.1", 2)
+        ours = make_offer(local, media)
+        uri = Uri.parse(f"sip:{user}@{DOMAIN}")
+        answers: list[Agreement] = []
+
+        def answer(offer: bytes) -> bytes:
+            answers.append(answer_offer(SessionDescription.parse(offer), local, media))
+            assert answers[0].answer is not None
+            return answers[0].answer.to_bytes()
+
+        try:
+            body = b"" if delayed else str(ours).replace(*(change or ("", ""))).encode()
+            self.call = await self.agent.invite(uri, body, within=PATIENT_S, answerer=answer if delayed else None)
+        except BaseException:
+            for pair in self.pairs:
+                pair.close()
+            raise
+        self.agreement = answers[0] if delayed else read_answer(ours, SessionDescription.parse(self.call.remote_sdp))
+        self._listen()
+        return self
+
+    def _listen(self) -> None:
+        shown, heard = self.agreement.video, self.agreement.audio
+        if shown is not None:
+            receiver = VideoReceiver(shown.payload_type)
+            self.pairs[0].allow([shown.remote[0]])
+            self._poll.add(self.pairs[0].rtp, lambda: self._picture(receiver))
+            self._poll.add(self.pairs[0].rtcp, self._report)
+        if heard is not None:
+            listener = AudioReceiver(heard.payload_type)
+            self.pairs[1].allow([heard.remote[0]])
+            self._poll.add(self.pairs[1].rtp, lambda: self._heard(listener))
+
+    def _picture(self, receiver: VideoReceiver) -> None:
+        self.pictures += self.pairs[0].drain(receiver, self._buffer, _now())
+
+    def _heard(self, receiver: AudioReceiver) -> None:
+        self.sound += self.pairs[1].drain(receiver, self._buffer, _now())
+
+    def _report(self) -> None:
+        for datagram in self.pairs[0].drain_control(self._buffer):
+            try:
+                self.control += rtcp.parse(datagram)
+            except RtpParseError:
+                raise AssertionError(f"not RTCP: {datagram!r}") from None
+
+    async def see(self, count: int, within: float = PATIENT_S) -> list[AccessUnit]:
+        """So many more pictures than have come."""
+        seen = len(self.pictures)
+        await until(lambda: len(self.pictures) >= seen + count, True, within)
+        return self.pictures[seen:]
+
+    async def ended(self, within: float = PATIENT_S) -> str:
+        """The reason the other side gave when it hung up."""
+        await until(lambda: self.call.end is not None, True, within)
+        assert self.call.end is not None
+        return self.call.end.reason
+
+    def ask_keyframe(self) -> None:
+        stream = self.agreement.video
+        assert stream is not None
+        packets: list[rtcp.Packet] = [rtcp.ReceiverReport(5, ()), rtcp.PictureLossIndication(5, 1)]
+        self.pairs[0].send_control(rtcp.build(packets), Peer(*stream.remote_rtcp))
+
+    def _close(self) -> None:
+        self._poll.close()
+        for pair in self.pairs:
+            pair.close()

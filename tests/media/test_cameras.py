@@ -1,0 +1,257 @@
+"""The life of a camera at its media worker: called, recorded, lost, called again, let go."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.media.house import SECOND, House, until
+from tests.media.peers import Camera, Viewer
+from tests.store.recordings import probe
+
+shared = pytest.mark.asyncio(loop_scope="module")
+"""For tests that share one house."""
+
+
+async def test_a_camera_is_called_by_plan_and_recorded(house: House) -> None:
+    await house.add_camera()
+    camera = await Camera.make(house)
+    house.start_media()
+    await house.until_state("recording")
+    await house.recorded(1.0)
+    await house.stop_media()
+    assert len(camera.asked) == 1
+    assert camera.up == 0, "who goes says BYE"
+    (row,) = await house.recordings()
+    assert row.sealed
+    seen = await asyncio.to_thread(probe, Path(row.root, row.path))
+    assert seen.errors == ""
+    assert seen.frames == row.frames >= 25
+    assert await house.gaps() == []
+    assert await house.directory.calls.dialogs(row.instance_id) == []
+
+
+@shared
+async def test_an_offer_to_a_camera_asks_for_pictures_only_and_no_sound(home: House, name: str) -> None:
+    await home.add_camera(name)
+    camera = await Camera.make(home, name, sound=True)
+    await home.until_state("recording", name)
+    offer = camera.offers[0]
+    shown, heard = offer.of_kind("video"), offer.of_kind("audio")
+    assert shown is not None
+    assert offer.direction(shown) == "recvonly"
+    assert heard is None or offer.direction(heard) == "inactive"
+
+
+async def test_sound_is_recorded_where_the_camera_may_be_heard_and_the_call_made_anew_for_it(house: House) -> None:
+    await house.add_camera()
+    camera = await Camera.make(house, sound=True)
+    house.start_media()
+    await house.until_state("recording")
+    await house.directory.cameras.change("cam1", audio=True)
+    await until(lambda: len(camera.asked), 2)
+    await house.recorded(1.5)
+    await house.stop_media()
+    before, after = await house.recordings()
+    assert "mp4a" not in before.tracks
+    assert "mp4a.40.2" in after.tracks
+    causes = [(gap.cause, gap.detail) for gap in await house.gaps()]
+    assert causes == [("media lost", "the camera's settings have changed")]
+
+
+async def test_a_camera_that_is_not_registered_is_offline_until_it_registers(house: House) -> None:
+    house.patience = replace(house.patience, backoff=replace(house.patience.backoff, base=30.0, ceiling=30.0))
+    await house.add_camera()
+    camera = await Camera.make(house, registers=False)
+    house.start_media()
+    await house.until_state("offline")
+    assert (await house.until_gap("camera offline")).detail == "the camera is not registered"
+    await camera.agent.register(60)
+    await house.until_state("recording", within=5)
+    await house.recorded(0.4)
+    (gap,), (row,) = await house.gaps(), await house.recordings()
+    assert gap.end_us == row.start_us
+
+
+@shared
+async def test_a_camera_that_hangs_up_is_called_again(home: House, name: str) -> None:
+    await home.add_camera(name)
+    camera = await Camera.make(home, name)
+    await home.recorded(0.5, name)
+    await camera.hang_up()
+    await until(lambda: len(camera.asked), 2)
+    await home.until_state("recording", name)
+    await until(lambda: _files(home, name), 2)
+    (gap,) = await home.gaps(name)
+    one, other = await home.recordings(name)
+    assert gap.cause == "camera offline"
+    assert "the camera reboots" in gap.detail
+    assert (gap.start_us, gap.end_us) == (one.end_us, other.start_us)
+
+
+async def _files(house: House, camera: str = "cam1") -> int:
+    return len(await house.recordings(camera))
+
+
+@shared
+async def test_who_answers_and_hangs_up_is_called_less_and_less(home: House, name: str) -> None:
+    await home.add_camera(name)
+    camera = await Camera.make(home, name)
+    camera.answers = 0
+    await until(lambda: len(camera.asked) >= 5, True)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(camera.asked)]
+    assert pauses[3] > 2.5 * pauses[0], pauses
+    camera.answers = 200
+    await home.until_state("recording", name)
+    camera.answers = 0
+    await camera.hang_up()
+    before = len(camera.asked)
+    await until(lambda: len(camera.asked) > before, True)
+    assert camera.asked[-1] - camera.asked[-2] < 5, "pictures have shown that it is well"
+
+
+async def test_who_refuses_or_never_answers_is_offline_with_the_reason(house: House) -> None:
+    house.patience = replace(house.patience, setup_s=0.5)
+    await house.add_camera()
+    camera = await Camera.make(house)
+    camera.answers = 486
+    house.start_media()
+    assert "486" in (await house.until_gap("camera offline")).detail
+    camera.answers = -1
+    before = len(camera.asked)
+    await until(lambda: len(camera.asked) >= before + 2, True)
+    assert await house.state() == "offline"
+    camera.answers = 200
+    await house.until_state("recording")
+
+
+@shared
+async def test_silence_is_a_gap_and_then_the_end_of_the_call(home: House, name: str) -> None:
+    await home.add_camera(name)
+    camera = await Camera.make(home, name)
+    await home.recorded(0.5, name)
+    camera.sends = False
+    await home.until_state("no-media", name)
+    gap = await home.until_gap("media lost", name)
+    (row,) = await home.recordings(name)
+    assert gap.start_us == row.end_us, "it begins with the silence, not when it is noticed"
+    camera.sends = True
+    await home.until_state("recording", name)
+    assert len(camera.asked) == 1, "a camera that only paused keeps its call"
+    camera.sends = False
+    await home.until_gap("camera offline", name)
+    assert any("no picture for" in gap.detail for gap in await home.gaps(name))
+    await until(lambda: len(camera.asked) >= 2, True)
+    camera.sends = True
+    await home.until_state("recording", name)
+
+
+@shared
+async def test_a_camera_that_never_sends_is_told_apart_from_one_that_is_away(home: House, name: str) -> None:
+    await home.add_camera(name)
+    camera = await Camera.make(home, name)
+    camera.sends = False
+    await home.until_state("no-media", name)
+    assert (await home.until_gap("media lost", name)).detail == "the camera is in a call but sends no pictures"
+    await until(lambda: len(camera.asked) >= 2, True)
+
+
+@shared
+async def test_plans_are_followed_within_two_seconds(home: House, name: str) -> None:
+    await home.add_camera(name, plan="never")
+    camera = await Camera.make(home, name)
+    await home.until_state("idle", name)
+    gap = await home.until_gap("not planned", name)
+    assert camera.asked == []
+    await home.directory.cameras.change(name, plan="always")
+    await home.until_state("recording", name, within=3)
+    await home.recorded(0.4, name)
+    await home.directory.cameras.change(name, plan="never")
+    await home.until_state("idle", name, within=4)
+    assert camera.up == 0
+    await until(lambda: _causes(home, name), ["not planned", "not planned"])
+    first, second = await home.gaps(name)
+    (row,) = await home.recordings(name)
+    assert (first.id, first.end_us, second.start_us) == (gap.id, row.start_us, row.end_us)
+
+
+async def _causes(house: House, camera: str = "cam1") -> list[str]:
+    return [gap.cause for gap in await house.gaps(camera)]
+
+
+@shared
+async def test_cameras_come_and_go_while_the_worker_runs(home: House, name: str) -> None:
+    await home.add_camera(name)
+    camera = await Camera.make(home, name)
+    await home.until_state("recording", name, within=5)
+    watching = await (await Viewer.make(home)).dial(name)
+    await watching.see(5)
+    await home.directory.cameras.remove(name)
+    assert "removed" in await watching.ended(3)
+    await until(lambda: camera.up, 0, 3)
+    await until(lambda: _sealed(home, name), [True])
+    await home.add_camera(name)
+    other = await Camera.make(home, name)
+    await until(lambda: other.up, 1, 5)
+
+
+async def _sealed(house: House, camera: str = "cam1") -> list[bool]:
+    return [row.sealed for row in await house.recordings(camera)]
+
+
+async def test_a_worker_the_sip_server_does_not_know_yet_tries_again(house: House) -> None:
+    await house.add_camera()
+    await Camera.make(house)
+    house.settings.media_server_file.unlink()
+    house.start_media()  # It makes its account only now: the SIP server reads the directory each second.
+    await house.until_state("recording", within=6)
+    assert house.media_failed is None
+
+
+async def test_a_worker_waits_for_a_sip_server_that_is_away(house: House) -> None:
+    await house.add_camera()
+    await house.stop_sip()
+    house.start_media()
+    await house.base()
+    await asyncio.sleep(1)
+    assert house.media_failed is None
+    await house.start_sip()
+    await Camera.make(house)
+    await house.until_state("recording", within=8)
+
+
+async def test_after_the_sip_server_is_back_the_call_still_stands(house: House) -> None:
+    await house.add_camera()
+    camera = await Camera.make(house)
+    house.start_media()
+    await house.recorded(0.5)
+    await house.stop_sip()
+    await asyncio.sleep(0.3)
+    await house.start_sip()
+    await asyncio.sleep(0.5)
+    assert len(camera.asked) == 1
+    assert camera.up == 1
+    await camera.hang_up()
+    await until(lambda: len(camera.asked), 2, 10)
+
+
+@shared
+async def test_the_cameras_clock_gets_reports(home: House, name: str) -> None:
+    await home.add_camera(name)
+    camera = await Camera.make(home, name)
+    await home.until_state("recording", name)
+    await until(lambda: camera.reports >= 1, True, 7)
+
+
+async def test_times_in_the_catalog_are_true(house: House) -> None:
+    await house.add_camera()
+    await Camera.make(house)
+    house.start_media()
+    await house.recorded(1)
+    await house.stop_media()
+    (row,) = await house.recordings()
+    assert abs((row.end_us - row.start_us) / SECOND - row.frames / 25) < 0.1

@@ -1,0 +1,517 @@
+"""The recorder on a real disk: where fragments and files end, and that what is missing is a gap with its cause."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from soip.directory.rows import GapRow, RecordingRow
+from soip.media.context import Context
+from soip.media.gaps import Cause, Gaps
+from soip.media.intake import Codec, Picture, Sound
+from soip.media.recorder import FRAGMENT_BYTES, Place, Recorder, journal_gap
+from soip.mp4.times import us_of
+from soip.rtp.h264_sets import parse_sps
+from soip.rtp.receiver import AudioFrame
+from soip.store import journal
+from soip.store.disk import DiskWriter
+from soip.store.layout import turn_us
+from soip.store.reader import Frame, RecordingFile, play
+from soip.store.root import Root
+from tests.media.material import CODEC, START, START_US, picture
+from tests.mp4.material import video
+from tests.store.recordings import probe
+
+SECOND = 1_000_000
+
+
+@dataclass
+class Desk:
+    """A recorder, its disk, and what became of it all. Stands in for the context: a clock, a loop, a queue of rows."""
+
+    disk: DiskWriter
+    now: int = START_US
+    rows: dict[str, RecordingRow] = field(default_factory=dict)
+    explained: dict[str, GapRow] = field(default_factory=dict)
+    gap_saves: int = 0
+
+    def __post_init__(self) -> None:
+        self.place = Place(self.disk, "m1", "m1-0", 600, 2)
+        self.gaps = Gaps("cam1", "m1-0", self.save_gap, lambda gap: journal_gap(self.disk, gap))
+        self.recorder = Recorder(cast(Context, self), "cam1", self.place, self.gaps)
+
+    @property
+    def later(self) -> Desk:
+        return self
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def now_us(self) -> int:
+        return self.now
+
+    def save(self, row: RecordingRow) -> None:
+        self.rows[row.id] = row
+
+    def save_gap(self, row: GapRow) -> None:
+        self.explained[row.id] = row
+        self.gap_saves += 1
+
+    def on(self, encoding: str | None = None) -> None:
+        self.recorder.enable(True)
+        self.recorder.begin(encoding)
+
+    def take(self, one: Picture) -> None:
+        self.now = max(self.now, one.utc_us)
+        self.recorder.picture(one)
+
+    def show(self, first: int, count: int, *, gop: int = 25, size: int = 3000) -> None:
+        for number in range(first, first + count):
+            self.take(picture(number, gop=gop, size=size))
+
+    async def settle(self) -> None:
+        """Wait until the disk has done all, and its events have come."""
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def finished() -> None:
+            loop.call_soon_threadsafe(done.set)
+
+        self.disk.submit(finished, 0)
+        async with asyncio.timeout(10):
+            await done.wait()
+
+    @property
+    def files(self) -> list[RecordingRow]:
+        return sorted(self.rows.values(), key=lambda row: row.start_us)
+
+    @property
+    def paths(self) -> list[Path]:
+        return [Path(row.root, row.path) for row in self.files]
+
+    @property
+    def spans(self) -> list[tuple[float, float, str]]:
+        """Gaps in seconds since the first picture."""
+        rows = sorted(self.explained.values(), key=lambda row: row.start_us)
+        return [(seconds(row.start_us), seconds(row.end_us), row.cause) for row in rows]
+
+    def fragments(self, number: int = 0) -> list[int]:
+        """Pictures in each fragment of a file."""
+        with RecordingFile(self.paths[number]) as file:
+            return [len(file.frames(entry)) for entry in file.index.fragments]
+
+    def frames(self) -> list[Frame]:
+        return [frame for frame in play(self.paths, 0, 1 << 60) if frame.track.handler == "vide"]
+
+
+def seconds(utc_us: int) -> float:
+    return round((utc_us - START_US) / SECOND, 2)
+
+
+def numbers(frames: list[Frame]) -> list[int]:
+    """The numbers `material.picture` wrote into the slices."""
+    return [int.from_bytes(bytes(frame.nals()[-1][1:5]), "big") for frame in frames]
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    disk = DiskWriter(Root.open(tmp_path / "media", "m1", reserve_bytes=0, room_bytes=0))
+    disk.start()
+    yield Desk(disk)
+    await asyncio.to_thread(disk.close, 10)
+
+
+async def test_every_picture_is_in_the_file_with_its_time(desk: Desk) -> None:
+    desk.on()
+    desk.show(0, 100)
+    desk.recorder.interrupt()
+    await desk.settle()
+    frames = desk.frames()
+    assert numbers(frames) == list(range(100))
+    assert [frame.utc_us for frame in frames] == [START_US + number * 40_000 for number in range(100)]
+    assert {frame.duration for frame in frames} == {3600}
+    assert frames[0].time == START
+    (row,) = desk.files
+    assert (row.start_us, row.end_us, row.frames, row.sealed) == (START_US, START_US + 4 * SECOND, 100, True)
+    assert (row.server_id, row.instance_id, row.trigger) == ("m1", "m1-0", "plan")
+    assert desk.explained == {}
+
+
+async def test_a_fragment_ends_with_its_group_of_pictures(desk: Desk) -> None:
+    desk.on()
+    desk.show(0, 100, gop=20)
+    desk.recorder.interrupt()
+    await desk.settle()
+    assert desk.fragments() == [20] * 5
+
+
+async def test_a_long_group_is_cut_every_two_seconds(desk: Desk) -> None:
+    desk.on()
+    desk.show(0, 120, gop=1000)
+    desk.recorder.interrupt()
+    await desk.settle()
+    assert desk.fragments() == [50, 50, 20]
+    with RecordingFile(desk.paths[0]) as file:
+        assert [entry.sync for entry in file.index.fragments] == [True, False, False]
+
+
+async def test_large_pictures_are_cut_by_size(desk: Desk) -> None:
+    desk.on()
+    desk.show(0, 12, gop=1000, size=700_000)
+    desk.recorder.interrupt()
+    await desk.settle()
+    each = math.ceil(FRAGMENT_BYTES / 700_000)
+    assert desk.fragments() == [each, 12 - each]
+
+
+async def test_recording_begins_with_a_keyframe(desk: Desk) -> None:
+    desk.on()
+    desk.show(10, 30)
+    assert desk.recorder.running
+    desk.recorder.interrupt()
+    await desk.settle()
+    assert numbers(desk.frames()) == list(range(25, 40))
+
+
+async def test_files_turn_at_a_keyframe_when_their_time_is_over(desk: Desk) -> None:
+    desk.recorder = Recorder(cast(Context, desk), "cam1", replace(desk.place, file_seconds=4), desk.gaps)
+    desk.on()
+    desk.show(0, 300)
+    desk.recorder.interrupt()
+    await desk.settle()
+    assert numbers(desk.frames()) == list(range(300))
+    for earlier, later in itertools.pairwise(desk.files):
+        assert earlier.end_us == later.start_us
+        assert turn_us("cam1", earlier.start_us, 4) <= later.start_us < turn_us("cam1", earlier.start_us, 4) + SECOND
+    assert len(desk.files) in (3, 4)
+    assert all(row.sealed and row.sha256 for row in desk.files)
+
+
+async def test_another_codec_is_another_file(desk: Desk) -> None:
+    desk.on()
+    desk.show(0, 50)
+    wide = video(50, width=640, height=480).frames
+    sps, pps = wide[0][0], wide[0][1]
+    codec = Codec(sps, (pps,), parse_sps(sps))
+    for number in range(50, 100):
+        desk.take(replace(picture(number), codec=codec))
+    desk.recorder.interrupt()
+    await desk.settle()
+    assert [row.frames for row in desk.files] == [50, 50]
+    with RecordingFile(desk.paths[1]) as file:
+        track = file.index.init.tracks[0]
+    assert (track.width, track.height) == (640, 480)
+    assert desk.explained == {}
+
+
+async def test_a_broken_timeline_is_another_file_and_a_gap_with_cause_clock(desk: Desk) -> None:
+    desk.on()
+    desk.show(0, 60)
+    ahead = 3600 * SECOND
+    for number in range(60, 120):
+        one = picture(number)
+        moved = replace(one, dts=one.dts + 3600 * 90_000, pts=one.pts + 3600 * 90_000, utc_us=one.utc_us + ahead)
+        desk.take(replace(moved, fresh=number == 60))
+    desk.recorder.interrupt()
+    await desk.settle()
+    assert numbers(desk.frames()) == [*range(60), *range(75, 120)]
+    assert desk.spans == [(2.4, 3603.0, "clock")]
+
+
+async def test_a_new_timeline_that_begins_with_a_keyframe_loses_nothing(desk: Desk) -> None:
+    desk.on()
+    desk.show(0, 50)
+    desk.take(replace(picture(50), fresh=True))
+    desk.show(51, 20)
+    desk.recorder.interrupt()
+    await desk.settle()
+    assert numbers(desk.frames()) == list(range(71))
+    assert len(desk.files) == 2
+
+
+async def test_pictures_shown_out_of_order_keep_their_offsets_and_can_be_decoded(desk: Desk) -> None:
+    material = video(100, bframes=2)
+    sps, pps = material.frames[0][0], material.frames[0][1]
+    codec = Codec(sps, (pps,), parse_sps(sps))
+    desk.on()
+    for number, (nals, offset) in enumerate(zip(material.frames, material.offsets, strict=True)):
+        one = picture(number)
+        unit = replace(one.unit, nals=list(nals), keyframe=material.keys[number])
+        shown = us_of(offset, 90_000)
+        desk.take(replace(one, unit=unit, codec=codec, pts=one.dts + offset, utc_us=one.utc_us + shown))
+    desk.recorder.interrupt()
+    await desk.settle()
+    assert [frame.composition_offset for frame in desk.frames()] == material.offsets
+    seen = await asyncio.to_thread(probe, desk.paths[0])
+    assert (seen.frames, seen.errors) == (100, "")
+
+
+# -- gaps
+
+
+async def test_the_camera_goes_and_comes_back(desk: Desk) -> None:
+    desk.on()
+    desk.show(0, 60)
+    desk.recorder.interrupt()
+    desk.now = START_US + 3 * SECOND
+    desk.recorder.missing(Cause.OFFLINE, "the camera hung up")
+    desk.now = START_US + 10 * SECOND
+    desk.recorder.tick()
+    assert desk.spans[0][1] >= 5, "an open gap grows, so that a crash finds it nearly as long as it was"
+    desk.show(300, 30)
+    desk.recorder.stop()
+    await desk.settle()
+    assert desk.spans == [(2.4, 12.0, "camera offline")]
+    entries = journal.read(desk.disk.root, "cam1", START_US)
+    assert [(entry.kind, entry.cause, entry.facts) for entry in entries] == [
+        ("gap", "camera offline", {"detail": "the camera hung up"})
+    ]
+    assert desk.files[0].end_us == entries[0].start_us
+    assert desk.files[1].start_us == entries[0].end_us
+
+
+async def test_a_gap_never_begins_before_what_still_waits_for_the_disk(desk: Desk) -> None:
+    held = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    desk.disk.submit(lambda: asyncio.run_coroutine_threadsafe(held.wait(), loop).result(10) and None, 0)
+    desk.on()
+    desk.show(0, 100)
+    desk.recorder.missing(Cause.MEDIA_LOST, "no pictures")
+    desk.show(150, 50)
+    desk.recorder.interrupt()
+    assert desk.rows == {}, "the disk has done nothing yet"
+    held.set()
+    await desk.settle()
+    assert desk.spans == [(4.0, 6.0, "media lost")]
+    assert [(seconds(row.start_us), seconds(row.end_us)) for row in desk.files] == [(0, 4), (6, 8)]
+
+
+async def test_plans_go_on_and_off(desk: Desk) -> None:
+    desk.recorder.enable(False)
+    desk.recorder.enable(False)
+    assert desk.spans == [(0, 0, "not planned")]
+    desk.show(0, 50)
+    waits = [desk.recorder.waiting]
+    desk.recorder.missing(Cause.OFFLINE, "it does not matter: nothing was planned")
+    desk.on()
+    waits.append(desk.recorder.waiting)
+    assert waits == [False, True]
+    desk.show(50, 50)
+    desk.recorder.enable(False)
+    desk.show(100, 50)
+    desk.recorder.stop()
+    await desk.settle()
+    assert desk.spans == [(0, 2, "not planned"), (4, 5.96, "not planned")]
+    assert numbers(desk.frames()) == list(range(50, 100))
+
+
+async def test_the_downtime_of_the_server_reaches_to_the_first_picture(desk: Desk) -> None:
+    desk.gaps.resume(START_US - 60 * SECOND)
+    desk.gaps.missing(Cause.SERVER_DOWN, START_US - 60 * SECOND, START_US - SECOND)
+    desk.on()
+    desk.show(0, 50)
+    desk.recorder.stop()
+    assert desk.spans == [(-60, 0, "media server down")]
+
+
+async def test_pictures_no_file_can_hold_are_a_gap_that_says_so(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    huge = replace(CODEC, info=replace(CODEC.info, width=1 << 17))
+    desk.on()
+    for number in range(100):
+        desk.take(replace(picture(number), codec=huge))
+    desk.recorder.stop()
+    ((start, end, cause),) = desk.spans
+    assert (start, end, cause) == (0, 3.96, "media lost")
+    assert "cannot be recorded" in next(iter(desk.explained.values())).detail
+
+
+async def test_a_gap_is_not_written_with_every_tick(desk: Desk) -> None:
+    desk.on()
+    desk.recorder.missing(Cause.OFFLINE)
+    before = desk.gap_saves
+    for _ in range(600):
+        desk.now += SECOND // 10
+        desk.recorder.tick()
+    assert desk.gap_saves - before <= 13
+
+
+# -- the disk
+
+
+async def test_a_disk_that_does_not_keep_up_is_a_gap_from_the_first_picture_lost(tmp_path: Path) -> None:
+    disk = DiskWriter(Root.open(tmp_path / "media", "m1", reserve_bytes=0, room_bytes=0), queue_bytes=400_000)
+    disk.start()
+    desk = Desk(disk)
+    held = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    disk.submit(lambda: asyncio.run_coroutine_threadsafe(held.wait(), loop).result(10) and None, 0)
+    desk.on()
+    desk.show(0, 201)  # 75 kB a second: five of them fit into the queue.
+    assert not desk.recorder.running
+    assert desk.spans == [(5.0, 6.0, "disk")]
+    assert next(iter(desk.explained.values())).detail == "the disk does not keep up"
+    desk.recorder.tick()
+    desk.show(201, 50)
+    assert not desk.recorder.running, "while the queue is full nobody tries again"
+    held.set()
+    await desk.settle()
+    await asyncio.sleep(0.05)
+    desk.show(251, 100)
+    desk.recorder.stop()
+    await desk.settle()
+    assert desk.spans == [(5.0, 11.0, "disk")]
+    assert numbers(desk.frames()) == [*range(125), *range(275, 351)]
+    assert all(row.sealed for row in desk.files)
+    await asyncio.to_thread(disk.close, 10)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of two megabytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "soip-test", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+async def test_a_full_disk_is_a_gap_and_recording_goes_on_when_there_is_room(small: Path) -> None:
+    disk = DiskWriter(Root.open(small / "media", "m1", reserve_bytes=64 << 10, room_bytes=1 << 20))
+    disk.start()
+    desk = Desk(disk)
+    ballast = small / "ballast"
+    ballast.write_bytes(bytes(1 << 20))
+    desk.on()
+    number = 0
+    while desk.recorder.running or not number:
+        desk.show(number, 25, size=6000)
+        number += 25
+        await desk.settle()
+        assert number < 1000, "two megabytes do not hold this much"
+    (row,) = desk.files
+    assert row.sealed
+    (gap,) = desk.explained.values()
+    assert gap.cause == "disk"
+    assert "full" in gap.detail
+    assert gap.start_us == row.end_us
+    desk.recorder.tick()
+    await desk.settle()
+    desk.show(number, 25, size=6000)
+    assert not desk.recorder.running, "there is no room yet"
+    ballast.unlink()
+    desk.recorder.tick()
+    await desk.settle()
+    desk.show(number + 25, 25, size=6000)
+    desk.recorder.stop()
+    await desk.settle()
+    again = desk.files[-1]
+    (gap,) = desk.explained.values()
+    assert (gap.start_us, gap.end_us) == (row.end_us, again.start_us)
+    assert [entry.cause for entry in journal.read(disk.root, "cam1", START_US)] == ["disk"]
+    await asyncio.to_thread(disk.close, 10)
+
+
+async def test_a_root_that_went_away_is_one_gap_however_often_it_is_tried(desk: Desk) -> None:
+    desk.on()
+    desk.show(0, 51)
+    await desk.settle()
+    root = desk.disk.root.path
+    desk.recorder.interrupt()
+    await desk.settle()
+    hidden = root.rename(root.with_name("unmounted"))
+    number = 75
+    for _ in range(4):
+        desk.show(number, 50)
+        await desk.settle()
+        desk.recorder.tick()
+        await desk.settle()
+        number += 50
+    assert [span[2] for span in desk.spans] == ["disk"]
+    assert not root.exists(), "nothing is written where the disk is not mounted"
+    hidden.rename(root)
+    desk.recorder.tick()
+    await desk.settle()
+    desk.show(number, 50)
+    desk.recorder.stop()
+    await desk.settle()
+    ((start, end, _),) = desk.spans
+    assert start <= 3.0
+    assert end == seconds(desk.files[-1].start_us)
+
+
+# -- sound
+
+
+def sound(number: int, late_us: int = 0) -> Sound:
+    """20 ms of a tone as PCMU, packet `number` of 50/s."""
+    payload = bytes(0x80 | (number * 160 + at) * 7 & 0x7F for at in range(160))
+    return Sound(AudioFrame(payload, number * 160, number / 50, 0), START_US + number * 20_000 + late_us)
+
+
+async def record_with_sound(desk: Desk, count: int, hole: range = range(0)) -> list[Frame]:
+    """So many pictures, two packets of sound with each; gives the AAC frames recorded."""
+    desk.on("PCMU")
+    for number in range(count):
+        desk.take(picture(number))
+        for packet in (2 * number, 2 * number + 1):
+            if packet not in hole:
+                desk.recorder.sound(sound(packet))
+    desk.recorder.interrupt()
+    await desk.settle()
+    return [frame for frame in play(desk.paths, 0, 1 << 60) if frame.track.handler == "soun"]
+
+
+async def test_sound_is_a_track_in_step_with_the_pictures(desk: Desk) -> None:
+    heard = await record_with_sound(desk, 250)
+    with RecordingFile(desk.paths[0]) as file:
+        assert [track.codec[:7] for track in file.index.init.tracks] == ["avc1.42", "mp4a.40"]
+    last = heard[-1]
+    assert abs(heard[0].utc_us - START_US) <= 130_000
+    assert abs(last.utc_us + us_of(last.duration, 8000) - START_US - 10 * SECOND) <= 130_000
+    assert {later.time - earlier.time for earlier, later in itertools.pairwise(heard)} == {1024}
+    assert '"mp4a.40.2"' in desk.files[0].tracks
+
+
+async def test_after_a_hole_in_the_sound_it_is_in_step_again(desk: Desk) -> None:
+    heard = await record_with_sound(desk, 250, hole=range(100, 250))
+    steps = {later.time - earlier.time for earlier, later in itertools.pairwise(heard)}
+    assert max(steps) > 20_000, "three seconds are missing and are not closed up"
+    assert abs(heard[-1].utc_us - START_US - 10 * SECOND) <= 300_000
+
+
+async def test_sound_goes_on_in_the_next_file(desk: Desk) -> None:
+    desk.recorder = Recorder(cast(Context, desk), "cam1", replace(desk.place, file_seconds=3), desk.gaps)
+    heard = await record_with_sound(desk, 250)
+    assert len(desk.files) >= 3
+    starts = [frame.utc_us for frame in heard]
+    assert all(later - earlier < 400_000 for earlier, later in itertools.pairwise(starts))
+
+
+async def test_without_sound_from_the_camera_there_is_no_track(desk: Desk) -> None:
+    desk.on(None)
+    desk.show(0, 25)
+    desk.recorder.sound(sound(0))
+    desk.recorder.interrupt()
+    await desk.settle()
+    with RecordingFile(desk.paths[0]) as file:
+        assert len(file.index.init.tracks) == 1
+
+
+async def test_a_packet_of_sound_costs_little(desk: Desk) -> None:
+    """It is transcoded on the loop that receives: this says why that may be."""
+    desk.on("PCMA")
+    desk.take(picture(0))
+    began = time.thread_time()
+    for number in range(500):
+        desk.recorder.sound(sound(number))
+    assert (time.thread_time() - began) / 500 < 0.001
