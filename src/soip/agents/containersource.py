@@ -1,0 +1,244 @@
+"""A media file (looped) or an RTSP address as a source: H.264 passes through, the rest is transcoded.
+
+Passed through means: the NAL units of the container in decoding order, RTP timestamps from the presentation
+times, so composition offsets survive; parameter sets that stand only in the container's header are put in
+band before each keyframe. A file is paced by its decoding times, a live address by itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import av
+import structlog
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from soip.agents.encoder import H264Encoder
+from soip.agents.errors import SourceError
+from soip.agents.nalsplit import Splitter
+from soip.agents.source import AUDIO_CLOCK, AUDIO_SAMPLES, VIDEO_CLOCK, AudioUnit, Source, VideoUnit
+from soip.rtp import g711
+from soip.rtp.h264 import is_keyframe
+
+log = structlog.get_logger(__name__)
+
+_OPEN_TIMEOUT, _READ_TIMEOUT = 5.0, 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_DEFAULT_RATE = Fraction(25)
+
+
+class ContainerSource(Source):
+    """`address` is a path or a URL FFmpeg can read; live ones are reconnected, files looped."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self._address = address
+        self._live = address.partition("://")[0] in ("rtsp", "rtsps")
+        self._parameter_sets: tuple[bytes, ...] = ()
+        self._has_audio = True
+        self._origin = time.monotonic()
+        self._sent = 0.0
+
+    @property
+    def parameter_sets(self) -> tuple[bytes, ...]:
+        return self._parameter_sets
+
+    @property
+    def has_audio(self) -> bool:
+        return self._has_audio
+
+    def probe(self) -> None:
+        """Look into the source (blocks). Raises `SourceError` for a file without a picture; a live address
+        that is away now may come later.
+        """
+        try:
+            with self._open() as container:
+                self._has_audio = bool(container.streams.audio)
+                stream = _video_of(container)
+                self._parameter_sets = _splitter_of(stream).parameter_sets if _passes(stream) else ()
+        except (av.FFmpegError, OSError) as error:
+            if not self._live:
+                raise SourceError(f"cannot read {self._address}: {error}") from error
+            log.warning("the source does not answer yet; it will be tried for each call", source=self.name)
+
+    def _open(self) -> InputContainer:
+        options = {"rtsp_transport": "tcp"} if self._live else {}
+        timeout = (_OPEN_TIMEOUT, _READ_TIMEOUT) if self._live else None
+        return av.open(self._address, options=options, timeout=timeout)
+
+    def _run(self, stop: threading.Event) -> None:
+        if self._live:
+            self._run_live(stop)
+            return
+        start = self._begin()
+        while not stop.is_set():
+            before = start
+            with self._open() as container:
+                start = _Reading(self, container, stop, start).play()
+            if start <= before:
+                raise SourceError(f"{self._address} holds no picture with a duration")
+
+    def _run_live(self, stop: threading.Event) -> None:
+        pause = _FIRST_PAUSE
+        while not stop.is_set():
+            start = self._begin()
+            try:
+                with self._open() as container:
+                    _Reading(self, container, stop, start).play()
+            except (av.FFmpegError, OSError, SourceError) as error:
+                log.warning("live source lost; trying again", source=self.name, error=str(error), pause=pause)
+            if self._begin() - start > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
+            stop.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _begin(self) -> float:
+        """Where media goes on, in seconds since the origin: now, but never before what has been sent."""
+        return max(time.monotonic() - self._origin, self._sent)
+
+
+@dataclass
+class _Reading:
+    """One pass over a container, begun `start` seconds after the source's origin, in its thread."""
+
+    source: ContainerSource
+    container: InputContainer
+    stop: threading.Event
+    start: float
+    _first: float | None = None
+    _begin: float | None = None
+    _end: float = 0.0
+    _counted: float = 0.0
+    _samples: int | None = None
+    _audio: bytearray = field(default_factory=bytearray)
+    _encoder: H264Encoder | None = None
+
+    def play(self) -> float:
+        """Emit until the end or `stop`; returns when the media ends, in seconds since the origin."""
+        video = _video_of(self.container)
+        audio = self.container.streams.audio[0] if self.container.streams.audio else None
+        passes = _passes(video)
+        splitter = _splitter_of(video)
+        resampler = AudioResampler(format="s16", layout="mono", rate=AUDIO_CLOCK)
+        streams = [video] if audio is None else [video, audio]
+        for packet in self.container.demux(streams):
+            if self.stop.is_set():
+                break
+            if packet.stream is video and passes:
+                if packet.size:  # the last one is an empty flush
+                    self._pass(packet, splitter)
+            elif packet.stream is video:
+                for picture in _decoded(packet):
+                    if isinstance(picture, VideoFrame):
+                        self._transcode(picture, video)
+            else:
+                for sound in _decoded(packet):
+                    if isinstance(sound, AudioFrame):
+                        self._hear(sound, resampler)
+        return self.start + self._end - (self._begin or 0.0)
+
+    def _pass(self, packet: Packet[Any], splitter: Splitter) -> None:
+        nals = splitter.split(bytes(packet), packet.is_keyframe)
+        if not nals:
+            return
+        self.source._parameter_sets = splitter.parameter_sets
+        rate = packet.stream.average_rate or _DEFAULT_RATE
+        step = float((packet.duration or 0) * packet.time_base) or float(1 / rate)
+        if packet.pts is None:  # a bare byte stream knows no times; without B-frames, counting is right
+            presented = decoded = self._counted
+            self._counted += step
+        else:
+            presented = float(packet.pts * packet.time_base)
+            decoded = presented if packet.dts is None else float(packet.dts * packet.time_base)
+        media = self._since_first(decoded)
+        self._show(nals, media, media + presented - decoded, step)
+
+    def _transcode(self, frame: VideoFrame, stream: VideoStream) -> None:
+        width, height = frame.width // 2 * 2, frame.height // 2 * 2
+        rate = stream.average_rate or _DEFAULT_RATE
+        if self._encoder is None or (self._encoder.width, self._encoder.height) != (width, height):
+            self._encoder = H264Encoder(width, height, rate)
+        step = float((frame.duration or 0) * (frame.time_base or 0)) or float(1 / rate)
+        media = self._since_first(self._counted if frame.pts is None else frame.time)
+        self._counted += step
+        plain = frame.reformat(width=width, height=height, format="yuv420p")
+        ticks = round((self.start + media) * VIDEO_CLOCK)
+        nals = self._encoder.encode(plain, ticks, self.source._take_keyframe_request())
+        if nals:
+            self._show(nals, media, media, step)
+
+    def _show(self, nals: tuple[bytes, ...], decoded: float, presented: float, step: float) -> None:
+        # The next pass must continue the presentation times: the first picture's delay counts once only.
+        self._begin = presented if self._begin is None else min(self._begin, presented)
+        self._end = max(self._end, presented + step)
+        self._wait(decoded)
+        self.source._sent = max(self.source._sent, self.start + presented + step)
+        ticks = round((self.start + presented) * VIDEO_CLOCK)
+        self.source._emit(VideoUnit(nals, ticks, self._utc(presented), is_keyframe(nals)))
+
+    def _hear(self, frame: AudioFrame, resampler: AudioResampler) -> None:
+        if self._samples is None:
+            media = self._since_first(frame.time or 0.0)
+            self._samples = round((self.start + media) * AUDIO_CLOCK)
+        for piece in resampler.resample(frame):
+            self._audio += bytes(piece.planes[0])[: 2 * piece.samples]
+        size = 2 * AUDIO_SAMPLES
+        while len(self._audio) >= size:
+            payload = g711.encode(self._audio[:size], g711.PCMU)
+            del self._audio[:size]
+            media = self._samples / AUDIO_CLOCK - self.start
+            self._wait(media)
+            self.source._emit(AudioUnit(payload, self._samples, self._utc(media)))
+            self._samples += AUDIO_SAMPLES
+
+    def _since_first(self, seconds: float) -> float:
+        if self._first is None:
+            self._first = seconds
+            if self.source._live:  # connecting took its time
+                self.start = self.source._begin()
+        return seconds - self._first
+
+    def _wait(self, media: float) -> None:
+        if not self.source._live:
+            due = self.source._origin + self.start + media
+            self.stop.wait(max(0.0, due - time.monotonic()))
+
+    def _utc(self, media: float) -> float:
+        # The wall time at which this media time is due; monotonic and wall clock are read together.
+        return time.time() + self.source._origin + self.start + media - time.monotonic()
+
+
+def _decoded(packet: Packet[Any]) -> list[Any]:
+    """The frames of a packet; a damaged one yields none, as on any screen."""
+    try:
+        return list(packet.decode())
+    except av.InvalidDataError:
+        return []
+
+
+def _splitter_of(stream: VideoStream) -> Splitter:
+    return Splitter(bytes(stream.codec_context.extradata or b""))
+
+
+def _video_of(container: InputContainer) -> VideoStream:
+    if not container.streams.video:
+        raise SourceError(f"{container.name} holds no video")
+    return container.streams.video[0]
+
+
+def _passes(stream: VideoStream) -> bool:
+    """H.264 passes, unless as a bare byte stream with B-frames: those have no presentation times."""
+    context = stream.codec_context
+    if context.name != "h264":
+        return False
+    bare = stream.container.format.name == "h264"
+    return not (bare and context.has_b_frames)

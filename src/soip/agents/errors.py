@@ -1,0 +1,27 @@
+"""What the agents raise.
+
+AgentError                  whatever stops an agent; its text says what to do
+├── SourceError             the picture's source cannot be opened or holds no video
+├── PatternError            a picture size the test pattern does not fit
+└── PlayError               a call of the player failed; `.exit_code` for the shell
+"""
+
+
+class AgentError(Exception):
+    """Whatever stops an agent."""
+
+
+class SourceError(AgentError):
+    """The source cannot be opened, read or decoded."""
+
+
+class PatternError(AgentError, ValueError):
+    """The test pattern does not fit the size asked for."""
+
+
+class PlayError(AgentError):
+    """The player got no media; `exit_code` is what the command ends with."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,136 @@
+"""A camera's media in one call: access units out as RTP, sender reports out, feedback in.
+
+Every stream is a class of its own in the sense of `rtp.sender`: its SSRC, sequence numbers and timestamp offset
+are chance. Units must be sent in decoding order; their ticks become timestamps as they are.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from soip.agents.source import AudioUnit, Unit
+from soip.agents.station import Station, random_word
+from soip.net.gso import GsoSender
+from soip.net.rtp import Peer, RtpSocketPair
+from soip.rtp import rtcp
+from soip.rtp.errors import RtpParseError
+from soip.rtp.h264 import PACKET_SIZE, PayloadRun, packetise
+from soip.rtp.sender import SendStream
+from soip.sip.offer import Stream
+
+REPORT_INTERVAL = 5.0
+"""Seconds between sender reports (RFC 3550 §6.2: the recommended minimum)."""
+
+
+class Leg:
+    """One sending stream on its socket pair. `on_keyframe_wanted` is called for each PLI or FIR.
+
+    `heard` is the monotonic time of the peer's last RTCP, None before the first; `refused` counts sends the
+    peer's host answered with "port unreachable".
+    """
+
+    def __init__(self, station: Station, pair: RtpSocketPair, on_keyframe_wanted: Callable[[], None]) -> None:
+        self.heard: float | None = None
+        self.payload_type: int | None = None
+        self._station = station
+        self._pair = pair
+        self._wanted = on_keyframe_wanted
+        self._sender = GsoSender(pair.rtp, PACKET_SIZE)
+        self._stream = SendStream(0, random_word(), random_word(), random_word())
+        self._utc = 0.0
+        self._reported: float | None = None
+        station.poll.add(pair.rtp, self._discard)
+        station.poll.add(pair.rtcp, self._control)
+
+    @property
+    def port(self) -> int:
+        return self._pair.port
+
+    @property
+    def ssrc(self) -> int:
+        return self._stream.ssrc
+
+    @property
+    def refused(self) -> int:
+        return self._sender.refused + self._pair.refused
+
+    @property
+    def packets(self) -> int:
+        """RTP packets sent."""
+        return self._stream.packets
+
+    def direct(self, agreed: Stream | None) -> None:
+        """Send as `agreed` from now on; None, or a direction without sending, is silence (hold)."""
+        if agreed is None or not agreed.sends:
+            self.payload_type = None
+            return
+        self.payload_type = self._stream.payload_type = agreed.payload_type
+        self._pair.connect(Peer(*agreed.remote), Peer(*agreed.remote_rtcp))
+
+    def send(self, runs: list[PayloadRun], ticks: int, utc: float, now: float) -> None:
+        """Send one unit; a sender report goes with it when one is due."""
+        if self.payload_type is None:
+            return
+        self._sender.send(self._stream.stamp(runs, ticks))
+        self._utc = utc
+        if self._reported is None or now - self._reported >= REPORT_INTERVAL:
+            self._reported = now
+            self._pair.send_control(rtcp.build(self._report()))
+
+    def close(self) -> None:
+        """Say BYE (RFC 3550 §6.6) if anything was sent, and give the ports back."""
+        if self._stream.timestamp is not None:
+            self._pair.send_control(rtcp.build([*self._report(), rtcp.Bye((self.ssrc,))]))
+        self._station.poll.remove(self._pair.rtp)
+        self._station.poll.remove(self._pair.rtcp)
+        self._pair.close()
+
+    def _report(self) -> list[rtcp.Packet]:
+        stream = self._stream
+        ntp = rtcp.us_to_ntp(round(self._utc * 1_000_000))
+        report = rtcp.SenderReport(stream.ssrc, ntp, stream.timestamp or 0, stream.packets, stream.octets)
+        return [report, rtcp.SourceDescription(stream.ssrc, f"{self._station.host}:{self.port}")]
+
+    def _control(self) -> None:
+        for datagram in self._pair.drain_control(self._station.buffer):
+            try:
+                packets = rtcp.parse(datagram)
+            except RtpParseError:
+                continue  # anybody on the peer's host can send nonsense; what it breaks is only itself
+            self.heard = self._station.now()
+            for packet in packets:
+                match packet:
+                    case rtcp.PictureLossIndication(media_ssrc=ssrc) if ssrc == self.ssrc:
+                        self._wanted()
+                    case rtcp.FullIntraRequest(entries=entries) if self.ssrc in dict(entries):
+                        self._wanted()
+
+    def _discard(self) -> None:
+        """Nobody has to send us RTP; some do (NAT pinholes, sendrecv phones). Errors are read by the way."""
+        for _ in range(64):
+            try:
+                self._pair.rtp.recv_into(self._station.buffer, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._pair.refused += 1
+
+
+class CallMedia:
+    """Video and audio of one call, as far as agreed, fed with a source's units."""
+
+    def __init__(self, station: Station, video: Leg | None, audio: Leg | None) -> None:
+        self._video = video
+        self._audio = audio
+        self._station = station
+
+    def take(self, unit: Unit) -> None:
+        """A `Listener`: send one unit."""
+        now = self._station.now()
+        if isinstance(unit, AudioUnit):
+            if self._audio is not None:
+                run = PayloadRun([b"", b"", unit.payload], 1, len(unit.payload))
+                self._audio.send([run], unit.ticks, unit.utc, now)
+        elif self._video is not None:
+            self._video.send(packetise(unit.nals), unit.ticks, unit.utc, now)

@@ -1,0 +1,104 @@
+"""What every agent stands on: a SIP endpoint on the interface that faces the server, RTP ports, one poll."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+import re
+import socket
+import time
+from dataclasses import dataclass
+
+from soip.agents.errors import AgentError
+from soip.net.poll import MediaPoll
+from soip.net.ports import PortPairs
+from soip.net.rtp import DATAGRAM_SIZE, RtpSocketPair, open_pair
+from soip.net.sip import SipEndpoint
+from soip.net.target import Target
+from soip.sip.errors import SipParseError
+from soip.sip.uri import Uri
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The SIP server (registrar and outbound proxy): `host` is a name or an address."""
+
+    host: str
+    port: int = 5060
+    transport: str = "udp"
+
+
+class Station:
+    """Order of calls: `await start(server)`, then `open_pair()` per call, last `await close()`."""
+
+    def __init__(self, rtp_ports: tuple[int, int]) -> None:
+        self.buffer = memoryview(bytearray(DATAGRAM_SIZE))
+        self.host = ""
+        self._ports = PortPairs(*rtp_ports)
+
+    async def start(self, server: Server) -> None:
+        """Listen on the local address that faces `server`, any port. Raises AgentError if it has no address."""
+        remote = await _resolve(server)
+        self.host = local_address(remote, server.port)
+        self.outbound = Target(server.transport, remote, server.port)
+        self.endpoint = SipEndpoint(self.host, 0)
+        await self.endpoint.start()
+        self.poll = MediaPoll(asyncio.get_running_loop())
+
+    async def close(self) -> None:
+        """Close everything `start` opened."""
+        await self.endpoint.close()
+        self.poll.close()
+
+    @staticmethod
+    def now() -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def open_pair(self) -> RtpSocketPair:
+        """RTP and RTCP sockets. Raises PortsExhausted."""
+        return open_pair(self._ports, self.host, self.now)
+
+
+def address_of_record(identity: str, domain: str) -> Uri:
+    """`sip:identity@domain`; raises AgentError if that is none (ids are opaque tokens, domains names or addresses)."""
+    text = f"sip:{identity}@{domain}"
+    try:
+        uri = Uri.parse(text)
+    except SipParseError as error:
+        raise AgentError(f"{text!r} is no SIP address ({error}); check id and domain") from error
+    if not _ID.fullmatch(identity):
+        raise AgentError(f"{identity!r} is no id: use 1 to 64 letters, digits, dots, dashes, underscores")
+    return uri
+
+
+def random_word() -> int:
+    """32 random bits for SSRCs, sequence numbers and timestamp offsets (RFC 3550 §5.1)."""
+    return random.SystemRandom().getrandbits(32)
+
+
+def local_address(remote: str, port: int) -> str:
+    """Our address towards `remote`, as the kernel would route it; nothing is sent."""
+    family = socket.AF_INET6 if ":" in remote else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((remote, port))
+        except OSError as error:
+            raise AgentError(f"no way to {remote}: {error.strerror}; check --server and the network") from error
+        return str(probe.getsockname()[0])
+
+
+async def _resolve(server: Server) -> str:
+    try:
+        return str(ipaddress.ip_address(server.host.strip("[]")))
+    except ValueError:
+        pass
+    try:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise AgentError(f"cannot find {server.host}: {error.strerror}; check --server") from error
+    return str(found[0][4][0])

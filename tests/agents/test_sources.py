@@ -1,0 +1,217 @@
+"""Sources: cadence, keyframes on request, files passed through byte for byte, transcoding, sharing."""
+
+import asyncio
+import itertools
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from soip.agents import blockcode
+from soip.agents.containersource import ContainerSource
+from soip.agents.encoder import H264Encoder
+from soip.agents.errors import SourceError
+from soip.agents.patternsource import PatternSource, tone
+from soip.agents.source import Unit, VideoUnit
+from soip.rtp.h264_sets import parse_sps
+from tests.agents.media import decode, grey, listen, movie_units, write_movie
+from tests.agents.rtsp import rtsp_camera
+
+VCL = (1, 5)
+
+
+def slices(nals: tuple[bytes, ...] | list[bytes]) -> list[bytes]:
+    return [bytes(nal) for nal in nals if nal[0] & 31 in VCL]
+
+
+def test_the_encoder_makes_constrained_baseline_with_sets_before_each_idr() -> None:
+    encoder = H264Encoder(320, 240, Fraction(25), gop_seconds=0.4)
+    units = [encoder.encode(grey(number), 3600 * number, number == 3) for number in range(12)]
+    kinds = [[nal[0] & 31 for nal in unit] for unit in units]
+    for number in (0, 3):
+        assert {5, 7, 8} <= set(kinds[number])
+    assert sum(5 in kind for kind in kinds) == 2  # the next comes ten pictures after the asked one
+    sps = parse_sps(next(nal for nal in units[0] if nal[0] & 31 == 7))
+    assert (sps.profile_idc, sps.constraints & 0x40) == (66, 0x40)
+    assert (sps.width, sps.height, sps.reorder_depth) == (320, 240, 0)
+
+
+async def test_the_pattern_counts_and_keeps_time() -> None:
+    source = PatternSource("cam1")
+    units, audio = await listen(source, 20)
+    await source.close()
+    stamps = [blockcode.read(bytes(p.planes[0]), p.planes[0].line_size, 640, 360) for p in decode(units)]
+    assert [stamp and stamp.counter for stamp in stamps] == list(range(20))
+    assert units[0].keyframe
+    for unit, stamp in zip(units, stamps, strict=True):
+        assert stamp is not None
+        assert stamp.camera_hash == blockcode.camera_hash("cam1")
+        assert stamp.utc_ms == int(unit.utc * 1000)
+    assert all((b.ticks - a.ticks) % 3600 == 0 < b.ticks - a.ticks for a, b in itertools.pairwise(units))
+    assert all(len(unit.payload) == 160 and unit.payload in tone() for unit in audio)
+    assert len(audio) == pytest.approx(40, abs=4)
+    assert sorted({unit.ticks for unit in audio}) == [unit.ticks for unit in audio]
+
+
+async def test_a_keyframe_comes_when_asked_and_counters_go_on_between_listeners() -> None:
+    source = PatternSource("cam1", gop_seconds=60)
+    first, _ = await listen(source, 5)
+    seen: list[VideoUnit] = []
+    done = asyncio.Event()
+
+    def take(unit: Unit) -> None:
+        if isinstance(unit, VideoUnit):
+            seen.append(unit)
+            if len(seen) == 4:
+                source.request_keyframe()
+            if len(seen) == 12:
+                done.set()
+
+    source.attach(take)
+    await asyncio.wait_for(done.wait(), 5)
+    source.detach(take)
+    await source.close()
+    keyframes = [index for index, unit in enumerate(seen) if unit.keyframe]
+    assert keyframes[0] == 0
+    assert len(keyframes) == 2
+    assert 4 <= keyframes[1] <= 6
+    stamp = blockcode.read(bytes((picture := decode(seen)[0]).planes[0]), picture.planes[0].line_size, 640, 360)
+    assert stamp is not None
+    assert 5 <= stamp.counter <= 7
+    assert seen[0].ticks > first[-1].ticks
+
+
+async def test_two_listeners_share_one_thread() -> None:
+    source = PatternSource("cam1")
+    (one, _), (two, _) = await asyncio.gather(listen(source, 10), listen(source, 10))
+    assert {id(unit) for unit in one} & {id(unit) for unit in two}
+    assert sum(thread.name == "pattern cam1" for thread in threading.enumerate()) <= 1
+    await source.close()
+    assert not any(thread.name == "pattern cam1" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+async def test_h264_passes_through_untouched_with_its_composition_offsets(tmp_path: Path, suffix: str) -> None:
+    path = write_movie(tmp_path / f"movie.{suffix}", b_frames=2)
+    source = ContainerSource(str(path))
+    source.probe()
+    assert not source.has_audio
+    units, _ = await listen(source, 45)  # one and a half times round
+    await source.close()
+    expected = movie_units(path)
+    for index, unit in enumerate(units):
+        assert slices(unit.nals) == slices(expected[index % 30][1])
+        if unit.keyframe:
+            assert {7, 8} <= {nal[0] & 31 for nal in unit.nals}
+    passed = [unit.ticks - units[0].ticks for unit in units]
+    wanted = [round((pts - expected[0][0]) * 90_000) for pts, _ in expected]
+    assert passed[:30] == pytest.approx(wanted, abs=2)
+    assert any(b < a for a, b in itertools.pairwise(passed))  # B-frames are there
+    # A loop goes on where the last picture ended: no picture's time is used twice, none is skipped.
+    shown = sorted(passed[:30]) + sorted(passed[30:40])
+    assert [b - a for a, b in itertools.pairwise(shown)] == pytest.approx([900] * 39, abs=2)
+    assert len(decode(units)) == 45
+
+
+async def test_a_bare_byte_stream_is_counted(tmp_path: Path) -> None:
+    path = write_movie(tmp_path / "movie.h264")
+    source = ContainerSource(str(path))
+    source.probe()
+    units, _ = await listen(source, 12)
+    await source.close()
+    assert [slices(unit.nals) for unit in units] == [slices(nals) for _, nals in movie_units(path)[:12]]
+    assert [unit.ticks - units[0].ticks for unit in units] == pytest.approx(range(0, 10_800, 900), abs=2)
+    assert source.parameter_sets
+
+
+@pytest.mark.parametrize(("name", "codec", "b_frames"), [("m.avi", "mpeg4", 0), ("m.h264", "libx264", 2)])
+async def test_anything_else_is_transcoded(tmp_path: Path, name: str, codec: str, b_frames: int) -> None:
+    path = write_movie(tmp_path / name, codec, b_frames=b_frames)
+    source = ContainerSource(str(path))
+    source.probe()
+    units, _ = await listen(source, 15)
+    await source.close()
+    pictures = decode(units)
+    assert [picture.width for picture in pictures] == [320] * 15
+    levels = [bytes(picture.planes[0])[5000] for picture in pictures]
+    assert levels == pytest.approx([(16 + number * 7) % 220 for number in range(15)], abs=6)
+    assert [unit.ticks - units[0].ticks for unit in units] == pytest.approx(range(0, 13_500, 900), abs=90)
+    assert not any(nal[0] & 31 in VCL and nal[1] & 0x80 == 0 for unit in units for nal in unit.nals[:1])
+
+
+async def test_a_movies_sound_becomes_pcmu(tmp_path: Path) -> None:
+    source = ContainerSource(str(write_movie(tmp_path / "movie.mp4", audio=True, frames=100)))
+    source.probe()
+    assert source.has_audio
+    _, audio = await listen(source, 30)
+    await source.close()
+    assert audio
+    assert {len(unit.payload) for unit in audio} == {160}
+    assert [b.ticks - a.ticks for a, b in itertools.pairwise(audio)] == [160] * (len(audio) - 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a movie at all", b"\0" * 4096])
+def test_a_file_that_is_no_movie_is_named_in_the_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"broken\.mp4"):
+        ContainerSource(str(path)).probe()
+
+
+def test_a_missing_file_is_named_in_the_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="nowhere"):
+        ContainerSource(str(tmp_path / "nowhere.mp4")).probe()
+
+
+def test_a_file_without_picture_is_refused(tmp_path: Path) -> None:
+    import wave
+
+    with wave.open(str(tmp_path / "sound.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(1600))
+    with pytest.raises(SourceError, match="no video"):
+        ContainerSource(str(tmp_path / "sound.wav")).probe()
+
+
+def test_an_rtsp_address_may_be_away_at_the_start() -> None:
+    source = ContainerSource("rtsp://127.0.0.1:9/none")
+    source.probe()
+    assert source.parameter_sets == ()
+
+
+async def test_an_rtsp_camera_passes_through_and_is_found_again_when_it_breaks_off() -> None:
+    encoder = H264Encoder(320, 240, Fraction(25), gop_seconds=0.4)
+    sent = [encoder.encode(grey(number), 3600 * number, False) for number in range(60)]
+    async with rtsp_camera(sent) as camera:
+        source = ContainerSource(camera.address)
+        await asyncio.to_thread(source.probe)
+        assert parse_sps(source.parameter_sets[0]).width == 320
+        assert not source.has_audio
+        units, _ = await listen(source, 75, within=15)
+        await source.close()
+        assert camera.sessions >= 2
+    everything = [slices(nals) for nals in sent]
+    received = [slices(unit.nals) for unit in units]
+    assert all(nals in everything for nals in received)
+    assert received[:40] == everything[everything.index(received[0]) :][:40]
+    ticks = [unit.ticks for unit in units]
+    assert [b - a for a, b in itertools.pairwise(ticks[:40])] == pytest.approx([3600] * 39, abs=2)
+    assert ticks == sorted(ticks)
+
+
+async def test_a_source_that_failed_is_tried_by_the_next_call(tmp_path: Path) -> None:
+    path = write_movie(tmp_path / "movie.mp4")
+    source = ContainerSource(str(path))
+    hidden = path.rename(tmp_path / "away.mp4")
+    seen: list[Unit] = []
+    source.attach(seen.append)
+    await asyncio.sleep(0.2)
+    assert not seen
+    hidden.rename(path)
+    units, _ = await listen(source, 5)
+    assert len(units) == 5
+    assert seen
+    await source.close()
