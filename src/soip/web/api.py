@@ -1,0 +1,120 @@
+"""The JSON API under /api. Its bodies are in `models.py`, its errors in `errors.py`."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response, status
+
+from soip.policy import mediaurl
+from soip.policy.access import ACTIONS, Permission
+from soip.web import sessions
+from soip.web.errors import NoMediaServerError, UnknownError
+from soip.web.models import (
+    CameraView,
+    ErrorView,
+    GapView,
+    GrantRequest,
+    GrantView,
+    HealthView,
+    RecordingView,
+    SessionView,
+    SignIn,
+    TimelineView,
+)
+from soip.web.sessions import SignedIn, own_page, require
+from soip.web.state import State, state_of
+from soip.web.times import parse_range, render
+
+_MOST_ROWS = 20_000
+
+Shared = Annotated[State, Depends(state_of)]
+
+router = APIRouter(
+    prefix="/api",
+    responses={code: {"model": ErrorView} for code in (400, 401, 403, 404, 413, 422, 429, 503)},
+)
+
+
+@router.get("/health")
+async def health(state: Shared) -> HealthView:
+    """Answers 200 when the directory does, for load balancers and people; needs no session."""
+    await state.directory.settings.version()
+    return HealthView(status="ok", media_workers=len((await state.overview.get()).workers))
+
+
+@router.post("/session", dependencies=[Depends(own_page)])
+async def sign_in(request: Request, response: Response, body: SignIn, state: Shared) -> SessionView:
+    """Signs in: the answer carries the session's cookie."""
+    return await sessions.open_session(request, response, body, state)
+
+
+@router.get("/session")
+async def session(user: SignedIn) -> SessionView:
+    """Who is signed in."""
+    return sessions.describe(user)
+
+
+@router.delete("/session", status_code=status.HTTP_204_NO_CONTENT, dependencies=[Depends(own_page)])
+async def sign_out(request: Request, response: Response, state: Shared) -> None:
+    """Ends the session."""
+    await sessions.close_session(request, response, state)
+
+
+@router.get("/cameras")
+async def cameras(user: SignedIn, state: Shared) -> list[CameraView]:
+    """All cameras with their states, by id."""
+    require(user, Permission.WATCH)
+    return list((await state.overview.get()).cameras.values())
+
+
+@router.get("/cameras/{camera}/timeline")
+async def timeline(
+    camera: str,
+    user: SignedIn,
+    state: Shared,
+    start: Annotated[str, Query(alias="from", max_length=64)],
+    end: Annotated[str, Query(alias="to", max_length=64)],
+) -> TimelineView:
+    """What of a range is recorded, and why the rest is not."""
+    require(user, Permission.PLAYBACK)
+    from_us, to_us = parse_range(start, end)
+    await _camera(state, camera)
+    catalog = state.directory.catalog
+    recordings = await catalog.recordings(camera, from_us, to_us, limit=_MOST_ROWS)
+    gaps = await catalog.gaps(camera, from_us, to_us, limit=_MOST_ROWS)
+    return TimelineView(
+        camera=camera,
+        start=render(from_us),
+        end=render(to_us),
+        now=render(time.time_ns() // 1000),
+        recordings=[
+            RecordingView(start=render(row.start_us), end=render(row.end_us), sealed=row.sealed) for row in recordings
+        ],
+        gaps=[GapView(start=render(row.start_us), end=render(row.end_us), cause=row.cause) for row in gaps],
+    )
+
+
+@router.post("/cameras/{camera}/grants", dependencies=[Depends(own_page)])
+async def grant(camera: str, body: GrantRequest, user: SignedIn, state: Shared) -> GrantView:
+    """A short-lived token for a camera's media, and the path of the worker that serves them."""
+    require(user, ACTIONS[body.action])
+    found = await _camera(state, camera)
+    if found.instance is None:
+        raise NoMediaServerError
+    expires = time.time() + mediaurl.LIFETIME_S
+    token = mediaurl.issue(state.media_key, user.id, camera, body.action, expires)
+    return GrantView(
+        url=f"/media/{found.instance}",
+        token=token,
+        expires=render(int(expires * 1_000_000)),
+        lifetime=mediaurl.LIFETIME_S,
+    )
+
+
+async def _camera(state: State, camera: str) -> CameraView:
+    found = (await state.overview.get()).cameras.get(camera)
+    if found is None:
+        raise UnknownError(f"there is no camera {camera[:64]!r}")
+    return found

@@ -1,0 +1,93 @@
+"""The bodies of the API, as its OpenAPI description shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+Time = Annotated[str, Field(description="RFC 3339, UTC", examples=["2026-11-20T10:00:00.000Z"])]
+
+
+class SignIn(BaseModel):
+    """What opens a session."""
+
+    name: str = Field(min_length=1, max_length=64)
+    password: str = Field(min_length=1, max_length=1024)
+
+
+class SessionView(BaseModel):
+    """Who is signed in, and what they may do."""
+
+    user: str
+    role: str
+    permissions: list[str]
+
+
+class CameraView(BaseModel):
+    """A camera and its two states: can it be called, and do its media arrive."""
+
+    id: str
+    name: str
+    record: str
+    audio: bool
+    signalling: Literal["online", "offline"]
+    media: Literal["recording", "live", "no-media", "offline", "idle"]
+    since: Time | None
+    instance: str | None
+
+
+class RecordingView(BaseModel):
+    """One file's time."""
+
+    start: Time
+    end: Time
+    sealed: bool
+
+
+class GapView(BaseModel):
+    """A time without a recording, and why."""
+
+    start: Time
+    end: Time
+    cause: str
+
+
+class TimelineView(BaseModel):
+    """What is recorded of a camera in a range, and what is not. `now` is the server's clock."""
+
+    camera: str
+    start: Time = Field(serialization_alias="from")
+    end: Time = Field(serialization_alias="to")
+    now: Time
+    recordings: list[RecordingView]
+    gaps: list[GapView]
+
+
+class GrantRequest(BaseModel):
+    """What a media token is wanted for."""
+
+    action: Literal["live", "playback", "export"]
+
+
+class GrantView(BaseModel):
+    """A media token and the path prefix it is good under. `lifetime` is in seconds from now."""
+
+    url: str
+    token: str
+    expires: Time
+    lifetime: int
+
+
+class HealthView(BaseModel):
+    """Whether the parts answer."""
+
+    status: Literal["ok"]
+    media_workers: int
+
+
+class ErrorView(BaseModel):
+    """Every error of the API."""
+
+    error: str
+    message: str

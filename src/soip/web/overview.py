@@ -1,0 +1,86 @@
+"""All cameras with their states, and the media worker that serves each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from soip.directory.directory import Directory
+from soip.directory.rows import BindingRow, CameraRow, CameraStateRow, MediaInstance
+from soip.policy.placement import worker_for
+from soip.web.models import CameraView
+from soip.web.times import render
+
+ALIVE_US = 15_000_000
+"""A worker whose heartbeat (every 5 s) is older than this is not counted on."""
+
+_FRESH_S = 0.5
+
+MediaState = Literal["recording", "live", "no-media", "offline", "idle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the directory said at one moment."""
+
+    cameras: Mapping[str, CameraView]
+    workers: Mapping[str, MediaInstance]
+
+
+def alive(instances: Iterable[MediaInstance], now_us: int) -> dict[str, MediaInstance]:
+    """The workers whose heartbeat is fresh, by id."""
+    return {each.id: each for each in instances if now_us - each.heartbeat_us <= ALIVE_US}
+
+
+def reachable(bindings: Iterable[BindingRow], now_us: int) -> set[str]:
+    """The accounts that are registered now."""
+    return {each.account_id for each in bindings if each.expires_us > now_us}
+
+
+def view(camera: CameraRow, state: CameraStateRow | None, online: bool, workers: Iterable[str]) -> CameraView:
+    """One camera as people see it. What a worker that is gone said of its media counts no longer."""
+    known = set(workers)
+    told = state if state is not None and state.instance_id in known else None
+    unknown: MediaState = "idle" if online else "offline"
+    return CameraView(
+        id=camera.id,
+        name=camera.name or camera.id,
+        record=camera.plan,
+        audio=camera.audio,
+        signalling="online" if online else "offline",
+        media=cast(MediaState, told.media) if told else unknown,
+        since=render(told.since_us) if told else None,
+        instance=told.instance_id if told else worker_for(camera.id, known),
+    )
+
+
+class Overview:
+    """One reading of the directory serves all pages that ask within half a second."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._taken = float("-inf")
+        self._snapshot: Snapshot | None = None
+        self._reading = asyncio.Lock()
+
+    async def get(self) -> Snapshot:
+        """The cameras and workers of now. Raises UnavailableError when the directory is away."""
+        async with self._reading:
+            if self._snapshot is None or time.monotonic() - self._taken > _FRESH_S:
+                self._snapshot = await self._read()
+                self._taken = time.monotonic()
+            return self._snapshot
+
+    async def _read(self) -> Snapshot:
+        directory, now_us = self._directory, time.time_ns() // 1000
+        states = await directory.cameras.states()
+        online = reachable(await directory.calls.bindings(), now_us)
+        workers = alive(await directory.media.instances(), now_us)
+        cameras = {
+            row.id: view(row, states.get(row.id), row.device_id in online, workers)
+            for row in await directory.cameras.all()
+        }
+        return Snapshot(cameras, workers)

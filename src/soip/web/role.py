@@ -1,0 +1,47 @@
+"""The web role as a process runs it."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import structlog
+
+from soip import asgi
+from soip.config import HostPort, Settings
+from soip.directory.directory import Directory
+from soip.directory.settings import MEDIA_URL_KEY
+from soip.web.app import create_app
+from soip.web.overview import Overview
+from soip.web.relay import MediaRelay
+from soip.web.state import State
+
+_log = structlog.get_logger()
+
+
+async def run(settings: Settings) -> None:
+    """Serves the console and the API on `settings.http` until cancelled.
+
+    Raises OSError when the address cannot be listened on, with what to do in its text.
+    """
+    with listen(settings.http) as listener:
+        async with await Directory.open(settings.database_url) as directory, MediaRelay() as relay:
+            key = await directory.settings.secret(MEDIA_URL_KEY)
+            app = create_app(State(directory, key, Overview(directory)), relay)
+            _log.info("console ready", address=f"http://{_address(listener)}/")
+            await asgi.serve(asgi.configure(app), listener)
+
+
+def listen(address: HostPort) -> socket.socket:
+    """A listening socket. Raises OSError that names the address and the option to change it."""
+    try:
+        return asgi.listen(address.host, address.port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        text = f"{address} (HTTP): {reason}; end the other program, or choose another address with --http HOST:PORT"
+        raise OSError(error.errno, text) from error
+
+
+def _address(listener: socket.socket) -> HostPort:
+    host, port = listener.getsockname()[:2]
+    return HostPort(host, port)
