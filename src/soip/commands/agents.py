@@ -1,0 +1,82 @@
+"""`soip simulate` and `soip play`: a software camera and a player, peers of the platform like any bought one."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from soip.commands.options import PasswordOption
+from soip.commands.terminal import parse_moment, settings_for
+
+if TYPE_CHECKING:
+    from soip.agents.station import Server
+
+ServerOption = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="The SIP server.", show_default=False)]
+
+
+def simulate(
+    identity: Annotated[
+        str, typer.Option("--id", metavar="ID", help="The camera's SIP user name.", show_default=False)
+    ],
+    password: PasswordOption,
+    server: ServerOption,
+    domain: Annotated[str, typer.Option("--domain", metavar="NAME", help="SIP domain.", show_default=False)],
+    source: Annotated[
+        str, typer.Option("--source", metavar="pattern|FILE|rtsp://…", help="What it shows.")
+    ] = "pattern",
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, max=10_000, help="N cameras: ID-1 … ID-N.")] = 1,
+) -> None:
+    """Be a camera: register, answer calls, send H.264."""
+    at = _server(server)
+    from soip import logs
+    from soip.agents.camera import SimulateOptions
+    from soip.agents.camera import simulate as run
+
+    logs.configure(settings_for(), "simulate")
+    raise typer.Exit(asyncio.run(run(SimulateOptions(identity, password, at, domain, source=source, count=count))))
+
+
+def play(
+    uri: Annotated[str, typer.Argument(metavar="sip:ID@DOMAIN", help="The camera's SIP address.")],
+    user: Annotated[str, typer.Option("--user", metavar="U", help="Your SIP user name.", show_default=False)],
+    password: PasswordOption,
+    server: ServerOption,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE.mp4", help="Where the film goes.", show_default=False)
+    ],
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="T", help="Play back from this time (RFC 3339).")
+    ] = None,
+    stop: Annotated[str | None, typer.Option("--to", metavar="T", help="… to this one.")] = None,
+    duration: Annotated[
+        float | None, typer.Option("--duration", metavar="SECONDS", min=0.1, help="Stop after so much film.")
+    ] = None,
+) -> None:
+    """Watch a camera, live or recorded, into a file."""
+    at = _server(server)
+    from soip import logs
+    from soip.agents.player import PlayOptions
+    from soip.agents.player import play as run
+
+    logs.configure(settings_for(), "play")
+    options = PlayOptions(uri, user, password, at, output, start=_moment(start), stop=_moment(stop), duration=duration)
+    raise typer.Exit(asyncio.run(run(options)))
+
+
+def _moment(value: str | None) -> datetime | None:
+    return None if value is None else parse_moment(value)
+
+
+def _server(value: str) -> Server:
+    from soip.agents.station import Server
+    from soip.config import HostPort
+
+    try:
+        address = HostPort.parse(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from error
+    return Server(address.host, address.port)

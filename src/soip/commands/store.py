@@ -1,0 +1,136 @@
+"""`soip store`: compare the recordings on the disk with the catalog, or make the catalog from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from soip.commands.options import DataOption
+from soip.commands.terminal import CommandError, settings_for, with_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from soip.config import Settings
+    from soip.directory.directory import Directory
+    from soip.directory.rows import GapRow, RecordingRow
+    from soip.store.journal import Entry
+    from soip.store.recording import Recording
+    from soip.store.root import Root
+
+T = TypeVar("T")
+
+app = typer.Typer(no_args_is_help=True, help="Check the recordings on the disk, or rebuild their catalog.")
+
+
+@app.command("check")
+def check(data: DataOption = None) -> None:
+    """Compare catalog, journals and disk. Exit code 1 when they disagree; nothing is changed."""
+    settings = settings_for(data=data)
+    from soip.store.check import check as findings_of
+
+    async def known(directory: Directory) -> tuple[list[RecordingRow], set[str]]:
+        return await directory.catalog.of_server(server), await directory.catalog.gap_ids()
+
+    root, server = _root(settings)
+    rows, gaps = with_directory(settings, known)
+    findings = _reading(lambda: list(findings_of(root, [_recording(row) for row in rows], gaps)))
+    for finding in findings:
+        typer.echo(f"{finding.what}: {finding.where}: {finding.detail}")
+    if findings:
+        raise CommandError(f"{len(findings)} findings in {root.path}; `soip store rebuild` mends the catalog")
+    typer.echo(f"{len(rows)} recordings in {root.path}: catalog, journals and disk agree")
+
+
+@app.command("rebuild")
+def rebuild(data: DataOption = None) -> None:
+    """Make the catalog from the media folder: recordings from the files, gaps from the journals."""
+    settings = settings_for(data=data)
+    from soip.store.rebuild import gaps, recordings
+
+    root, server = _root(settings)
+    failed: list[str] = []
+    found = _reading(lambda: list(recordings(root, lambda path, why: failed.append(f"{path}: {why}"))))
+    missing = _reading(lambda: [_gap(camera, entry) for camera, entry in gaps(root)])
+
+    async def work(directory: Directory) -> None:
+        # What is known of a file's digest stays known: reading all bytes again would prove nothing about yesterday.
+        digests = {(row.path, row.bytes): row.sha256 for row in await directory.catalog.of_server(server)}
+        rows = [_row(settings, root, server, one) for one in found]
+        rows = [replace(row, sha256=digests.get((row.path, row.bytes), row.sha256)) for row in rows]
+        await directory.catalog.replace(server, rows, missing)
+        await directory.settings.audit("command line", "store.rebuild", str(root.path))
+
+    with_directory(settings, work)
+    for line in failed:
+        typer.echo(f"unreadable: {line}", err=True)
+    typer.echo(f"{len(found)} recordings and {len(missing)} gaps of {root.path} are in the catalog")
+    if failed:
+        raise CommandError(f"{len(failed)} files could not be read; they are not in the catalog")
+
+
+def _root(settings: Settings) -> tuple[Root, str]:
+    """The root, and the media server it belongs to: by its own word, since only the folder may be left."""
+    from soip.store.errors import StoreError
+    from soip.store.root import IDENTITY, Root
+
+    file = settings.media_root / IDENTITY
+    try:
+        server = str(json.loads(file.read_text("utf-8"))["server"])
+        return Root.open(settings.media_root, server), server
+    except FileNotFoundError as error:
+        raise CommandError(f"nothing was recorded in {settings.media_root}: give the server's --data DIR") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CommandError(f"{file} cannot be read ({error}): restore it from a backup") from error
+    except StoreError as error:
+        raise CommandError(str(error)) from error
+
+
+def _reading(work: Callable[[], T]) -> T:
+    from soip.store.errors import StoreError
+
+    try:
+        return work()
+    except StoreError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _recording(row: RecordingRow) -> Recording:
+    from soip.store.recording import Recording
+
+    return Recording(
+        camera=row.camera_id,
+        path=row.path,
+        start_us=row.start_us,
+        end_us=row.end_us,
+        bytes=row.bytes,
+        frames=row.frames,
+        codecs=tuple(json.loads(row.tracks)),
+        trigger=row.trigger,
+        stream=row.stream,
+        server=row.server_id,
+        sealed=row.sealed,
+        sha256=row.sha256,
+    )
+
+
+def _row(settings: Settings, root: Root, server: str, one: Recording) -> RecordingRow:
+    from soip.media.rows import recording_row
+    from soip.policy.placement import worker_for
+
+    # The worker that serves the camera: it mends the file at its next start if it is not sealed.
+    workers = [f"{server}-{worker}" for worker in range(settings.media_workers)]
+    return recording_row(one, root=root.path, server=server, instance=worker_for(one.camera, workers) or "")
+
+
+def _gap(camera: str, entry: Entry) -> GapRow:
+    from soip.directory.rows import GapRow
+
+    end = entry.start_us if entry.end_us is None else entry.end_us
+    detail = str(entry.facts.get("detail", ""))
+    return GapRow(entry.id, camera, entry.start_us, end, entry.cause, stream=entry.stream, detail=detail)

@@ -1,0 +1,213 @@
+"""The settings of every role, and where they come from.
+
+Precedence, strongest first:
+
+1. the command line,
+2. environment variables `SOIP_<NAME>` (for example `SOIP_HTTP=0.0.0.0:8080`),
+3. `soip.toml` in the data directory (keys as below, without prefix),
+4. the defaults below.
+
+The data directory itself comes from the command line or `SOIP_DATA`, since `soip.toml` lies in it. A child
+process gets its settings as environment variables, so that all processes of one `soip serve` agree.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "SOIP_"
+FILE_NAME = "soip.toml"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text says which one, where it came from and what it should look
+    like.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """An address to listen on: a host name or IP address, and a port (0: the kernel chooses)."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, value: object) -> HostPort:
+        """Reads `host:port` or `[v6]:port`. Raises ValueError."""
+        if isinstance(value, HostPort):
+            return value
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s/]+)):(\d{1,5})", str(value))
+        if match is None or int(match[3]) > 65535:
+            raise ValueError(f"{value!r} is not HOST:PORT, for example 127.0.0.1:8080")
+        return cls(match[1] or match[2], int(match[3]))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """A range of UDP ports, both ends included."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def parse(cls, value: object) -> PortRange:
+        """Reads `low-high`. Raises ValueError."""
+        if isinstance(value, PortRange):
+            return value
+        match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", str(value))
+        if match is None or not 1024 <= int(match[1]) < int(match[2]) <= 65535:
+            raise ValueError(f"{value!r} is not a port range A-B within 1024-65535, for example 20000-29999")
+        return cls(int(match[1]), int(match[2]))
+
+    def part(self, index: int, parts: int) -> PortRange:
+        """The `index`-th of `parts` even shares; each starts on an even port, as RTP wants it (RFC 3550 §11).
+
+        Raises ValueError when there are fewer than two port pairs for each part.
+        """
+        first = self.low + self.low % 2
+        pairs = (self.high + 1 - first) // 2 // parts
+        if pairs < 2:
+            raise ValueError(f"the RTP ports {self} are too few for {parts} media workers")
+        low = first + 2 * pairs * index
+        return PortRange(low, low + 2 * pairs - 1)
+
+    def __str__(self) -> str:
+        return f"{self.low}-{self.high}"
+
+
+def default_media_workers() -> int:
+    """One media worker per core but one, and at least one."""
+    return max(1, (os.cpu_count() or 1) - 1)
+
+
+_Address = Annotated[HostPort, NoDecode, BeforeValidator(HostPort.parse), PlainSerializer(str)]
+_Ports = Annotated[PortRange, NoDecode, BeforeValidator(PortRange.parse), PlainSerializer(str)]
+
+
+class Settings(BaseSettings):
+    """What `soip serve` and each role need to know. Load it with `Settings.load`."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, arbitrary_types_allowed=True
+    )
+
+    data: Path = Path("run")
+    http: _Address = HostPort("127.0.0.1", 8080)
+    sip: _Address = HostPort("127.0.0.1", 5060)
+    domain: str = "soip.local"
+    rtp_ports: _Ports = PortRange(20000, 29999)
+    media_workers: int = Field(default_factory=default_media_workers, ge=1, le=256)
+    file_seconds: float = Field(default=600, gt=0, le=86400)
+    sync_seconds: float = Field(default=5, gt=0, le=3600)
+    fragment_seconds: float = Field(default=2, gt=0, le=60)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = "auto"
+
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("domain")
+    @classmethod
+    def _host_name(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
+            raise ValueError(f"{value!r} is not a domain name, for example soip.local")
+        return value.lower()
+
+    @property
+    def database_url(self) -> str:
+        """The directory's database, as SQLAlchemy writes addresses."""
+        return f"sqlite+aiosqlite:///{self.data / 'soip.db'}"
+
+    @property
+    def media_root(self) -> Path:
+        """The root folder of the recordings."""
+        return self.data / "media"
+
+    @property
+    def media_server_file(self) -> Path:
+        """Id and SIP secret of this machine's media server."""
+        return self.data / "media-server.json"
+
+    def worker_ports(self, worker: int) -> PortRange:
+        """The share of the RTP ports that belongs to a media worker. Raises ValueError when it is too
+        small.
+        """
+        return self.rtp_ports.part(worker, self.media_workers)
+
+    def environment(self) -> dict[str, str]:
+        """All settings as `SOIP_*` variables, for a child process."""
+        return {f"{PREFIX}{name.upper()}": str(getattr(self, name)) for name in type(self).model_fields}
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Settings by the precedence above; an override that is None counts as not given.
+
+        Raises SettingsError with one line per wrong setting.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        data = Path(given.get("data") or os.environ.get(f"{PREFIX}DATA") or cls.model_fields["data"].default)
+        try:
+            return cls(_file=_read(data / FILE_NAME), **given)
+        except ValidationError as error:
+            raise SettingsError(_explain(error)) from error
+
+    def __init__(self, _file: Mapping[str, object] | None = None, **given: Any) -> None:
+        # Only environment variables lose against these: pydantic-settings puts what is given here first. What
+        # stands in the file therefore is taken only where neither the caller nor the environment says
+        # something.
+        below = {
+            name: value
+            for name, value in (_file or {}).items()
+            if name not in given and f"{PREFIX}{name.upper()}" not in os.environ
+        }
+        super().__init__(**{**below, **given})
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings)
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        content = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}") from error
+    if "data" in content:
+        raise SettingsError(f"{file} lies in the data directory and cannot set 'data'; remove that line")
+    return content
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(field for field in Settings.model_fields if field != "data")
+            lines.append(f"there is no setting {name!r}; settings are {known}")
+        else:
+            lines.append(f"setting {name!r}: {problem['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)

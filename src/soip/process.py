@@ -1,0 +1,96 @@
+"""How a role runs as a process: logs, loop, signals, and one clear line when it cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+
+import structlog
+import uvloop
+
+from soip import logs
+from soip.config import HostPort, Settings
+from soip.directory.errors import DirectoryError, NewerSchemaError
+from soip.lifeline import StartError, supervised
+from soip.net.errors import NetError, PortBusyError
+
+_KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
+
+
+def check_free(address: HostPort, option: str, transports: Iterable[str] = ("TCP",)) -> None:
+    """Raises StartError when nothing could listen on `address`, naming the option that would change it."""
+    for transport in transports:
+        try:
+            _bind(address, _KINDS[transport])
+        except OSError as error:
+            raise StartError(_explain(address, option, transport, error)) from error
+
+
+def _bind(address: HostPort, kind: int) -> None:
+    found = socket.getaddrinfo(address.host, address.port, type=kind, flags=socket.AI_PASSIVE)
+    family, _, protocol, _, where = found[0]
+    with socket.socket(family, kind, protocol) as trial:
+        if kind == socket.SOCK_STREAM:
+            # As servers do: connections of a former one that still linger are no obstacle.
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind(where)
+        if kind == socket.SOCK_STREAM:
+            trial.listen(1)
+
+
+def _explain(address: HostPort, option: str, transport: str, error: OSError) -> str:
+    # Who typed `make run` has no command line to put an option on.
+    elsewhere = f"choose another address with {option} HOST:PORT or SOIP_{option.strip('-').upper()}=HOST:PORT"
+    if isinstance(error, socket.gaierror):
+        return f"there is no host {address.host!r}: {elsewhere}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{address} ({transport}) is in use by another program: end that one, or {elsewhere}"
+    return f"cannot listen on {address} ({transport}): {os.strerror(error.errno or 0)}; {elsewhere}"
+
+
+def run_role(settings: Settings, role: str, main: Callable[[], Awaitable[None]]) -> None:
+    """Runs a role until SIGTERM or Ctrl-C, which cancel it. Raises StartError when starting again cannot help.
+
+    Any other failure is logged and ends the process with exit code 1: a supervisor tries again.
+    """
+    logs.configure(settings, role)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_signalled(main))
+    except Exception as failure:
+        error = _only(failure)
+        if isinstance(error, PortBusyError | NewerSchemaError):
+            raise StartError(str(error)) from error
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise StartError(f"an address is in use by another program: {error.strerror or error}") from error
+        # The text of these is all an operator needs; for others a developer will need to see the way there.
+        known = isinstance(error, DirectoryError | NetError)
+        structlog.get_logger().error(
+            "cannot go on", reason=str(error) or repr(error), exc_info=None if known else error
+        )
+        sys.exit(1)
+
+
+def _only(error: Exception) -> Exception:
+    """The one error in a group of one, else the error itself."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+async def _until_signalled(main: Callable[[], Awaitable[None]]) -> None:
+    log = structlog.get_logger()
+    task = asyncio.ensure_future(main())
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    if not supervised():
+        loop.add_signal_handler(signal.SIGINT, task.cancel)
+    with suppress(asyncio.CancelledError):
+        await task
+    log.info("ended")
