@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from benches.frames import BIT_RATE, FRAME_RATE, GOP, SPS, gop
+from benches.report import Comparison, Figure, free_ports
+
+from benches import fanout, floor, ingest
+from soip.rtp.h264_sets import parse_sps
+
+
+def test_the_camera_of_the_benchmarks_sends_what_it_says() -> None:
+    size = sum(len(nal) for nals in gop() for nal in nals)
+    assert size * 8 * FRAME_RATE / GOP == pytest.approx(BIT_RATE, rel=0.03)
+    assert parse_sps(SPS).width == 1920
+
+
+def test_the_report_compares_medians() -> None:
+    comparison = Comparison("x", "y", mark=2.0)
+    comparison.ours += [Figure(10, 30), Figure(10, 900, "noisy"), Figure(10, 31)]
+    assert comparison.ratio is None
+    assert "no ratio" in comparison.lines()[-1]
+    comparison.floor += [Figure(10, 20), Figure(10, 20), Figure(10, 1)]
+    assert comparison.ratio == pytest.approx(1.55)
+    assert comparison.lines()[-1].endswith("kept")
+    assert any("noisy" in line for line in comparison.lines())
+    comparison.mark = 1.5
+    assert comparison.lines()[-1].endswith("MISSED")
+
+
+@pytest.mark.parametrize("name", ["ingest", "fanout"])
+def test_without_a_compiler_there_is_no_floor(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert floor.build(name, tmp_path) is None
+
+
+def test_ingest_counts_every_packet() -> None:
+    comparison = ingest.run(rounds=1, seconds=3.0, cameras=3)  # a fragment has 2 s
+    for figure in (*comparison.ours, *comparison.floor):
+        assert figure.packets == pytest.approx(3 * 3 * 15.4 * FRAME_RATE, rel=0.1)
+        assert figure.cpu_us > 0
+
+
+def test_fan_out_sends_the_same_as_the_floor() -> None:
+    comparison = fanout.run(rounds=1, seconds=2.0, viewers=3)
+    sent = {figure.packets for figure in (*comparison.ours, *comparison.floor)}
+    assert max(sent) - min(sent) < max(sent) * 0.02
+    assert not [figure.note for figure in comparison.ours if figure.note]
+
+
+def test_what_does_not_run_makes_the_exit_code() -> None:
+    command = [sys.executable, "-m", "benches", "fanout", "--rounds", "1", "--seconds", "1", "--viewers", "20000"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
+    assert done.returncode == 1
+    assert "fanout: did not run" in done.stderr
+
+
+def test_free_ports_are_pairs() -> None:
+    assert free_ports(3) % 2 == 0

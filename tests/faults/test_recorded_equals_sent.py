@@ -1,0 +1,47 @@
+"""What a camera sent is what stands on the disk: every picture once, in order, at its time, across files."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.faults.pictures import in_order, shown
+from tests.faults.timeline import holes, timeline
+from tests.interop.film import decode
+from tests.site import Site
+
+pytestmark = pytest.mark.faults
+
+
+def test_every_picture_is_recorded_once_across_files(tmp_path: Path, thorough: bool) -> None:
+    seconds, file_seconds = (120, 45) if thorough else (30, 12)
+    with Site(tmp_path, file_seconds=file_seconds) as site:
+        site.add_camera("cam-1")
+        site.add_camera("cam-2")
+        site.add_user()
+        site.start()
+        site.simulate("cam", "--count", "2")
+        for camera in ("cam-1", "cam-2"):
+            site.until_camera(camera)
+        time.sleep(seconds)  # The time that is recorded and then looked through.
+        timelines = [timeline(site, camera) for camera in ("cam-1", "cam-2")]
+        site.stop()
+        for camera in ("cam-1", "cam-2"):
+            files = site.recordings(camera)
+            assert len(files) >= seconds // file_seconds
+            assert all(file.sealed for file in files)
+            pictures = shown(files)
+            assert in_order(pictures)
+            assert len(pictures) == sum(file.frames for file in files) >= (seconds - 3) * 25
+            assert all(decode(file.path) == file.frames for file in files)
+            late = [picture.recorded - picture.sent for picture in pictures]
+            assert max(late) - min(late) < 1_000_000, (min(late), max(late))
+            assert -50_000 < sum(late) / len(late) < 500_000
+            for before, after in pairwise(files):
+                assert abs(after.start - before.end) <= 1000
+        for entries in timelines:
+            assert not holes(entries)
+            assert {entry.cause for entry in entries} <= {"", "camera offline"}

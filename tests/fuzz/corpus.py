@@ -1,0 +1,55 @@
+"""What each fuzz target starts from: good input, made from what the rooms' own tests use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from soip.policy.mediaurl import issue
+from soip.rtp import rtcp
+from soip.rtp.packet import RtpPacket, build
+from tests.agents.test_nalsplit import IDR, PPS, RECORD, SLICE, SPS, annex_b, prefixed
+from tests.fuzz import policy_mediaurl, signalling_flowtoken, signalling_register, sip_sdp, sip_transaction
+from tests.mp4.files import pieces, sealed
+from tests.sip.captures import BARESIP_ANSWER, BARESIP_OFFER
+from tests.sip.samples import MESSAGE, RESPONSE, SAMPLES
+
+PACKET = build(RtpPacket(96, True, 1, 2, 3, b"payload", (4, 5), (0xBEDE, bytes(8))))
+CONTROL = rtcp.build([rtcp.ReceiverReport(1), rtcp.SourceDescription(1, "name"), rtcp.Nack(1, 2, (3, 4, 90))])
+SEQUENCE_SET = bytes.fromhex("42c028da01e0089f9610000003001000000303c8f18319a0")
+VIDEO = bytes.fromhex("8605" + "7c85aabbcc" + "8604" + "7c05aabb" + "8683" + "7c45aabb" + "84817841")
+
+
+def _nalsplit() -> Iterable[bytes]:
+    packets = [prefixed([SPS, PPS, IDR]), annex_b([SPS, PPS, IDR, SLICE])]
+    return [bytes([len(RECORD)]) + RECORD[1:] + packet for packet in packets] + packets
+
+
+def _mp4_fronts() -> Iterable[bytes]:
+    front, fragments = pieces(3, 2, True)
+    return [front, sealed(front, fragments)[: len(front) + 900]]
+
+
+def _mp4_fragments() -> Iterable[bytes]:
+    return [pieces(1, 2, True)[1][0], pieces(1)[1][0]]
+
+
+STARTS: dict[str, Callable[[], Iterable[bytes]]] = {
+    "agents_nalsplit": _nalsplit,
+    "mp4_fragment": _mp4_fragments,
+    "mp4_init": _mp4_fronts,
+    "mp4_rewrite": _mp4_fragments,
+    "mp4_walk": _mp4_fragments,
+    "policy_mediaurl": lambda: [issue(policy_mediaurl.KEY, "bob", "cam1", "live", 4e9).encode()],
+    "rtp_packet": lambda: [PACKET],
+    "rtp_rtcp": lambda: [CONTROL],
+    "rtp_sps": lambda: [SEQUENCE_SET, b"Z0LAHukBQHsg,aM4BJiA="],
+    "rtp_video": lambda: [VIDEO],
+    "signalling_flowtoken": lambda: signalling_flowtoken.SAMPLES,
+    "signalling_register": lambda: signalling_register.SAMPLES,
+    "sip_message": lambda: SAMPLES,
+    "sip_sdp": lambda: [BARESIP_ANSWER, BARESIP_OFFER, sip_sdp.OFFER.to_bytes()],
+    "sip_stream": lambda: [b"\r\n\r\n" + MESSAGE, RESPONSE],
+    "sip_transaction": sip_transaction.samples,
+    "web_range": lambda: [b"2026-11-20T10:00:00Z/2026-11-20T19:00:00.5+09:00"],
+}
+"""By the target's module name; a test holds that none is missing."""

@@ -1,0 +1,43 @@
+"""Fuzz target: datagrams of a video stream."""
+
+from __future__ import annotations
+
+from soip.rtp.batch import SLOTS, DatagramBatch
+from soip.rtp.h264 import MAX_ACCESS_UNIT
+from soip.rtp.receiver import VideoReceiver
+
+_BATCH = DatagramBatch()
+
+
+def fuzz(data: bytes) -> None:
+    """In batches or one by one, the same access units come out; nothing is raised, nothing exceeds its bound."""
+    datagrams = _datagrams(data)
+    fast, slow = VideoReceiver(96), VideoReceiver(96)
+    drained = []
+    for at in range(0, len(datagrams), SLOTS):
+        _BATCH.load(datagrams[at : at + SLOTS])
+        drained += fast.take(_BATCH, 1.0)
+    drained += fast.flush()
+    single = [unit for datagram in datagrams for unit in slow.receive(datagram, 1.0)] + slow.flush()
+    assert drained == single
+    assert fast.lost == slow.lost
+    assert fast.malformed == slow.malformed
+    assert all(unit.size <= MAX_ACCESS_UNIT and unit.nals for unit in drained)
+
+
+def _datagrams(data: bytes) -> list[bytes]:
+    """Cut the input: a length byte each; the first bit completes a header that is near to in order."""
+    out = []
+    at = 0
+    sequence = 65_530
+    while at < len(data):
+        size = data[at] & 0x7F
+        content = data[at + 1 : at + 1 + size]
+        if data[at] & 0x80 and content:
+            sequence += content[0] & 3
+            marker = content[0] & 0x80 | 96
+            header = bytes((0x80, marker)) + (sequence & 0xFFFF).to_bytes(2, "big") + bytes((0, 0, 0, content[0] >> 4))
+            content = header + b"\0\0\0\1" + content[1:]
+        out.append(content)
+        at += 1 + size
+    return out

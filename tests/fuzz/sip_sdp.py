@@ -1,0 +1,46 @@
+"""Fuzz target: session descriptions, offers and answers."""
+
+from __future__ import annotations
+
+import contextlib
+
+from soip.sip.errors import OfferError, SdpError
+from soip.sip.offer import Audio, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.sdp import SessionDescription
+
+LOCAL = Local("192.0.2.1", 1)
+RECORDER = (Video(20000, receives=True), Audio(20002, receives=True))
+CAMERA = (Video(20000, "42e01f", "Z0LAHg==,aM48gA==", sends=True), Audio(20002, sends=True, receives=True))
+OFFER = make_offer(LOCAL, RECORDER)
+
+
+def fuzz(data: bytes) -> None:
+    """Any bytes parse or raise SdpError; what parses is written back exactly; our answer to it fits it."""
+    try:
+        description = SessionDescription.parse(data)
+    except SdpError:
+        return
+    written = description.to_bytes()
+    assert SessionDescription.parse(written) == description
+    if data.endswith(b"\r\n") and data.count(b"\n") == data.count(b"\r\n") and b"\r\n\r\n" not in data:
+        assert data.startswith(b"\r\n") or written == data
+    for capabilities in (CAMERA, RECORDER):
+        _answer(description, capabilities)
+    with contextlib.suppress(OfferError):
+        read_answer(OFFER, description)
+    assert description.to_bytes() == written
+
+
+def _answer(offer: SessionDescription, capabilities: tuple[Video | Audio, ...]) -> None:
+    try:
+        agreement = answer_offer(offer, LOCAL, capabilities)
+    except OfferError:
+        return
+    answer = agreement.answer
+    assert answer is not None
+    assert SessionDescription.parse(answer.to_bytes()) == answer
+    assert len(answer.media) == len(offer.media) == len(agreement.streams)
+    for stream, media in zip(agreement.streams, answer.media, strict=True):
+        assert (stream is None) == (media.port == 0)
+    accepted = [stream is not None for stream in read_answer(offer, answer).streams]
+    assert accepted == [stream is not None for stream in agreement.streams]

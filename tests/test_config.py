@@ -1,0 +1,156 @@
+"""Settings: precedence, forms, and one line for each mistake."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soip.config import HostPort, PortRange, Settings, SettingsError, default_media_workers
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"SOIP_{name.upper()}", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
+    settings = Settings.load()
+    assert settings.data == tmp_path / "run"
+    assert str(settings.http) == "127.0.0.1:8080"
+    assert str(settings.sip) == "127.0.0.1:5060"
+    assert settings.domain == "soip.local"
+    assert str(settings.rtp_ports) == "20000-29999"
+    assert settings.media_workers == default_media_workers() >= 1
+    assert (settings.file_seconds, settings.sync_seconds, settings.fragment_seconds) == (600, 5, 2)
+    assert settings.database_url == f"sqlite+aiosqlite:///{tmp_path}/run/soip.db"
+    assert settings.media_root == tmp_path / "run" / "media"
+    assert settings.media_server_file == tmp_path / "run" / "media-server.json"
+
+
+def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "soip.toml").write_text(
+        'domain = "file.example"\nhttp = "127.0.0.1:1"\nsip = "127.0.0.1:2"\nfile_seconds = 9'
+    )
+    monkeypatch.setenv("SOIP_HTTP", "127.0.0.1:3")
+    monkeypatch.setenv("SOIP_SIP", "127.0.0.1:4")
+    settings = Settings.load(data=tmp_path, sip="127.0.0.1:5", domain=None)
+    assert settings.domain == "file.example"
+    assert settings.file_seconds == 9
+    assert settings.http.port == 3
+    assert settings.sip.port == 5
+
+
+def test_the_data_directory_comes_from_the_environment_and_then_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "soip.toml").write_text(f'domain = "{name}.example"')
+    monkeypatch.setenv("SOIP_DATA", str(tmp_path / "a"))
+    assert Settings.load().domain == "a.example"
+    settings = Settings.load(data="b")
+    assert (settings.domain, settings.data) == ("b.example", tmp_path / "b")
+
+
+def test_children_get_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "soip.toml").write_text('rtp_ports = "30000-30099"\nlog_format = "json"')
+    settings = Settings.load(data=tmp_path, http="[::1]:9000", media_workers=3, fragment_seconds=0.5)
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "soip.toml").write_text('rtp_ports = "40000-40099"\ndomain = "changed.meanwhile"')
+    assert Settings.load() == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"http": "8080"}, "setting 'http': '8080' is not HOST:PORT, for example 127.0.0.1:8080"),
+        ({"sip": "host:99999"}, "setting 'sip': 'host:99999' is not HOST:PORT"),
+        ({"rtp_ports": "20000"}, "setting 'rtp_ports': '20000' is not a port range A-B"),
+        ({"rtp_ports": "30000-20000"}, "not a port range"),
+        ({"rtp_ports": "80-90"}, "within 1024-65535"),
+        ({"domain": "a b"}, "setting 'domain': 'a b' is not a domain name"),
+        ({"media_workers": 0}, "setting 'media_workers'"),
+        ({"fragment_seconds": -1}, "setting 'fragment_seconds'"),
+        ({"file_seconds": "nan"}, "setting 'file_seconds'"),
+        ({"colour": "red"}, "there is no setting 'colour'; settings are http, sip, domain"),
+    ],
+)
+def test_a_wrong_setting_is_named(given: dict[str, object], text: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        Settings.load(**given)
+    assert text in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("domain = ", "soip.toml cannot be read"),
+        ('colour = "red"', "there is no setting 'colour'"),
+        ('data = "/x"', "cannot set 'data'"),
+        ("domain = 5", "setting 'domain'"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, content: str, text: str) -> None:
+    (tmp_path / "soip.toml").write_text(content)
+    with pytest.raises(SettingsError, match=text):
+        Settings.load(data=tmp_path)
+
+
+def test_all_mistakes_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOIP_SIP", "nonsense")
+    with pytest.raises(SettingsError) as error:
+        Settings.load(http="x", domain="-")
+    assert len(str(error.value).splitlines()) == 3
+
+
+@given(st.sampled_from(["localhost", "127.0.0.1", "0.0.0.0", "::", "::1", "cam-1.example"]), st.integers(0, 65535))
+def test_an_address_reads_as_it_writes(host: str, port: int) -> None:
+    address = HostPort(host, port)
+    assert HostPort.parse(str(address)) == address == HostPort.parse(address)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_an_address_or_refused(text: str) -> None:
+    try:
+        address = HostPort.parse(text)
+    except ValueError:
+        return
+    assert 0 <= address.port <= 65535
+    assert address.host
+
+
+@given(st.integers(1024, 65000), st.integers(1, 5000), st.integers(1, 16))
+def test_workers_share_the_ports_without_overlap(low: int, size: int, workers: int) -> None:
+    ports = PortRange(low, min(low + size, 65535))
+    if (ports.high - ports.low) // 2 < 2 * workers:
+        with suppress(ValueError):
+            ports.part(0, workers)
+        return
+    parts = [ports.part(index, workers) for index in range(workers)]
+    for part in parts:
+        assert ports.low <= part.low < part.high <= ports.high
+        assert part.low % 2 == 0
+        assert part.high % 2 == 1
+    for left, right in pairwise(parts):
+        assert left.high < right.low
+    assert len({part.high - part.low for part in parts}) == 1
+
+
+def test_too_few_ports_are_told() -> None:
+    with pytest.raises(ValueError, match="20000-20003 are too few for 4 media workers"):
+        PortRange(20000, 20003).part(0, 4)
+
+
+def test_settings_do_not_change() -> None:
+    settings = Settings.load()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.domain = "other"
