@@ -1,0 +1,130 @@
+"""The measured process of the ingest benchmark: the product's way from the sockets to the files.
+
+    python -m benches.ingest_ours FIRST_PORT CAMERAS WARM_UP SECONDS DIRECTORY
+
+RTP socket → `rtp.receiver` → `media.intake` (times) → `media.recorder` (fragments) → `store` (one write per fragment
+on the disk's thread, hashed, synced every 5 s). What the recorder tells the catalog is left out: it goes to the
+directory once per fragment. Counts for SECONDS, from WARM_UP seconds after the first picture on. Prints "ready"; at
+the end: packets, bytes written, CPU µs, of these the CPU µs it took to hash what was written, fragments that the disk's
+queue refused, and the longest sync in ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import structlog
+import uvloop
+
+from benches.frames import PAYLOAD_TYPE
+from benches.measured import MEASURED_CPU, cpu_us, pin, tell
+from soip.media.context import Context
+from soip.media.gaps import Gaps
+from soip.media.intake import Picture, VideoIntake
+from soip.media.recorder import Place, Recorder
+from soip.media.walltime import WallClock
+from soip.net.poll import MediaPoll
+from soip.net.ports import PortPairs
+from soip.net.rtp import DATAGRAM_SIZE, RtpSocketPair, open_pair
+from soip.store.disk import DiskWriter
+from soip.store.root import Root
+
+
+@dataclass
+class Surroundings:
+    """What a recorder asks of its media worker."""
+
+    loop: asyncio.AbstractEventLoop
+    wall: WallClock
+
+    @property
+    def later(self) -> Surroundings:
+        return self
+
+    def save(self, row: object) -> None:
+        """The catalog would take the row."""
+
+    def now_us(self) -> int:
+        return self.wall.utc_us(self.loop.time())
+
+
+def readable(pair: RtpSocketPair, intake: VideoIntake, buffer: memoryview) -> None:
+    intake.readable(pair, buffer, time.monotonic())
+
+
+async def measure(first_port: int, cameras: int, warm_up: float, seconds: float, directory: Path) -> None:
+    loop = asyncio.get_running_loop()
+    ports = PortPairs(first_port, first_port + 2 * cameras)
+    poll = MediaPoll(loop)
+    around = Surroundings(loop, WallClock(time.monotonic()))
+    buffer = memoryview(bytearray(DATAGRAM_SIZE))
+    disk = DiskWriter(Root.open(directory, "bench"))
+    disk.start()
+    place = Place(disk, "bench", "bench-0", file_seconds=600, fragment_seconds=2)
+    started = asyncio.Event()
+    intakes, recorders = [], []
+    for camera in range(cameras):
+        pair = open_pair(ports, "127.0.0.1", time.monotonic)
+        pair.allow({"127.0.0.1"})
+        gaps = Gaps(f"cam-{camera}", "bench-0", around.save, around.save)
+        recorder = Recorder(cast(Context, around), f"cam-{camera}", place, gaps)
+        recorder.enable(True)
+        recorder.begin(None)
+        intake = VideoIntake(PAYLOAD_TYPE, (), around.wall, partial(take, recorder, started))
+        intakes.append(intake)
+        recorders.append(recorder)
+        poll.add(pair.rtp, partial(readable, pair, intake, buffer))
+    ticking = loop.create_task(tick(recorders))
+    tell("ready")
+    await started.wait()
+    await asyncio.sleep(warm_up)
+    packets, written, cpu = received(intakes), disk.stats.bytes, cpu_us()
+    await asyncio.sleep(seconds)
+    packets, written, cpu = received(intakes) - packets, disk.stats.bytes - written, cpu_us() - cpu
+    ticking.cancel()
+    stats = disk.stats
+    tell(f"{packets} {written} {cpu:.0f} {hash_us(written):.0f} {stats.refused} {stats.worst_sync_seconds * 1000:.0f}")
+    await loop.run_in_executor(None, disk.close)
+
+
+async def tick(recorders: list[Recorder]) -> None:
+    """Each second, as cameras do: a recorder that a slow disk has stopped goes on."""
+    while True:
+        await asyncio.sleep(1)
+        for recorder in recorders:
+            recorder.tick()
+
+
+def received(intakes: list[VideoIntake]) -> int:
+    return sum(intake.receiver.expected_packets - intake.receiver.lost for intake in intakes)
+
+
+def hash_us(size: int) -> float:
+    """CPU µs to hash so many bytes in fragments, measured here and now on the same processor."""
+    fragments = [bytearray(1_000_000) for _ in range(64)]  # more than the cache holds, as what comes from the cameras
+    cpu = cpu_us()
+    for fragment in fragments:
+        hashlib.sha256(fragment)
+    return (cpu_us() - cpu) * size / sum(map(len, fragments))
+
+
+def take(recorder: Recorder, started: asyncio.Event, picture: Picture) -> None:
+    started.set()
+    recorder.picture(picture)
+
+
+if __name__ == "__main__":
+    pin(MEASURED_CPU)
+    # 200 cameras that begin to record would say so on standard output, where the figures go.
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(
+            measure(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]), Path(sys.argv[5]))
+        )

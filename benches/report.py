@@ -1,0 +1,85 @@
+"""Figures of the rounds, their medians and ratios."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One round of one side."""
+
+    packets: int
+    cpu_us: float
+    note: str = ""
+    hash_us: float = 0.0
+    """What of `cpu_us` went into SHA-256, which the floor does not have."""
+
+    @property
+    def per_packet(self) -> float:
+        """CPU µs per packet."""
+        return self.cpu_us / self.packets
+
+
+@dataclass(slots=True)
+class Comparison:
+    """A benchmark's rounds on both sides, and the mark its ratio should keep."""
+
+    name: str
+    what: str
+    mark: float
+    ours: list[Figure] = field(default_factory=list)
+    floor: list[Figure] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float | None:
+        """Median of ours over median of the floor; None without a floor."""
+        if not self.floor:
+            return None
+        return _median(self.ours) / _median(self.floor)
+
+    def lines(self) -> list[str]:
+        """Return the report for people."""
+        out = [f"{self.name}: {self.what}"]
+        for title, figures in (("ours", self.ours), ("floor", self.floor)):
+            if figures:
+                rounds = " ".join(f"{figure.per_packet:.2f}" for figure in figures)
+                out.append(f"  {title:5}  {_median(figures):.2f} µs of CPU per packet   (rounds: {rounds})")
+                out += [f"         {note}" for note in sorted({figure.note for figure in figures if figure.note})]
+        ratio = self.ratio
+        if ratio is None:
+            out.append("  no C compiler, so no floor and no ratio")
+        else:
+            verdict = "kept" if ratio <= self.mark else "MISSED"
+            out.append(f"  ratio  {ratio:.2f}, mark {self.mark:g} {verdict}")
+            if hashing := median(figure.hash_us / figure.packets for figure in self.ours):
+                rest = (_median(self.ours) - hashing) / _median(self.floor)
+                out.append(
+                    f"         of ours {hashing:.2f} µs is SHA-256, which the floor does not do: {rest:.2f} without"
+                )
+        return out
+
+
+def _median(figures: list[Figure]) -> float:
+    return median(figure.per_packet for figure in figures)
+
+
+def free_ports(count: int) -> int:
+    """Return the first of `count` port pairs that are free on loopback. Raises RuntimeError."""
+    # Below the range that the system gives to sockets without a port of their own.
+    for first in range(12_000, 32_000 - 2 * count, 2 * count):
+        sockets = []
+        try:
+            for port in range(first, first + 2 * count):
+                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                sockets.append(sock)
+                sock.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        finally:
+            for sock in sockets:
+                sock.close()
+        return first
+    raise RuntimeError(f"no {count} port pairs are free on loopback")
