@@ -151,6 +151,28 @@ async def test_a_directory_that_is_away_is_told_to_everyone_who_waits(accounts: 
     await finder.close()
 
 
+async def test_an_account_looked_up_while_all_are_read_is_not_taken_for_removed(accounts: AccountTable) -> None:
+    fresh = Account("fresh", AccountKind.DEVICE, {}, ("fresh",))
+
+    async def lookup(identity: str) -> Account | None:
+        return fresh
+
+    finder = Finder(accounts, lookup, lambda: 0.0)
+    async with finder.filling:
+        older = [CAM, ANN]  # read before `fresh` was added
+        finding = asyncio.ensure_future(finder.find("fresh"))
+        await asyncio.sleep(0.01)
+        assert accounts.replace(older, []) == {"media"}
+    await finding
+    assert accounts.get("fresh") == fresh
+    async with finder.filling:
+        finding = asyncio.ensure_future(finder.find("ghost"))
+        await asyncio.sleep(0.01)
+        accounts.add(Account("ghost", AccountKind.USER, {}))
+    await finding
+    assert accounts.kind("ghost") is AccountKind.USER, "what was read meanwhile is not asked for again"
+
+
 @given(st.floats(0.001, 3600), st.floats(0, 1e6), st.integers(0, 2**50), st.integers(0, 10_000_000))
 def test_a_binding_comes_back_with_the_time_it_has_left(left: float, now: float, now_us: int, away_us: int) -> None:
     row = row_of(binding("cam1", expires=now + left), now, now_us)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
 from soip.directory.accounts import Accounts
 from soip.directory.calls import Calls
 from soip.directory.cameras import Cameras
@@ -12,7 +15,7 @@ from soip.directory.rows import SavedRow
 from soip.directory.saving import delete_rows, key_of, save_rows
 from soip.directory.settings import Settings
 from soip.directory.users import Users
-from soip.directory.watcher import POLL_S, ChangeWatcher
+from soip.directory.watcher import POLL_S, follow_changes
 from soip.directory.writebehind import INTERVAL_S, LIMIT, WriteBehind
 
 
@@ -63,6 +66,6 @@ class Directory:
         """
         return WriteBehind(self._database, interval_s=interval_s, limit=limit)
 
-    def changes(self, interval_s: float = POLL_S) -> ChangeWatcher:
-        """`async for version in directory.changes()`: at once, and after each change of configuration."""
-        return ChangeWatcher(self.settings, interval_s)
+    async def follow(self, load: Callable[[], Awaitable[None]], interval_s: float = POLL_S) -> NoReturn:
+        """Calls `load` at once and after each change of configuration, until cancelled."""
+        await follow_changes(self.settings, load, interval_s)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import structlog
 
@@ -15,30 +16,23 @@ POLL_S = 1.0
 _log = structlog.get_logger()
 
 
-class ChangeWatcher:
-    """Polls the version row: `async for version in ChangeWatcher(settings): load again`.
+async def follow_changes(settings: Settings, load: Callable[[], Awaitable[None]], interval_s: float) -> NoReturn:
+    """Calls `load` at once and after each change of configuration, until cancelled.
 
-    The first version comes at once, so that loading at start and after a change are the same lines. While the
-    database is away nothing comes; what changed meanwhile is seen once it is back.
+    A version counts as seen only when `load` has returned: while the database is away, or lets a load down half
+    way, it is tried again each `interval_s` seconds, so that a right that was taken away does end.
     """
-
-    def __init__(self, settings: Settings, interval_s: float = POLL_S) -> None:
-        self._settings = settings
-        self._interval_s = interval_s
-
-    async def __aiter__(self) -> AsyncIterator[int]:
-        seen: int | None = None
-        away = False
-        while True:
-            try:
-                version = await self._settings.version()
-            except UnavailableError as error:
-                if not away:
-                    _log.warning("directory away", reason=str(error), effect="changes wait until it is back")
-                away = True
-            else:
-                away = False
-                if version != seen:
-                    seen = version
-                    yield version
-            await asyncio.sleep(self._interval_s)
+    loaded: int | None = None
+    away = False
+    while True:
+        try:
+            version = await settings.version()
+            if version != loaded:
+                await load()
+                loaded = version
+            away = False
+        except UnavailableError as error:
+            if not away:
+                _log.warning("directory away", reason=str(error), effect="changes wait until it is back")
+            away = True
+        await asyncio.sleep(interval_s)

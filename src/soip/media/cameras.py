@@ -30,14 +30,17 @@ class Cameras:
         self._instances = [f"{server}-{worker}" for worker in range(workers)]
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loaded = asyncio.Event()
+        # One question to the directory at a time: an older answer must not undo what a newer one brought.
+        self._reading = asyncio.Lock()
 
     async def load(self) -> None:
         """Read the cameras from the directory: new ones begin, removed ones end, plans are followed."""
-        rows = {row.id: row for row in await self._context.directory.cameras.all() if self._is_mine(row.id)}
-        for gone in self.all.keys() - rows.keys():
-            self._end(gone)
-        for row in rows.values():
-            await self._take(row)
+        async with self._reading:
+            rows = {row.id: row for row in await self._context.directory.cameras.all() if self._is_mine(row.id)}
+            for gone in self.all.keys() - rows.keys():
+                self._end(gone)
+            for row in rows.values():
+                await self._take(row)
         self._loaded.set()
 
     async def find(self, identity: str) -> Camera | None:
@@ -46,8 +49,11 @@ class Cameras:
         Waits for the first `load`: until then it is not known what an earlier run has recorded.
         """
         await self._loaded.wait()
-        row = await self._context.directory.cameras.get(identity) if self._is_mine(identity) else None
-        return await self._take(row) if row else None
+        if not self._is_mine(identity):
+            return None
+        async with self._reading:
+            row = await self._context.directory.cameras.get(identity)
+            return await self._take(row) if row else None
 
     async def run(self) -> None:
         """Call those that have registered since they were last tried; end all when cancelled."""
@@ -71,10 +77,7 @@ class Cameras:
     async def _take(self, row: CameraRow) -> Camera:
         camera = self.all.get(row.id)
         if camera is None:
-            recorder = await self._archive.recorder(row)
-            if row.id in self.all:  # Somebody else was faster while we waited.
-                return self.all[row.id]
-            camera = self.all[row.id] = Camera(self._context, row, recorder)
+            camera = self.all[row.id] = Camera(self._context, row, await self._archive.recorder(row))
             self._tasks[row.id] = asyncio.create_task(self._serve(camera), name=f"camera {row.id}")
         camera.follow(row, recording_wanted(row.plan, self._context.now_us()))
         return camera

@@ -18,7 +18,6 @@ import structlog
 from soip import asgi
 from soip.config import Settings
 from soip.directory.directory import Directory
-from soip.directory.errors import DirectoryError
 from soip.directory.media import MediaServer
 from soip.directory.rows import MediaInstance
 from soip.directory.settings import MEDIA_URL_KEY
@@ -190,12 +189,12 @@ class _Worker:
 
     async def _follow(self) -> None:
         """Take over each change of configuration: cameras, plans, rights."""
-        async for version in self._context.directory.changes(self._context.patience.follow_s):
-            try:
-                await self._cameras.load()
-                await self._context.rights.check_again()
-            except DirectoryError as error:
-                _log.warning("configuration not loaded", version=version, reason=str(error))
+
+        async def load() -> None:
+            await self._cameras.load()
+            await self._context.rights.check_again()
+
+        await self._context.directory.follow(load, self._context.patience.follow_s)
 
     async def _heartbeat(self) -> None:
         while True:

@@ -20,15 +20,20 @@ Lookup = Callable[[str], Awaitable[Account | None]]
 
 
 class Finder:
-    """Fills the account table one id at a time. `lookup` asks the directory, and raises what it raises."""
+    """Fills the account table one id at a time. `lookup` asks the directory, and raises what it raises.
+
+    Who reads all accounts holds `filling` from before the question until the table has the answer. Otherwise an
+    account looked up in between would seem removed, and its camera would lose the registration it just made.
+    """
 
     def __init__(self, accounts: AccountTable, lookup: Lookup, now: Callable[[], float]) -> None:
         self._accounts = accounts
         self._lookup = lookup
         self._now = now
         self._misses: OrderedDict[str, float] = OrderedDict()
-        self._asking: dict[str, asyncio.Task[Account | None]] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._budget = Buckets(LOOKUPS)
+        self.filling = asyncio.Lock()
 
     def forget_misses(self) -> None:
         """The directory has changed: what was missing may be there now."""
@@ -54,13 +59,15 @@ class Finder:
             task.add_done_callback(lambda _: self._asking.pop(identity, None))
         await asyncio.shield(task)
 
-    async def _ask(self, identity: str) -> Account | None:
-        account = await self._lookup(identity)
-        if account is not None:
-            self._accounts.add(account)
-            return account
-        self._misses[identity] = self._now() + MISS_SECONDS
-        self._misses.move_to_end(identity)
-        if len(self._misses) > MAX_MISSES:
-            self._misses.popitem(last=False)
-        return None
+    async def _ask(self, identity: str) -> None:
+        async with self.filling:
+            if self._accounts.knows(identity):
+                return
+            account = await self._lookup(identity)
+            if account is not None:
+                self._accounts.add(account)
+                return
+            self._misses[identity] = self._now() + MISS_SECONDS
+            self._misses.move_to_end(identity)
+            if len(self._misses) > MAX_MISSES:
+                self._misses.popitem(last=False)

@@ -16,7 +16,6 @@ import structlog
 
 from soip.config import Settings
 from soip.directory.directory import Directory
-from soip.directory.errors import DirectoryError
 from soip.directory.rows import Account
 from soip.directory.settings import FLOW_TOKEN_KEY
 from soip.directory.writebehind import WriteBehind
@@ -82,7 +81,7 @@ class Role:
         _log.info("SIP server ready", host=host, port=port, domain=self._settings.domain, realm=realm)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow())
+                tasks.create_task(self._directory.follow(self._load))
                 tasks.create_task(self._sweep())
         finally:
             await endpoint.close()
@@ -91,12 +90,14 @@ class Role:
 
     async def _load(self) -> None:
         """Read all accounts; what was registered with a secret or a right that is gone is gone too."""
-        accounts = await self._directory.accounts.all()
-        servers = await self._directory.media.servers()
-        workers = range(self._settings.media_workers)
-        instances = [(f"{server}-{worker}", server) for server in servers for worker in workers]
-        changed = self._accounts.replace(accounts, instances)
-        self._finder.forget_misses()
+        async with self._finder.filling:
+            accounts = await self._directory.accounts.all()
+            servers = await self._directory.media.servers()
+            workers = range(self._settings.media_workers)
+            instances = [(f"{server}-{worker}", server) for server in servers for worker in workers]
+            changed = self._accounts.replace(accounts, instances)
+            self._finder.forget_misses()
+        _log.info("configuration loaded", accounts=len(accounts))
         for binding in self._location.forget(lambda b: b.account in changed or not self._rightful(b)):
             _log.info("unregistered", id=binding.aor, reason="its account was changed or removed")
 
@@ -113,19 +114,6 @@ class Role:
         self._location.restore(kept)
         self._later.delete(*void, *lost)
         _log.info("bindings restored", online=len(kept), void=len(rows) - len(kept))
-
-    async def _follow(self) -> None:
-        """Load again after each change of configuration (polled each second)."""
-        first = True
-        async for version in self._directory.changes():
-            try:
-                await self._load()
-            except DirectoryError as error:
-                _log.warning("accounts not loaded", version=version, reason=str(error))
-                continue
-            if not first:
-                _log.info("configuration loaded", version=version, accounts=len(self._accounts))
-            first = False
 
     async def _sweep(self) -> None:
         while True:
