@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
 from soip.directory import database as database_module
+from soip.directory import writebehind
 from soip.directory.database import Database
 from soip.directory.directory import Directory
 from soip.directory.rows import MediaInstance
@@ -146,6 +147,47 @@ async def test_one_bad_row_does_not_keep_the_others(directory: Directory) -> Non
     assert await directory.calls.bindings() == [binding("cam1")]
     assert await directory.catalog.recordings("cam1") == [recording("a", 0, 1)]
     assert await directory.media.instances() == []
+
+
+async def test_values_the_database_cannot_hold_are_bad_rows_too(directory: Directory) -> None:
+    later = directory.write_behind()
+    later.save(binding("cam1", cseq=1 << 70), binding("cam2"))
+    with capture_logs() as logs:
+        assert await later.flush()
+    assert [entry["event"] for entry in logs] == ["directory row refused"]
+    assert await directory.calls.bindings() == [binding("cam2")]
+
+
+async def test_text_that_is_no_utf_8_is_written_as_well_as_it_can_be(directory: Directory) -> None:
+    later = directory.write_behind()
+    raw = binding("cam1", "sip:gate\udcb0@192.0.2.1")  # a byte 0xB0, as it comes out of a header line
+    later.save(replace(raw, user_agent="Cam\udcb0\udca1"))
+    assert await later.flush()
+    (row,) = await directory.calls.bindings()
+    assert (row.contact, row.user_agent) == ("sip:gate?@192.0.2.1", "Cam??")
+    later.delete(raw)
+    assert await later.flush()
+    assert await directory.calls.bindings() == []
+
+
+async def test_a_fault_does_not_end_the_writing(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [ZeroDivisionError(), ZeroDivisionError()]
+    apply = writebehind._apply
+
+    def faulty(*arguments: object) -> None:
+        if faults:
+            raise faults.pop()
+        apply(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writebehind, "_apply", faulty)
+    with capture_logs() as logs:
+        async with directory.write_behind(interval_s=0.02) as later:
+            later.save(binding("cam1"))
+            async with asyncio.timeout(5):
+                while len(later):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+    assert [entry["event"] for entry in logs] == ["directory rows not written"] * 2
+    assert await directory.calls.bindings() == [binding("cam1")]
 
 
 async def test_what_cannot_be_written_at_the_end_is_told(directory: Directory, file: Path) -> None:

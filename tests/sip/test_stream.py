@@ -51,7 +51,8 @@ def test_a_body_may_look_like_a_keepalive_or_a_message() -> None:
 
 def test_keepalives_on_a_connection_a_peer_opened() -> None:
     assert feed(b"\r\n\r\n") == [PING]
-    assert feed(b"\r\n\r\n\r\n\r\n") == [PING, PING]
+    assert feed(b"\r\n" * 1000) == [PING], "who sends a million gets one answer"
+    assert feed(b"\r\n\r\n", b"\r\n\r\n") == [PING, PING]
     assert feed(b"\r", b"\n", b"\r", b"\n") == [PING]
     assert feed(b"\r\n") == []  # half a ping, or a line break before a message
     assert feed(b"\r\n", REGISTER) == [parse_message(REGISTER)]
@@ -60,8 +61,20 @@ def test_keepalives_on_a_connection_a_peer_opened() -> None:
 def test_keepalives_on_a_connection_we_opened() -> None:
     assert feed(b"\r\n", opened=True) == [PONG]
     assert feed(b"\r\n", b"\r\n", opened=True) == [PONG, PONG]
-    assert feed(b"\r\n\r\n", opened=True) == [PING]
+    assert feed(b"\r\n\r\n", opened=True) == [PONG], "two answers that came together, and no ping"
     assert feed(b"\r\n" + REGISTER, opened=True) == [PONG, parse_message(REGISTER)]
+
+
+def test_line_breaks_alone_are_no_message_that_has_begun() -> None:
+    parser = StreamParser()
+    for piece, partial in ((b"\r\n", False), (b"\r", False), (b"\n", False), (b"I", True), (MESSAGE[1:-1], True)):
+        parser.feed(piece)
+        assert parser.partial == partial
+    parser = StreamParser()
+    parser.feed(MESSAGE[:-1])
+    assert parser.partial, "its body is waited for"
+    parser.feed(MESSAGE[-1:])
+    assert not parser.partial
 
 
 def test_an_unreadable_message_with_a_known_end_does_not_end_the_stream() -> None:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from soip.directory import migrations
@@ -164,6 +164,8 @@ def _upgrade(connection: Connection) -> None:
     migrations.upgrade(connection)
 
 
-def bad_row(error: SQLAlchemyError) -> bool:
+def bad_row(error: Exception) -> bool:
     """True when the error is about one row's values, so that other rows may still be written."""
+    if isinstance(error, ValueError | OverflowError):  # The driver refused a value before the database saw it.
+        return True
     return isinstance(error, DBAPIError) and not isinstance(error, OperationalError | InterfaceError)

@@ -45,7 +45,11 @@ def key_of(row: SavedRow) -> Key:
 def save_rows(connection: Connection, rows: Sequence[SavedRow]) -> None:
     """Inserts the rows, or replaces those that are there, in one statement for each kind."""
     for kind, table in TABLES.items():
-        values = [dataclasses.asdict(row) for row in rows if type(row) is kind]
+        values = [
+            {name: _storable(value) for name, value in dataclasses.asdict(row).items()}
+            for row in rows
+            if type(row) is kind
+        ]
         if not values:
             continue
         statement = insert(table)
@@ -59,13 +63,18 @@ def delete_rows(connection: Connection, keys: Sequence[Key]) -> None:
     for kind, table in TABLES.items():
         columns = list(table.primary_key)
         values = [
-            {f"key_{column.name}": value for column, value in zip(columns, key[1:], strict=True)}
+            {f"key_{column.name}": _storable(value) for column, value in zip(columns, key[1:], strict=True)}
             for key in keys
             if key[0] is kind
         ]
         if values:
             match = and_(*(column == bindparam(f"key_{column.name}") for column in columns))
             connection.execute(delete(table).where(match), values)
+
+
+def _storable(value: object) -> object:
+    """Text as the database takes it: header lines may carry bytes that are no UTF-8, here as lone surrogates."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
 
 
 def row_of(kind: type[R], values: Row[Any]) -> R:

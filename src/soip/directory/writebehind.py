@@ -99,12 +99,15 @@ class WriteBehind:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._interval_s)
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:  # A bug must not end the writing of everything that comes later.
+                _log.exception("directory rows not written", rows=len(self._rows))
 
     async def _write(self, batch: dict[Key, SavedRow | None]) -> None:
         try:
             await self._database.write(lambda connection: _apply(connection, batch))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, ValueError, OverflowError) as error:
             if not bad_row(error):
                 raise
             await self._write_one_by_one(batch)
@@ -118,7 +121,7 @@ class WriteBehind:
                 try:
                     with connection.begin_nested():
                         _apply(connection, {key: row})
-                except SQLAlchemyError as error:
+                except (SQLAlchemyError, ValueError, OverflowError) as error:
                     if not bad_row(error):
                         raise
                     bad.append((key, str(error)))

@@ -12,7 +12,7 @@ class Limits:
     connections: int = 4096
     connections_per_source: int = 512
     idle_seconds: float = 300.0
-    """An accepted connection without a message or ping is closed."""
+    """An accepted connection without a message or ping is closed, unless it is kept (`SipEndpoint.keep`)."""
     message_seconds: float = 10.0
     """From the first byte of a message to its last, and from accepting a connection to its first message."""
     connect_seconds: float = 5.0

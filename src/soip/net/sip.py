@@ -54,6 +54,7 @@ log = logging.getLogger(__name__)
 Way = Flow | Target
 """Where a request goes: a specific flow (never another), or a target (an open connection is used again)."""
 
+_FAULT_SECONDS = 1.0
 _VIA_ROOM = 120  # bytes our Via may take, for the size rule
 
 
@@ -78,9 +79,11 @@ class SipEndpoint:
     ) -> None:
         limits = limits or Limits()
         self._advertised = advertised
+        self._mark = secrets.token_urlsafe(6)
+        self._fault_at = float("-inf")
         self._transport = Transport(host, port, transports, setting, limits, self._received, self._flow_closed)
         self._layer = TransactionLayer(
-            branches=lambda: secrets.token_urlsafe(12),
+            branches=lambda: self._mark + secrets.token_urlsafe(12),
             tags=lambda: secrets.token_hex(6),
             timers=timers,
             limit=limits.transactions,
@@ -220,7 +223,7 @@ class SipEndpoint:
             return
         flow = await self._flow_for(message, way)
         copy = message.copy()
-        branch = h.MAGIC_COOKIE + secrets.token_urlsafe(12)
+        branch = h.MAGIC_COOKIE + self._mark + secrets.token_urlsafe(12)
         sent_by = self._sent_by(flow)
         copy.headers.prepend("Via", f"SIP/2.0/{flow.transport.upper()} {sent_by};branch={branch};rport")
         self._transport.send(copy.to_bytes(), flow)
@@ -249,6 +252,14 @@ class SipEndpoint:
         """Whether the flow can still be sent on (always true for UDP)."""
         return flow.transport == "udp" or self._transport.streams.get(flow) is not None
 
+    def keep(self, flow: Flow, seconds: float) -> None:
+        """Do not close an accepted connection for idling within so many seconds: a registration lives on it, and a
+        device that does not ping is as silent as it may be (RFC 5626 asks only those for pings that say `ob`).
+        """
+        connection = self._transport.streams.get(flow)
+        if connection is not None:
+            connection.kept_until = self._loop.time() + seconds
+
     async def ping(self, flow: Flow, within: float = 10.0) -> None:
         """CRLF keepalive on a TCP flow, and wait for the pong (RFC 5626 §4.4.1). Raises FlowError and closes
         it.
@@ -257,6 +268,13 @@ class SipEndpoint:
         if connection is None:
             raise FlowError(f"the connection to {flow} has ended")
         await connection.ping(within)
+
+    def has_passed(self, request: Request) -> bool:
+        """Whether one of the request's Via is of this endpoint: it has been here before (RFC 3261 §16.3 step 4).
+
+        Told by the branch, not by the address: behind address translation others may have the same.
+        """
+        return any(via.branch.startswith(h.MAGIC_COOKIE + self._mark) for via in h.via_list(request.headers))
 
     def disconnect(self, flow: Flow) -> None:
         """Close a TCP connection; nothing happens when it has ended."""
@@ -419,7 +437,11 @@ class SipEndpoint:
         except SipParseError as error:  # a header nobody had looked at before
             incoming.reply(error.status, f"Bad Request - {error.what}" if error.status == 400 else "")
         except Exception:
-            log.exception("%s from %s failed", incoming.request.method, incoming.flow)
+            # Whoever found a fault of ours must not fill the disk with it.
+            now = self._loop.time()
+            if now - self._fault_at >= _FAULT_SECONDS:
+                self._fault_at = now
+                log.exception("%s from %s failed", incoming.request.method, incoming.flow)
             incoming.reply(500)
 
     def guard(self, callback: Callable[[], object]) -> None:

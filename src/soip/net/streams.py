@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from soip.net.errors import FlowError
@@ -19,6 +21,9 @@ PING_SECONDS = 25.0
 for servers, and under the idle limit of our own kind)."""
 
 
+# Asked after two minutes of silence, and given up after four unanswered questions half a minute apart.
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
+
 Received = Callable[[Message | SipParseError, Flow], None]
 
 
@@ -29,6 +34,7 @@ class Connection(asyncio.Protocol):
         self.opened = opened
         self.flow: Flow | None = None
         self.target: Address | None = None
+        self.kept_until = 0.0
         self._streams = streams
         self._parser = StreamParser(opened=opened)
         self._transport: asyncio.Transport | None = None
@@ -41,6 +47,7 @@ class Connection(asyncio.Protocol):
         self._active = asyncio.get_running_loop().time()
         if not self.opened:
             self._partial_since = self._active  # the first message may not be long in coming
+        _watch_peer(transport)
         remote, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if not remote or not local or not self._streams._admit(self, remote[:2], local[:2]):
             self._transport.abort()
@@ -57,7 +64,7 @@ class Connection(asyncio.Protocol):
         items = self._parser.feed(data)
         if items:
             self._active, self._partial_since = now, None
-        elif self._partial_since is None:
+        if self._parser.partial and self._partial_since is None:
             self._partial_since = now
         for item in items:
             self._take(item)
@@ -69,7 +76,8 @@ class Connection(asyncio.Protocol):
         if self.flow is None or self._transport is None:
             return
         if item is Keepalive.PING:
-            self._transport.write(Keepalive.PONG.value)
+            with suppress(FlowError):
+                self.send(Keepalive.PONG.value)
         elif item is Keepalive.PONG:
             for pong in self._pongs:
                 if not pong.done():
@@ -114,7 +122,7 @@ class Connection(asyncio.Protocol):
         if self._partial_since is not None and now - self._partial_since > limits.message_seconds:
             self._streams.counters["connections closed for slowness"] += 1
             self.abort()
-        elif not self.opened and now - self._active > limits.idle_seconds:
+        elif not self.opened and now > max(self.kept_until, self._active + limits.idle_seconds):
             self._streams.counters["connections closed for idling"] += 1
             self.close()
         elif self.opened and now - self._active > PING_SECONDS and not self._transport.is_closing():
@@ -130,6 +138,15 @@ class Connection(asyncio.Protocol):
         """End the connection now."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _watch_peer(transport: asyncio.BaseTransport) -> None:
+    """Let the kernel ask a silent peer whether it is still there, so that one that vanished is noticed in minutes."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Streams:

@@ -394,7 +394,7 @@ def authorizations(headers: Headers, name: str = "Authorization") -> list[Author
 
 def warning(code: int, agent: str, text: str) -> str:
     """A Warning value (RFC 3261 §20.43): what a person should know about this answer."""
-    return f"{code} {agent} {grammar.quote(text)}"
+    return f"{code} {agent} {grammar.quote(''.join(c if c.isprintable() else '?' for c in text))}"
 
 
 def reason(protocol: str, cause: int, text: str = "") -> str:

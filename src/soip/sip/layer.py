@@ -271,7 +271,9 @@ class TransactionLayer:
         invite = self._servers.get(server_key(cancel.request, method="INVITE"))
         status, tag = (481, cancel.tag) if invite is None else (200, invite.tag)
         self.send_response(cancel, make_response(cancel.request, status, to_tag=tag), now)
-        if invite is not None and not invite.answered and not invite.cancelled:
+        if invite is None:
+            self.forget(cancel)  # anybody can send one that fits nothing, as fast as he likes
+        elif not invite.answered and not invite.cancelled:
             invite.cancelled = True
             self._outputs.append(Cancelled(invite, cancel.request))
 

@@ -7,6 +7,7 @@ set.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from soip.sip.errors import SipParseError
@@ -28,6 +29,8 @@ class Keepalive(Enum):
     PONG = b"\r\n"
     """The answer to a PING."""
 
+
+_LINE_BREAKS = re.compile(rb"(?:\r\n)++")
 
 StreamItem = Message | Keepalive | SipParseError
 
@@ -84,18 +87,24 @@ class StreamParser:
             item.body = body
         return item
 
+    @property
+    def partial(self) -> bool:
+        """Whether a message has begun and its end is waited for."""
+        return self._pending is not None or bool(self._buffer.lstrip(b"\r\n"))
+
     def _take_line_breaks(self) -> Keepalive | None:
-        buffer = self._buffer
-        if buffer.startswith(b"\r\n\r\n"):
-            del buffer[:4]
+        """All line breaks in front, however many, as one keepalive: a peer must not make us work by the byte."""
+        found = _LINE_BREAKS.match(self._buffer)
+        if found is None:
+            return None
+        if self._opened:
+            del self._buffer[: found.end()]
+            return Keepalive.PONG  # Only who opened a connection pings: two at once are two PONGs (RFC 5626 §3.5.1).
+        if found.end() > 2:
+            del self._buffer[: found.end()]
             return Keepalive.PING
-        if buffer == b"\r\n" and self._opened:
-            buffer.clear()
-            return Keepalive.PONG
-        if buffer.startswith(b"\r\n") and (len(buffer) > 3 or (len(buffer) == 3 and buffer[2] != 13)):
-            # What follows is a message: the line break before it means nothing (RFC 3261 §7.5).
-            del buffer[:2]
-            return Keepalive.PONG if self._opened else None
+        if self._buffer[2:].lstrip(b"\r"):
+            del self._buffer[:2]  # before a message it means nothing (RFC 3261 §7.5)
         return None
 
     def _take_head(self) -> bool:
