@@ -120,6 +120,46 @@ async def test_an_idle_connection_is_closed_but_not_one_we_opened() -> None:
         assert alice.counters["connections closed for idling"] == 0
 
 
+async def test_a_connection_that_is_kept_may_be_silent_for_as_long() -> None:
+    theirs = Recorder()
+    async with endpoint(theirs, limits=Limits(idle_seconds=0.1)) as bob:
+        reader, writer = await connect(bob)
+        writer.write(message())
+        await reader.readuntil(b"\r\n\r\n")
+        bob.keep(theirs.requests[0].flow, 0.6)
+        await asyncio.sleep(0.4)
+        assert theirs.closed == []
+        await until(lambda: theirs.closed)
+        writer.close()
+
+
+async def test_a_lone_line_break_is_no_message_that_drips() -> None:
+    theirs = Recorder()
+    async with endpoint(theirs, limits=Limits(message_seconds=0.2)) as bob:
+        reader, writer = await connect(bob)
+        writer.write(message() + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.5)
+        assert theirs.closed == []
+        writer.write(message(2))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"SIP/2.0 200")
+        writer.close()
+
+
+async def test_a_flood_of_line_breaks_costs_little() -> None:
+    async with endpoint(Recorder()) as bob:
+        reader, writer = await connect(bob)
+        writer.write(b"\r\n" * 2_000_000)
+        began = asyncio.get_running_loop().time()
+        await writer.drain()
+        writer.write(message())
+        while (line := await reader.readline()) == b"\r\n":
+            pass
+        assert line.startswith(b"SIP/2.0 200")
+        assert asyncio.get_running_loop().time() - began < 2
+        writer.close()
+
+
 async def test_what_we_opened_is_pinged_and_so_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "PING_SECONDS", 0.1)
     theirs = Recorder()

@@ -377,12 +377,29 @@ async def test_a_peer_that_cannot_be_reached_any_more_ends_the_call() -> None:
 async def test_only_the_proxy_may_call() -> None:
     async with stage() as s, endpoint(timers=QUICK) as stranger:
         s.bob.on_invite(s.answer)
+        before = s.bob.endpoint.transactions
         for method in ("INVITE", "MESSAGE", "OPTIONS"):
             assert (await stranger.request(request(method), udp(s.bob.endpoint))).status == 403
         in_dialog = request("INFO")
         in_dialog.headers.set("To", "<sip:bob@test>;tag=made-up")
-        assert (await stranger.request(in_dialog, udp(s.bob.endpoint))).status == 481
+        assert (await stranger.request(in_dialog, udp(s.bob.endpoint))).status == 403
         assert s.answered == []
+        assert s.bob.endpoint.transactions == before, "of a stranger nothing is kept"
+
+
+async def test_who_has_seen_a_dialog_on_the_wire_cannot_end_it() -> None:
+    async with stage() as s, endpoint(timers=QUICK) as stranger:
+        mine, theirs = await s.up()
+        bye = request("BYE")
+        for name, value in (
+            ("Call-ID", mine.dialog.id.call_id),
+            ("From", f"{mine.dialog.local};tag={mine.dialog.id.local_tag}"),
+            ("To", f"{mine.dialog.remote};tag={mine.dialog.id.remote_tag}"),
+            ("CSeq", "99 BYE"),
+        ):
+            bye.headers.set(name, value)
+        assert (await stranger.request(bye, udp(s.bob.endpoint))).status == 403
+        assert theirs.end is None
 
 
 async def test_what_we_do_not_support_is_420_and_options_tells_what_we_do() -> None:

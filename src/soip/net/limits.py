@@ -1,8 +1,23 @@
-"""What one SIP endpoint takes from the network at most."""
+"""What one SIP endpoint takes from the network at most, and says about it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+
+class Pace:
+    """Lets through one of a kind in so many seconds: what anybody can provoke must not fill the disk with log."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self._seconds = seconds
+        self._next = float("-inf")
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for the next one, which this then was."""
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
 
 
 @dataclass(frozen=True, slots=True)

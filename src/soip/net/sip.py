@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 
 from soip.net.errors import EndpointClosedError, FlowError, NetError, RequestTimeoutError
 from soip.net.exchange import Handler, IncomingRequest, Outgoing
-from soip.net.limits import Limits
+from soip.net.limits import Limits, Pace
 from soip.net.target import MAX_DATAGRAM_REQUEST, Target
 from soip.net.transport import Transport, local_host_towards
 from soip.sip import headers as h
@@ -54,7 +54,6 @@ log = logging.getLogger(__name__)
 Way = Flow | Target
 """Where a request goes: a specific flow (never another), or a target (an open connection is used again)."""
 
-_FAULT_SECONDS = 1.0
 _VIA_ROOM = 120  # bytes our Via may take, for the size rule
 
 
@@ -80,7 +79,7 @@ class SipEndpoint:
         limits = limits or Limits()
         self._advertised = advertised
         self._mark = secrets.token_urlsafe(6)
-        self._fault_at = float("-inf")
+        self._faults = Pace()
         self._transport = Transport(host, port, transports, setting, limits, self._received, self._flow_closed)
         self._layer = TransactionLayer(
             branches=lambda: self._mark + secrets.token_urlsafe(12),
@@ -437,10 +436,7 @@ class SipEndpoint:
         except SipParseError as error:  # a header nobody had looked at before
             incoming.reply(error.status, f"Bad Request - {error.what}" if error.status == 400 else "")
         except Exception:
-            # Whoever found a fault of ours must not fill the disk with it.
-            now = self._loop.time()
-            if now - self._fault_at >= _FAULT_SECONDS:
-                self._fault_at = now
+            if self._faults.due(self._loop.time()):
                 log.exception("%s from %s failed", incoming.request.method, incoming.flow)
             incoming.reply(500)
 

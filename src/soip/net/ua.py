@@ -25,6 +25,7 @@ from soip.net.errors import NetError
 from soip.net.exchange import IncomingRequest
 from soip.net.flowkeeper import FlowKeeper
 from soip.net.inviting import Inviting
+from soip.net.limits import Pace
 from soip.net.registration import Registration
 from soip.net.sip import SipEndpoint, Way
 from soip.net.target import Target, resolve
@@ -34,6 +35,7 @@ from soip.sip.dialog import Dialog, DialogId
 from soip.sip.digest import Credentials
 from soip.sip.flow import Flow
 from soip.sip.message import Headers, Request, Response
+from soip.sip.reply import make_response
 from soip.sip.uri import NameAddr, Uri
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class UserAgent:
     """A SIP user agent.
 
     `aor`: our address, `sip:cam1@soip.local`. `outbound`: the proxy and registrar; everything goes there, and requests
-    outside a dialog are taken only from there (others get 403). `persistent`: one TCP connection, kept alive by CRLF
+    are taken only from there (others get 403). `persistent`: one TCP connection, kept alive by CRLF
     and opened again after `backoff` (media workers: `Backoff(0.2, 2.0)`); else UDP or what `outbound` says. `contact`:
     default `sip:<user>@<endpoint address>`. `catch_all`: take requests for any user, not only our own. `jitter`: a
     number in [0, 1) by chance.
@@ -83,6 +85,7 @@ class UserAgent:
         self._unacknowledged = Unacknowledged(endpoint.timers)
         self._acks: SentAcks[Dialog] = SentAcks(endpoint.timers)
         self._accept_timer: asyncio.TimerHandle | None = None
+        self._refusals = Pace()
         self._ringing: dict[tuple[str, str, int], IncomingRequest] = {}
         self._on_invite: Callable[[IncomingCall], Awaitable[None]] | None = None
         self._on_message: Callable[[IncomingRequest], Awaitable[None]] | None = None
@@ -358,16 +361,16 @@ class UserAgent:
 
     async def _request_arrived(self, incoming: IncomingRequest) -> None:
         request = incoming.request
-        if h.to(request.headers).tag:
+        if not self._trusted(incoming.flow) and not self._direct(request):
+            if self._refusals.due(asyncio.get_running_loop().time()):
+                log.warning("%s from %s refused: not our proxy", request.method, incoming.flow)
+            incoming.drop(make_response(request, 403, to_tag=incoming.tag))
+        elif h.to(request.headers).tag:
             call = self._calls.get(DialogId.of_request(request))
             if call is None:
                 incoming.reply(481)
             else:
                 await call._request_arrived(incoming)
-            return
-        if not self._trusted(incoming.flow):
-            log.warning("%s from %s refused: not our proxy", request.method, incoming.flow)
-            incoming.reply(403)
         elif unsupported := h.option_tags(request.headers, "Require"):
             incoming.reply(420, headers=[("Unsupported", ", ".join(unsupported))])  # §8.2.2.3
         elif request.method == "INVITE":
@@ -383,6 +386,14 @@ class UserAgent:
             return flow == self._keeper.flow
         same_port = flow.transport != "udp" or flow.remote[1] == self.outbound.port
         return flow.remote[0] == self._source_host and same_port
+
+    def _direct(self, request: Request) -> bool:
+        """Whether a request belongs to a dialog that the proxy has left to its two ends (no Record-Route).
+
+        In any other dialog the proxy is asked for as well: who has seen its tags on the wire is not the peer.
+        """
+        call = self._calls.get(DialogId.of_request(request)) if h.to(request.headers).tag else None
+        return call is not None and not call.dialog.route_set and self._keeper is None
 
     async def _invite_arrived(self, incoming: IncomingRequest) -> None:
         headers = incoming.request.headers
@@ -407,7 +418,9 @@ class UserAgent:
         else:
             incoming.reply(405, headers=[("Allow", ALLOW)])
 
-    def _ack_arrived(self, request: Request) -> None:
+    def _ack_arrived(self, request: Request, flow: Flow) -> None:
+        if not self._trusted(flow) and not self._direct(request):
+            return
         dialog_id = DialogId.of_request(request)
         if self._unacknowledged.acknowledged((dialog_id, h.cseq(request.headers).number)):
             self._schedule()
@@ -444,7 +457,7 @@ class _Inbox:
         await self._ua._request_arrived(incoming)
 
     def ack(self, request: Request, flow: Flow) -> None:
-        self._ua._ack_arrived(request)
+        self._ua._ack_arrived(request, flow)
 
     def flow_closed(self, flow: Flow) -> None:
         self._ua._flow_closed(flow)
