@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -265,6 +266,24 @@ def test_a_wrong_settings_file(soip: Soip, data: Path) -> None:
     data.mkdir()
     (data / "soip.toml").write_text('colour = "red"')
     failed(soip("camera", "list"), 2, "there is no setting 'colour'")
+
+
+def test_many_software_cameras_may_open_many_files(soip: Soip, monkeypatch: pytest.MonkeyPatch) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    seen: list[int] = []
+
+    async def simulate(_options: object) -> int:
+        seen.append(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        return 0
+
+    monkeypatch.setattr("soip.agents.camera.simulate", simulate)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        options = ("--id", "a", "--password", "p", "--server", "x:1", "--domain", "d")
+        assert soip("simulate", *options, in_data=False).code == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert seen == [min(hard, 65_536)]
 
 
 def test_help_is_quick_and_names_every_command() -> None:

@@ -352,6 +352,19 @@ async def test_sigterm_cancels_a_role_and_is_a_clean_end(tmp_path: Path) -> None
     assert [(entry["event"], entry["role"], entry["level"]) for entry in logs] == [("ended", "test", "info")]
 
 
+async def test_a_role_may_open_as_many_files_as_its_user_may(tmp_path: Path) -> None:
+    shown = "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+    role = ROLE.format(code=shown, data=str(tmp_path))
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'ulimit -S -n 256; exec "$0" -c "$1"', sys.executable, role),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    out, _ = await process.communicate()
+    soft, hard = map(int, out.split())
+    assert soft == min(hard, 65_536)
+
+
 @pytest.mark.parametrize(
     ("raised", "text", "with_trace"),
     [

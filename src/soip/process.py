@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from soip.directory.errors import DirectoryError, NewerSchemaError
 from soip.lifeline import StartError, supervised
 from soip.net.errors import NetError, PortBusyError
 
+_MOST_FILES = 65_536
 _KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 
 
@@ -54,12 +56,23 @@ def _explain(address: HostPort, option: str, transport: str, error: OSError) -> 
     return f"cannot listen on {address} ({transport}): {os.strerror(error.errno or 0)}; {elsewhere}"
 
 
+def raise_file_limit() -> None:
+    """Lets the process open as many files as its user may: each connection, call and recording takes some, and the
+    limit a shell gives is meant for programs that still use select(2).
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run_role(settings: Settings, role: str, main: Callable[[], Awaitable[None]]) -> None:
     """Runs a role until SIGTERM or Ctrl-C, which cancel it. Raises StartError when starting again cannot help.
 
     Any other failure is logged and ends the process with exit code 1: a supervisor tries again.
     """
     logs.configure(settings, role)
+    raise_file_limit()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_signalled(main))

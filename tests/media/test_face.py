@@ -14,7 +14,10 @@ import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from soip.config import HostPort, Settings
+from soip.directory.directory import Directory
 from soip.directory.rows import RecordingRow
+from soip.media import role
 from soip.media.archive import file_of
 from tests.media.house import DOMAIN, PATIENT_S, SECOND, House, timestamp, until
 from tests.media.peers import Camera
@@ -51,6 +54,21 @@ def span(row: RecordingRow) -> dict[str, str]:
 
 def fault(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]
+
+
+async def test_only_this_machine_reaches_the_face(tmp_path: Path) -> None:
+    """Whatever address cameras and phones are served on."""
+    settings = Settings(data=tmp_path, sip=HostPort("127.0.0.2", 1), media_workers=1)
+    async with await Directory.open(settings.database_url) as directory:
+        worker = asyncio.create_task(role.run(settings, 0))
+
+        async def published() -> list[str]:
+            return [each.http.partition(":")[0] for each in await directory.media.instances()]
+
+        await until(published, ["127.0.0.1"])
+        worker.cancel()
+        with suppress(asyncio.CancelledError):
+            await worker
 
 
 # -- recordings

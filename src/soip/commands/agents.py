@@ -35,8 +35,10 @@ def simulate(
     from soip import logs
     from soip.agents.camera import SimulateOptions
     from soip.agents.camera import simulate as run
+    from soip.process import raise_file_limit
 
     logs.configure(settings_for(), "simulate")
+    raise_file_limit()
     raise typer.Exit(asyncio.run(run(SimulateOptions(identity, password, at, domain, source=source, count=count))))
 
 

@@ -59,7 +59,8 @@ async def run(settings: Settings, worker: int, patience: Patience = STANDARD) ->
         realm = await directory.settings.realm(settings.domain)
         server = await directory.media.create_or_load(settings.media_server_file, realm)
         address = own_address(settings.sip.host)
-        with asgi.listen(address, 0) as listener:
+        # Only the web role asks here, on the same machine: whom it lets through has to come through it.
+        with asgi.listen("127.0.0.1", 0) as listener:
             instance = await _publish(directory, server, worker, listener)
             endpoint = SipEndpoint(address, 0, transports=("tcp",))
             await endpoint.start()

@@ -8,7 +8,8 @@ Rules:
 3. Media bytes are relayed, never parsed: the token in their address is the media worker's to judge (`policy.mediaurl`).
 4. Nothing here speaks SIP or opens recordings, and nothing waits for a media worker but the relay.
 5. Every answer that is not media is JSON or one of the console's files; an error is `{"error": code, "message": text}`.
-6. Whatever comes from outside is bounded: bodies, ranges of time, attempts to sign in, connections.
+6. Whatever comes from outside is bounded: heads and bodies and the time they take to come, connections (`soip.asgi`),
+   ranges of time, attempts to sign in.
 
 `role.run(settings)` is the way in. May import net, directory, sip and policy, and `soip.config` for the settings;
 never another role.
