@@ -17,9 +17,12 @@ import pytest
 from soip.directory.rows import GapRow, RecordingRow
 from soip.media.context import Context
 from soip.media.gaps import Cause, Gaps
-from soip.media.intake import Codec, Picture, Sound
+from soip.media.intake import Codec, Picture, Sound, VideoIntake
 from soip.media.recorder import FRAGMENT_BYTES, Place, Recorder, journal_gap
+from soip.media.walltime import WallClock
 from soip.mp4.times import us_of
+from soip.rtp.clock import MediaClock
+from soip.rtp.h264 import AccessUnit
 from soip.rtp.h264_sets import parse_sps
 from soip.rtp.receiver import AudioFrame
 from soip.store import journal
@@ -480,6 +483,45 @@ async def test_sound_is_a_track_in_step_with_the_pictures(desk: Desk) -> None:
     assert abs(last.utc_us + us_of(last.duration, 8000) - START_US - 10 * SECOND) <= 130_000
     assert {later.time - earlier.time for earlier, later in itertools.pairwise(heard)} == {1024}
     assert '"mp4a.40.2"' in desk.files[0].tracks
+
+
+@pytest.mark.parametrize("ppm", [50, -50])
+async def test_after_twelve_hours_of_a_camera_with_a_wrong_clock_sound_is_in_step_with_the_pictures(
+    desk: Desk, ppm: int
+) -> None:
+    """Media time is two seconds away from UTC by then, and it is media time that a file's tracks share."""
+    rate = 1 + ppm / 1e6
+    intake = VideoIntake(96, tuple(CODEC.sets), WallClock(0.0, lambda: START_US), desk.take)
+    heard = MediaClock(8000)
+
+    def show(at: float) -> None:
+        unit = AccessUnit([b"\x65" + bytes([200]) * 50], (1 << 40) + round(at * rate * 90_000), True, at)
+        intake.take(unit)
+
+    def say(at: float) -> None:
+        ticks = round(at * rate * 8000)
+        heard.observe(ticks, START_US + round(at * SECOND))
+        frame = AudioFrame(b"\xff" * 160, ticks, at, 0)
+        desk.recorder.sound(Sound(frame, heard.utc_us(ticks)))
+
+    desk.recorder.begin("PCMU")
+    hours = 12 * 3600
+    for second in range(0, hours, 2):  # Until then nobody records, only the clocks are followed.
+        show(float(second))
+        say(float(second))
+    desk.recorder.enable(True)
+    for number in range(50 * 20):
+        if number % 2 == 0:
+            show(hours + number / 50)
+        say(hours + number / 50)
+    desk.recorder.stop()
+    await desk.settle()
+    frames = list(play(desk.paths, 0, 1 << 60))
+    begins = [[one.utc_us for one in frames if one.track.handler == kind] for kind in ("vide", "soun")]
+    (seen, *_, last_seen), (first_heard, *_, last_heard) = begins
+    assert abs(seen - START_US - hours * SECOND) < 20_000
+    assert abs(first_heard - seen) < 150_000
+    assert abs(last_heard - last_seen) < 250_000
 
 
 async def test_after_a_hole_in_the_sound_it_is_in_step_again(desk: Desk) -> None:

@@ -148,8 +148,12 @@ class Recorder:
 
     def sound(self, sound: Sound) -> None:
         """One packet's audio."""
-        if self._file is not None and self._file.sound is not None:
-            self._file.sound.feed(sound)
+        file, picture = self._file, self._pending
+        if file is None or file.sound is None or picture is None:
+            return
+        # The tracks of a file count media time, which leaves UTC as the camera's clock does: by seconds in a long call.
+        ahead_us = us_of(picture.pts) - picture.utc_us
+        file.sound.feed(sound.frame.payload, sound.utc_us + ahead_us)
 
     def picture(self, picture: Picture) -> None:
         """The next access unit in decoding order."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from soip.media import audio
-from soip.media.intake import Sound
 from soip.mp4.tracks import audio_track
 from soip.mp4.writer import Run, Sample
 
@@ -21,14 +20,14 @@ class SoundTrack:
         self._frames: list[bytes] = []
         self._next: int | None = None
 
-    def feed(self, sound: Sound) -> None:
-        """One packet of G.711."""
+    def feed(self, payload: bytes, at_us: int) -> None:
+        """One packet of G.711, and the media time of its first sample, on the axis of the pictures."""
         # An encoder is one frame behind: what it gives first belongs to the time before the first sample.
         waiting = self._transcoder.waiting + audio.SAMPLES_PER_FRAME
-        clock = sound.utc_us * audio.RATE // 1_000_000 - waiting
+        clock = at_us * audio.RATE // 1_000_000 - waiting
         if not self._frames and (self._next is None or abs(self._next - clock) > _TOLERANCE):
             self._next = clock
-        self._frames += self._transcoder.feed(sound.frame.payload)
+        self._frames += self._transcoder.feed(payload)
 
     def finish(self) -> None:
         """No more sound: what waits for a whole frame, or for the encoder, becomes frames."""
