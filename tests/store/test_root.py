@@ -27,13 +27,35 @@ def test_another_servers_root_is_refused(root: Root) -> None:
         open_root(root.path, "m2")
 
 
-def test_an_expected_root_must_be_there(root: Root, tmp_path: Path) -> None:
-    assert Root.open(root.path, "m1", expect=root.id).id == root.id
-    with pytest.raises(ForeignRootError, match="mount the right disk"):
-        Root.open(root.path, "m1", expect="0" * 32)
-    with pytest.raises(MissingRootError, match="mount the disk"):
-        Root.open(tmp_path, "m1", expect=root.id)
-    assert not (tmp_path / IDENTITY).exists()
+def test_a_root_that_was_noted_must_be_there(tmp_path: Path) -> None:
+    place, note = tmp_path / "media", tmp_path / "note"
+    root = Root.open(place, "m1", note=note)
+    assert note.read_text().strip() == root.id
+    assert Root.open(place, "m1", note=note).id == root.id
+    hidden = place.rename(tmp_path / "unmounted")
+    for empty in (False, True):
+        if empty:
+            place.mkdir()
+        with pytest.raises(MissingRootError, match=f"mount the disk with the recordings, or remove {note}"):
+            Root.open(place, "m1", note=note)
+    assert os.listdir(place) == [], "nothing is written where the disk is not mounted"
+    other = open_root(tmp_path / "other")
+    other.path.rename(place)
+    with pytest.raises(ForeignRootError, match=f"mount the right disk, or remove {note} to record here from now on"):
+        Root.open(place, "m1", note=note)
+    note.unlink()
+    assert Root.open(place, "m1", note=note).id == other.id
+    assert note.read_text().strip() == other.id
+    assert hidden.exists()
+    assert not list(tmp_path.glob(".note-*"))
+
+
+def test_a_note_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "note").mkdir()
+    with pytest.raises(MissingRootError, match="note cannot be read"):
+        Root.open(tmp_path / "media", "m1", note=tmp_path / "note")
+    with pytest.raises(MissingRootError, match="note cannot be written"):
+        Root.open(tmp_path / "media", "m1", note=tmp_path / "nowhere" / "note")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"id": 1, "server": "m1"}', b"\xff"])

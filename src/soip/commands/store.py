@@ -75,12 +75,13 @@ def rebuild(data: DataOption = None) -> None:
 def _root(settings: Settings) -> tuple[Root, str]:
     """The root, and the media server it belongs to: by its own word, since only the folder may be left."""
     from soip.store.errors import StoreError
-    from soip.store.root import IDENTITY, Root
+    from soip.store.root import IDENTITY, NOTE, Root
 
     file = settings.media_root / IDENTITY
+    note = settings.data / NOTE
     try:
         server = str(json.loads(file.read_text("utf-8"))["server"])
-        return Root.open(settings.media_root, server), server
+        return Root.open(settings.media_root, server, note=note if note.exists() else None), server
     except FileNotFoundError as error:
         raise CommandError(f"nothing was recorded in {settings.media_root}: give the server's --data DIR") from error
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -20,7 +20,7 @@ from soip.store.folder import newest_files, unsealed
 from soip.store.layout import timestamp
 from soip.store.recording import Recording
 from soip.store.repair import repair_all
-from soip.store.root import Root
+from soip.store.root import NOTE, Root
 
 CLOSE_S = 20.0
 """How long the end may wait for the disk to take what is queued."""
@@ -34,7 +34,8 @@ class Archive:
     def __init__(self, settings: Settings, context: Context, server: str) -> None:
         self._context = context
         self._instances = [f"{server}-{worker}" for worker in range(settings.media_workers)]
-        disk = DiskWriter(Root.open(settings.media_root, server), sync_seconds=settings.sync_seconds)
+        root = Root.open(settings.media_root, server, note=settings.data / NOTE)
+        disk = DiskWriter(root, sync_seconds=settings.sync_seconds)
         self._place = Place(disk, server, context.instance, settings.file_seconds, settings.fragment_seconds)
 
     async def __aenter__(self) -> Archive:

@@ -52,7 +52,8 @@ def repair_all(root: Root, paths: Iterable[str], mended: Callable[[str, Recordin
     """Mend files, some at a time: the disk's latency is most of the work.
 
     `mended(path, row)` is told of each, on the calling thread; the row is None where the file held nothing and was
-    removed. A file that cannot be mended is logged and left, the others go on.
+    removed. A file that cannot be mended is logged and left, the others go on; so is one that is not there, for its
+    folder may only be away.
     """
     todo = list(paths)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -66,8 +67,6 @@ def repair_all(root: Root, paths: Iterable[str], mended: Callable[[str, Recordin
 def _attempt(root: Root, path: str) -> Recording | Exception | None:
     try:
         return repair(root, path)
-    except FileNotFoundError:
-        return None
     except (OSError, StoreError) as error:
         return error
 

@@ -1,7 +1,8 @@
 """A root: the folder that recordings are kept under, its identity, and the reserve that lets a full disk be left well.
 
 The identity file says which root this is and whose. A disk that is not mounted shows an empty folder, another disk
-shows another identity: both are noticed before a file is made, and never written to.
+shows another identity: both are noticed before a file is made, and never written to. For a disk that is not there when
+the server starts this takes a note of the identity that lies elsewhere.
 """
 
 import errno
@@ -13,6 +14,8 @@ from pathlib import Path
 from .errors import ForeignRootError, MissingRootError
 
 IDENTITY = "soip-root.json"
+NOTE = "media-root-id"
+"""The name of the note, in the data directory."""
 RESERVE = ".reserve"
 
 RESERVE_BYTES = 8 << 20
@@ -41,26 +44,31 @@ class Root:
         path: Path | str,
         server: str,
         *,
-        expect: str | None = None,
+        note: Path | None = None,
         reserve_bytes: int = RESERVE_BYTES,
         room_bytes: int = ROOM_BYTES,
     ) -> "Root":
-        """Open the root of this server, and make it where there is none yet and none is expected.
+        """Open the root of this server, and make it where there is none yet and none was noted.
 
-        `server` is the media server's id, `expect` the root's id where it is known. Raises MissingRootError when it
-        cannot be made or is not there, ForeignRootError when it is not this server's or not the expected one.
+        `server` is the media server's id, `note` a file outside the root that keeps the root's id: the first time it is
+        written, from then on only that root will do. Raises MissingRootError when it cannot be made or is not there,
+        ForeignRootError when it is not this server's or not the noted one.
         """
         path = Path(path).absolute()
-        if expect is None:
+        noted = _read_note(note)
+        otherwise = f", or remove {note} to record here from now on" if noted else ""
+        if not noted:
             _create(path, server)
-        found = _identity(path)
+        found = _identity(path, otherwise)
         if found["server"] != server:
             raise ForeignRootError(
                 f"{path} holds recordings of the server {found['server']!r}, not of {server!r}: "
                 f"mount the right disk or set another folder"
             )
-        if expect not in (None, found["id"]):
-            raise ForeignRootError(f"{path} is the root {found['id']}, not {expect}: mount the right disk")
+        if noted and found["id"] != noted:
+            raise ForeignRootError(f"{path} is the root {found['id']}, not {noted}: mount the right disk{otherwise}")
+        if note and not noted:
+            _write_note(note, found["id"])
         root = cls(path, found["id"], reserve_bytes, room_bytes)
         root.restore_reserve()
         return root
@@ -122,11 +130,35 @@ class Root:
         return seen.st_dev, seen.st_ino
 
 
-def _identity(path: Path) -> dict[str, str]:
+def _read_note(note: Path | None) -> str:
+    """The id that was noted; empty when none was. Raises MissingRootError."""
+    try:
+        return note.read_text("ascii").strip() if note else ""
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        raise MissingRootError(f"{note} cannot be read ({error}): mend or remove it") from error
+
+
+def _write_note(note: Path, identity: str) -> None:
+    """Whole or not at all; several workers that start at once write the same. Raises MissingRootError."""
+    draft = note.with_name(f".{note.name}-{uuid.uuid4().hex}")
+    try:
+        with open(draft, "x") as file:
+            file.write(identity + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, note)
+    except OSError as error:
+        raise MissingRootError(f"{note} cannot be written: {error.strerror}") from error
+
+
+def _identity(path: Path, otherwise: str = "") -> dict[str, str]:
+    """What the identity file says; `otherwise` is what else to do where there is none."""
     try:
         found = json.loads((path / IDENTITY).read_bytes())
     except FileNotFoundError as error:
-        raise MissingRootError(f"{path} has no {IDENTITY}: mount the disk with the recordings") from error
+        raise MissingRootError(f"{path} has no {IDENTITY}: mount the disk with the recordings{otherwise}") from error
     except OSError as error:
         raise MissingRootError(f"{path / IDENTITY} cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -1,0 +1,101 @@
+"""What a worker makes of its recordings at a start: the right disk, mended files, the time nobody recorded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from soip.config import Settings
+from soip.directory.directory import Directory
+from soip.directory.rows import RecordingRow
+from soip.directory.writebehind import WriteBehind
+from soip.media.archive import Archive, file_of
+from soip.media.context import Context
+from soip.store.errors import ForeignRootError, MissingRootError
+from soip.store.root import NOTE
+from tests.media.material import START_US
+
+SECOND = 1_000_000
+NOW_US = START_US + 3600 * SECOND
+
+
+@dataclass
+class Desk:
+    """Stands in for the context: a directory, a clock."""
+
+    settings: Settings
+    directory: Directory
+    later: WriteBehind
+    now: int = NOW_US
+    instance: str = "m1-0"
+
+    def now_us(self) -> int:
+        return self.now
+
+    def archive(self) -> Archive:
+        return Archive(self.settings, cast(Context, self), "m1")
+
+    def row(self, start: float, end: float, *, sealed: bool = True) -> RecordingRow:
+        """A recording of cam1, in seconds since the first picture."""
+        path = f"cam1/2026/11/20/{int(start):06}.mp4"
+        root = str(self.settings.media_root)
+        span = (START_US + int(start * SECOND), START_US + int(end * SECOND))
+        return RecordingRow(path, "cam1", "m1", self.instance, root, path, *span, sealed=sealed)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    settings = Settings(data=tmp_path, media_workers=1)
+    async with await Directory.open(settings.database_url) as directory, directory.write_behind() as later:
+        yield Desk(settings, directory, later)
+
+
+# -- the disk
+
+
+async def test_a_disk_that_is_not_mounted_is_not_recorded_over(desk: Desk) -> None:
+    media = desk.settings.media_root
+    async with desk.archive():
+        pass
+    await desk.directory.save(row := desk.row(0, 60, sealed=False))
+    disk = media.rename(media.with_name("disk"))
+    media.mkdir()  # The mount point without its disk.
+    with pytest.raises(MissingRootError, match="mount the disk with the recordings, or remove"):
+        desk.archive()
+    assert list(media.iterdir()) == []
+    media.rmdir()
+    disk.rename(media)
+    file_of(row).parent.mkdir(parents=True)
+    file_of(row).write_bytes(b"")
+    async with desk.archive() as archive:
+        await archive.mend()
+    assert await desk.directory.catalog.recordings("cam1") == [], "this file held nothing, and was removed"
+
+
+async def test_the_rows_of_a_disk_that_was_given_up_stay(desk: Desk) -> None:
+    media = desk.settings.media_root
+    async with desk.archive():
+        pass
+    await desk.directory.save(row := desk.row(0, 60, sealed=False))
+    media.rename(media.with_name("disk"))
+    (desk.settings.data / NOTE).unlink()
+    async with desk.archive() as archive:
+        await archive.mend()
+    assert await desk.directory.catalog.recordings("cam1") == [row], "it may come back; `soip store rebuild` decides"
+
+
+async def test_another_disk_of_the_same_server_is_another_disk(desk: Desk) -> None:
+    media = desk.settings.media_root
+    async with desk.archive():
+        pass
+    media.rename(media.with_name("disk"))
+    note = (desk.settings.data / NOTE).rename(desk.settings.data / "kept")
+    async with desk.archive():
+        pass
+    note.rename(desk.settings.data / NOTE)
+    with pytest.raises(ForeignRootError, match="mount the right disk, or remove"):
+        desk.archive()
