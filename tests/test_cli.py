@@ -27,6 +27,7 @@ from soip.directory.directory import Directory
 from soip.directory.rows import BindingRow, CameraStateRow, GapRow, RecordingRow
 from soip.mp4.tracks import video_track
 from soip.mp4.writer import Run, Sample
+from soip.process import holding
 from soip.store.disk import DiskWriter
 from soip.store.journal import Entry
 from soip.store.recording import Recording
@@ -266,6 +267,18 @@ def test_a_wrong_settings_file(soip: Soip, data: Path) -> None:
     data.mkdir()
     (data / "soip.toml").write_text('colour = "red"')
     failed(soip("camera", "list"), 2, "there is no setting 'colour'")
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_a_second_server_on_the_same_data_is_refused(soip: Soip, data: Path, command: str) -> None:
+    with holding(data / "serve.lock", "free"):
+        failed(soip(command), 1, f"a server runs on {data} already", "--data DIR")
+    assert not (data / "soip.db").exists()
+
+
+def test_a_second_media_worker_of_the_same_number_is_refused(soip: Soip, data: Path) -> None:
+    with holding(data / "media-0.lock", "free"):
+        failed(soip("media", "--worker", "0"), 1, f"media worker 0 of {data} runs already")
 
 
 def test_many_software_cameras_may_open_many_files(soip: Soip, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from soip.config import HostPort, Settings
 from soip.directory.directory import Directory
 from soip.lifeline import EXIT_CANNOT_START, VARIABLE, StartError, supervised
-from soip.process import check_free
+from soip.process import HeldError, check_free, holding
 from soip.serve import Child, Patience, Supervisor, check, command, reason, roles
 
 QUICK = Patience(first_pause_s=0.02, longest_pause_s=0.1, stable_s=0.5, grace_s=1.0)
@@ -233,6 +233,52 @@ async def test_an_orphan_notices_at_once() -> None:
     )
     out, _ = await process.communicate()
     assert (process.returncode, out) == (1, b"")
+
+
+HOLDER = """
+import subprocess, sys
+from pathlib import Path
+from soip.process import holding
+with holding(Path(sys.argv[1]), "held"):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    print(child.pid, flush=True)
+    child.wait()
+"""
+
+
+async def test_a_lock_goes_with_its_process_even_when_that_was_killed_and_left_children(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "media-0.lock"
+    pipe = asyncio.subprocess.PIPE
+    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", HOLDER, str(file), stdout=pipe)
+    assert holder.stdout is not None
+    child = int(await holder.stdout.readline())
+    try:
+        with pytest.raises(HeldError, match="it is held"), holding(file, "it is held"):
+            raise AssertionError("two hold it")
+        holder.kill()
+        await holder.wait()
+        assert alive(child)
+        with holding(file, "it is held"):
+            pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    with holding(file, "it is held"):
+        pass  # and given back by who lives on
+
+
+def test_a_lock_that_cannot_be_made_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with (
+        pytest.raises(StartError, match=r"serve\.lock cannot be opened"),
+        holding(tmp_path / "data" / "serve.lock", ""),
+    ):
+        raise AssertionError
+
+
+def test_who_meets_its_dying_former_self_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+    assert HeldError("x").exit_code == 1 != StartError("x").exit_code
 
 
 def test_a_process_of_its_own_is_not_tied(monkeypatch: pytest.MonkeyPatch) -> None:

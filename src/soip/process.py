@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -54,6 +56,37 @@ def _explain(address: HostPort, option: str, transport: str, error: OSError) -> 
     if error.errno == errno.EADDRINUSE:
         return f"{address} ({transport}) is in use by another program: end that one, or {elsewhere}"
     return f"cannot listen on {address} ({transport}): {os.strerror(error.errno or 0)}; {elsewhere}"
+
+
+class HeldError(StartError):
+    """Another process does the same work on the same data; the text says what to do."""
+
+    @property
+    def exit_code(self) -> int:
+        """1: the other one may be this one's former self, about to die. A supervisor tries again."""
+        return 1
+
+
+@contextmanager
+def holding(file: Path, held: str) -> Iterator[None]:
+    """Holds a lock file, so that nobody else does the same work on the same data. `held` says what to do if one does.
+
+    It is flock(2)'s lock: gone with the process that holds it, however that ends. The descriptor is closed in children.
+    Raises StartError.
+    """
+    try:
+        file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(f"{file} cannot be opened: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise HeldError(held) from None
+    else:
+        yield
+    finally:
+        os.close(lock)
 
 
 def raise_file_limit() -> None:

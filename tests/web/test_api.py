@@ -52,6 +52,7 @@ async def test_what_a_dead_media_worker_said_is_forgotten(system: System) -> Non
         assert (camera["media"], camera["instance"]) == ("idle", None)
         answer = await client.post("/api/cameras/cam1/grants", json={"action": "live"})
     assert (answer.status_code, answer.json()["error"]) == (503, "no_media_server")
+    assert "soip media" not in answer.json()["message"], "a second worker of the number would be refused"
 
 
 async def test_a_timeline_tells_what_is_there_and_why_the_rest_is_not(system: System) -> None:

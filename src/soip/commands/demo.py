@@ -21,7 +21,7 @@ from soip.commands.options import (
     RtpPortsOption,
     SipOption,
 )
-from soip.commands.server import prepare
+from soip.commands.server import alone, prepare
 from soip.commands.terminal import CommandError, settings_for, with_directory
 
 if TYPE_CHECKING:
@@ -51,12 +51,13 @@ def demo(
     from soip import logs
     from soip.serve import check, roles
 
-    check(settings)
-    logs.configure(settings, "demo")
-    passwords = with_directory(settings, lambda directory: _prepare(directory, settings))
-    children = roles(settings)
-    children += [_camera(settings, camera, password) for camera, password in passwords.items()]
-    asyncio.run(_run(settings, children))
+    with alone(settings):
+        check(settings)
+        logs.configure(settings, "demo")
+        passwords = with_directory(settings, lambda directory: _prepare(directory, settings))
+        children = roles(settings)
+        children += [_camera(settings, camera, password) for camera, password in passwords.items()]
+        asyncio.run(_run(settings, children))
 
 
 async def _run(settings: Settings, children: list[Child]) -> None:

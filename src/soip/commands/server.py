@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,14 +39,22 @@ def serve(
     from soip import logs
     from soip.serve import Supervisor, check, roles, supervise
 
-    check(settings)
-    logs.configure(settings, "serve")
-    with_directory(settings, lambda directory: prepare(directory, settings))
-
     async def main() -> None:
         await supervise(Supervisor(roles(settings)))
 
-    asyncio.run(main())
+    with alone(settings):
+        check(settings)
+        logs.configure(settings, "serve")
+        with_directory(settings, lambda directory: prepare(directory, settings))
+        asyncio.run(main())
+
+
+def alone(settings: Settings) -> AbstractContextManager[None]:
+    """Within, no other server is started on the same data. Raises StartError."""
+    from soip.process import holding
+
+    held = f"a server runs on {settings.data} already: end that one, or give this one another directory with --data DIR"
+    return holding(settings.data / "serve.lock", held)
 
 
 async def prepare(directory: Directory, settings: Settings) -> str:
@@ -94,6 +103,8 @@ def media(
             exit_code=2,
         )
     from soip.media import role
-    from soip.process import run_role
+    from soip.process import holding, run_role
 
-    run_role(settings, f"media-{worker}", lambda: role.run(settings, worker))
+    held = f"media worker {worker} of {settings.data} runs already: end it, or the server it belongs to"
+    with holding(settings.data / f"media-{worker}.lock", held):
+        run_role(settings, f"media-{worker}", lambda: role.run(settings, worker))

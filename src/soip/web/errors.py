@@ -114,7 +114,7 @@ class NoMediaServerError(ApiError):
     code = "no_media_server"
 
     def __init__(self) -> None:
-        super().__init__("no media server is running: see its log, or start one with 'soip media'")
+        super().__init__("no media server is running: 'soip serve' tries to start it, and its log says why it ended")
 
 
 class MediaAwayError(ApiError):
