@@ -101,6 +101,44 @@ async def test_a_stranger_is_told_once_and_then_forgotten(house: ServerHouse) ->
     assert {message.status for _ in range(20) if isinstance(message := stranger.inbox.get_nowait(), Response)} == {407}
 
 
+@pytest.mark.parametrize(
+    ("method", "changes", "status"),
+    [
+        ("INVITE", (("Max-Forwards", "0"),), 483),
+        ("INVITE", (("Proxy-Require", "x"),), 420),
+        ("INVITE", (("Proxy-Authorization", "Digest ="),), 400),
+        ("BYE", (), 481),
+        ("CANCEL", (), 481),
+    ],
+)
+async def test_what_is_refused_before_anybody_is_trusted_leaves_nothing_behind(
+    house: ServerHouse, method: str, changes: tuple[tuple[str, str], ...], status: int
+) -> None:
+    stranger = await house.peer("x")
+    for _ in range(20):
+        request = stranger.request(method, CAM1)
+        for name, value in changes:
+            request.headers.set(name, value)
+        stranger.send(request)
+    await asyncio.sleep(0.7)  # T1 is 0.5 s: a kept INVITE would have its answer repeated by now
+    answers = [stranger.inbox.get_nowait() for _ in range(stranger.inbox.qsize())]
+    assert [answer.status for answer in answers if isinstance(answer, Response)] == [status] * 20
+    assert house.role.endpoint.transactions == 0
+
+
+async def test_ids_that_cannot_be_ids_are_not_looked_up_and_cost_no_traceback(
+    house: ServerHouse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger, ann = await house.peer("x"), await house.peer("ann")
+    stranger.id = "%ff%0d"
+    invite = stranger.invite(CAM1)
+    assert (await stranger.ask(invite, challenged=False)).status == 407
+    assert (await ann.ask(ann.request("OPTIONS", f"sip:%0d%0aX@{DOMAIN}"))).status == 404
+    assert (await ann.register(aor="%0d%00")).status == 403
+    output = capsys.readouterr()
+    assert "Traceback" not in output.out + output.err
+
+
 async def test_half_a_message_holds_nobody_up(house: ServerHouse) -> None:
     slow, camera = await house.peer("x", transport="tcp"), await house.peer("cam1", transport="tcp")
     slow.send(b"REGISTER sip:soip.test SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1\r\n")

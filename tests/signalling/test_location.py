@@ -4,6 +4,9 @@ one.
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,9 +122,9 @@ def test_a_replaced_contact_of_an_instance_is_gone_from_the_directory() -> None:
 def test_a_closed_connection_takes_its_bindings_with_it() -> None:
     table = Location()
     table.register([binding("w-0", flow=TCP), binding("w-1", flow=TCP), binding("cam1")], 0)
-    assert {b.aor for b in table.on_flow(TCP, 0)} == {"w-0", "w-1"}
+    assert [b.aor for b in table.on_flow(TCP, "w-1", 0)] == ["w-1"]
     assert {b.aor for b in table.drop_flow(TCP)} == {"w-0", "w-1"}
-    assert table.on_flow(TCP, 0) == ()
+    assert table.on_flow(TCP, "w-1", 0) == ()
     assert table.bindings("cam1", 0)
 
 
@@ -130,8 +133,29 @@ def test_a_device_that_moves_leaves_its_old_flow() -> None:
     other = FlowKey("udp", "10.0.0.9", 5060)
     table.register([binding()], 0)
     table.register([binding(flow=other, cseq=2)], 0)
-    assert table.on_flow(UDP, 0) == ()
-    assert [b.aor for b in table.on_flow(other, 0)] == ["cam1"]
+    assert table.on_flow(UDP, "cam1", 0) == ()
+    assert [b.aor for b in table.on_flow(other, "cam1", 0)] == ["cam1"]
+
+
+def test_who_is_reached_elsewhere_than_it_sends_from_is_known_by_both() -> None:
+    table = Location()
+    there = FlowKey("udp", UDP.host, 7070)
+    assert not table.leads_to(UDP, there)
+    table.register([replace(binding(contact=f"sip:{n}@h"), target=there) for n in range(2)], 0)
+    table.unregister("cam1", [("sip:0@h", 0)], "a", 2, 0)
+    assert table.leads_to(UDP, there)
+    table.clear("cam1", "a", 3, 0)
+    assert not table.leads_to(UDP, there)
+
+
+def test_an_answer_costs_the_same_however_many_share_a_flow() -> None:
+    table = Location()
+    table.register([binding(f"cam{n}") for n in range(2000)], 0)
+    began = time.perf_counter()
+    for n in range(2000):
+        assert [b.aor for b in table.on_flow(UDP, f"cam{n}", 1)] == [f"cam{n}"]
+        assert not table.leads_to(UDP, TCP)
+    assert time.perf_counter() - began < 0.5, "2000 looks at 2000 bindings would take many seconds"
 
 
 def test_unregister_by_key_and_all() -> None:
@@ -215,6 +239,6 @@ def test_the_table_agrees_with_a_plain_model(steps: list[tuple[str, str, str, in
         model = {place: held for place, held in model.items() if held[0] > now}
         assert {(b.aor, b.contact): (b.expires_at, b.flow) for b in table.all(now)} == model
         for place, held in model.items():
-            assert place[0] in {b.aor for b in table.on_flow(held[1], now)}
+            assert place[0] in {b.aor for b in table.on_flow(held[1], place[0], now)}
     table.expire(now)
     assert len(table) == len(model)

@@ -69,11 +69,11 @@ def message(text: str = "", source: str = "nvr-1", kind: str = "", method: str =
 
 
 def test_a_flow_speaks_for_its_own_device_only(accounts: AccountTable) -> None:
-    bound = [Binding("nvr", "nvr", "sip:nvr@h", UDP, UDP, "c", 1, 60)]
+    bound = {"nvr"}.__contains__
     assert local.speaks_for(message(), bound, accounts) == "nvr"
     assert local.speaks_for(message(source="ann"), bound, accounts) == ""
     assert local.speaks_for(message(source="nobody"), bound, accounts) == ""
-    assert local.speaks_for(message(), [], accounts) == ""
+    assert local.speaks_for(message(), set[str]().__contains__, accounts) == ""
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,7 @@ def test_answers_explain_themselves() -> None:
     assert busy("later", 7).lines("soip.test") == (("Retry-After", "7"), ("Warning", '399 soip.test "later"'))
     assert ("Unsupported", "a, b") in bad_extension(["a", "b"]).lines("x")
     assert Answer(200).lines("x") == ()
+    assert Answer(404, "there is no \r\n\x00\udcff here").lines("x") == (("Warning", '399 x "there is no ???? here"'),)
 
 
 async def test_an_unknown_id_is_asked_for_once(accounts: AccountTable) -> None:
@@ -118,7 +119,7 @@ async def test_an_unknown_id_is_asked_for_once(accounts: AccountTable) -> None:
     await finder.find("new")
     await finder.find("new")
     assert accounts.kind("new") is AccountKind.USER
-    for known in ("nvr-1", "media-0", "ann", "", "x" * 65):
+    for known in ("nvr-1", "media-0", "ann", "", "x" * 65, "\udcff", "a b", "é"):
         await finder.find(known)
     assert asked == ["ghost"] * 3 + ["new"]
 
@@ -219,8 +220,9 @@ def test_ways_become_flows() -> None:
     instance = InstanceFlow("media-0")
     assert book.resolve(instance) is flow
     assert book.resolve(InstanceFlow("media-9")) is None
-    assert book.name(TCP, lambda aor: aor == "media-0") == instance
-    assert book.name(UDP, lambda aor: aor == "media-0") == UDP
+    assert book.name(TCP, "media-0", lambda aor: aor == "media-0") == instance
+    assert book.name(TCP, "cam1", lambda aor: aor == "media-0") == TCP
+    assert book.name(UDP, "cam1", lambda aor: aor == "media-0") == UDP
     assert book.matches(instance, TCP)
     assert not book.matches(instance, UDP)
     assert book.matches(UDP, UDP)

@@ -97,7 +97,9 @@ async def test_each_side_is_told_the_transport_it_uses(house: ServerHouse) -> No
 async def test_a_dialog_request_from_elsewhere_is_challenged(house: ServerHouse) -> None:
     worker, ann = await house.worker(), await house.peer("ann")
     sent, _, answer = await established(ann, worker)
-    moved, thief = await house.peer("ann"), await house.peer("eve", "x")
+    moved, thief, other = await house.peer("ann"), await house.peer("eve", "x"), await house.peer("bob")
+    bye = other.within("BYE", sent, answer)
+    assert (await other.ask(bye)).status == 481, "a password is not enough: it must be one of the dialog's two ends"
     bye = thief.within("BYE", sent, answer)
     thief.send(bye)
     challenge = await thief.response(bye)
@@ -241,10 +243,15 @@ async def test_what_no_proxy_passes_on(house: ServerHouse, changes: tuple[tuple[
 
 
 async def test_a_request_that_comes_back_to_us_is_a_loop(house: ServerHouse) -> None:
-    ann = await house.peer("ann")
+    worker, ann = await house.worker(), await house.peer("ann")
+    await ann.call(CAM1)
+    passed = (await worker.arrives("INVITE")).headers.get("Via") or ""
     invite = ann.invite(CAM1)
-    invite.headers.add("Via", f"SIP/2.0/UDP {ann.server[0]}:{ann.server[1]};branch=z9hG4bK-before")
+    invite.headers.add("Via", passed)
     assert (await ann.ask(invite)).status == 482
+    same = ann.invite(CAM1)
+    same.headers.add("Via", f"SIP/2.0/UDP {ann.server[0]}:{ann.server[1]};branch=z9hG4bK-behind-NAT")
+    assert (await ann.ask(same, challenged=False)).status == 407, "others may have our address"
 
 
 async def test_a_contact_that_is_our_own_address_does_not_go_round(house: ServerHouse) -> None:

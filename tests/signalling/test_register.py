@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from soip.net.limits import Limits
 from soip.sip import headers as h
+from soip.sip.digest import NonceIssuer
 from soip.sip.headers import Challenge
 from soip.sip.message import Response
 from tests.signalling.conftest import ServerHouse
@@ -120,6 +124,61 @@ async def test_a_wrong_password_is_refused_and_soon_not_even_looked_at(
     assert (await elsewhere.register()).status == 200, "nobody can lock a camera out from afar"
 
 
+async def test_guesses_with_a_nonce_that_is_not_ours_lock_nobody_out(house: ServerHouse) -> None:
+    """Such as somebody sends who forges the camera's address, and so never sees our challenge."""
+    camera = await house.peer("cam1")
+    assert (await camera.register()).status == 200
+    line = (
+        'Digest username="cam1", realm="soip.test", nonce="{}", uri="x", response="0", qop=auth, nc=1, cnonce="c"'
+    )
+    elsewhere = NonceIssuer(b"somebody else's key").issue(0.0, "127.0.0.1")
+    for nonce in ("x", "", elsewhere) * 5:
+        forged = camera.request("REGISTER", f"sip:{DOMAIN}", headers=(("Authorization", line.format(nonce)),))
+        response = await camera.ask(forged, challenged=False)
+        assert response.status == 401, "asked again, not refused"
+    assert (await camera.register()).status == 200
+
+
+async def test_who_is_behind_one_flow_with_others_is_found_among_them(house: ServerHouse) -> None:
+    """A bridge registers its cameras over one socket, each by its own account."""
+    bridge = await house.peer("cam1")
+    for name, secret in (("cam1", "secret1"), ("cam2", "secret2"), ("cam3", "secret3")):
+        bridge.id = bridge.username = name
+        bridge.password = secret
+        assert (await bridge.register()).status == 200
+        probe = bridge.request("OPTIONS", f"sip:{DOMAIN}")
+        assert (await bridge.ask(probe, challenged=False)).status == 200
+
+
+async def test_a_header_in_another_charset_does_not_stop_the_writing(house: ServerHouse) -> None:
+    camera, other = await house.peer("cam1"), await house.peer("cam2")
+    assert (await camera.register(headers=(("User-Agent", "Cam\udcb0\udca1"),))).status == 200
+
+    async def both() -> bool:
+        return len(await house.directory.calls.bindings()) == 2
+
+    await asyncio.sleep(1)
+    assert (await other.register()).status == 200
+    await eventually(both)
+
+
+async def test_a_camera_on_tcp_may_be_silent_until_its_refresh(
+    house: ServerHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house.role.endpoint._transport.streams, "limits", Limits(idle_seconds=0.1))
+    camera, stranger = await house.peer("cam1", transport="tcp"), await house.peer("x", transport="tcp")
+    assert (await camera.register()).status == 200
+    await stranger.ask(stranger.request("OPTIONS", f"sip:{DOMAIN}"), challenged=False)
+    streams = house.role.endpoint._transport.streams
+    async with asyncio.timeout(5):
+        while len(streams) > 1:
+            streams._sweep()
+            await asyncio.sleep(0.05)
+    worker = await house.worker()
+    await worker.call(f"sip:cam1@{DOMAIN}")
+    await camera.arrives("INVITE")
+
+
 async def test_a_registered_camera_is_not_closed_out_by_its_neighbours(house: ServerHouse) -> None:
     camera = await house.peer("cam1")
     assert (await camera.register()).status == 200
@@ -218,10 +277,14 @@ async def test_keepalives_say_whether_the_camera_is_registered(house: ServerHous
         return (await peer.ask(peer.request("MESSAGE", f"sip:{DOMAIN}", headers=kind, body=body))).status
 
     assert await keepalive(camera) == 403
+    coded = camera.request("MESSAGE", f"sip:34020000002000000001@{DOMAIN}", headers=kind, body=body)
+    assert (await camera.ask(coded, challenged=False)).status == 401
     assert (await camera.ask(camera.request("OPTIONS", f"sip:{DOMAIN}"))).status == 403
     await camera.register()
     unchallenged = camera.request("MESSAGE", f"sip:{DOMAIN}", headers=kind, body=body)
     assert (await camera.ask(unchallenged, challenged=False)).status == 200
+    coded = camera.request("MESSAGE", f"sip:34020000002000000001@{DOMAIN}", headers=kind, body=body)
+    assert (await camera.ask(coded, challenged=False)).status == 200, "devices write the server's code there"
     assert (await camera.ask(camera.request("OPTIONS", f"sip:{DOMAIN}"), challenged=False)).status == 200
     neighbour = await house.peer("cam1")
     probe = neighbour.request("OPTIONS", f"sip:{DOMAIN}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -31,7 +31,7 @@ def bound(aor: str, contact: str, flow: FlowKey = CAM_FLOW) -> Binding:
 class FakeTables:
     kinds: dict[str, AccountKind]
     cameras: dict[str, str]
-    workers: Sequence[str] = ("media-0", "media-1")
+    workers: Mapping[str, str] = field(default_factory=lambda: {"media-0": "media", "media-1": "media"})
     held: dict[str, list[Binding]] = field(default_factory=dict)
 
     def kind(self, account: str) -> AccountKind | None:
@@ -40,7 +40,7 @@ class FakeTables:
     def device_of(self, camera: str) -> str | None:
         return self.cameras.get(camera)
 
-    def instances(self) -> Sequence[str]:
+    def instances(self) -> Mapping[str, str]:
         return self.workers
 
     def bindings(self, aor: str) -> Sequence[Binding]:
@@ -110,6 +110,17 @@ def test_placement_does_not_depend_on_who_is_connected(tables: FakeTables) -> No
     assert instance in verdict.text
 
 
+def test_a_media_server_of_which_nothing_is_connected_is_given_no_camera(tables: FakeTables) -> None:
+    tables.workers = {"media-0": "media", "lost-0": "lost", "lost-1": "lost"}
+    for camera in [f"c{n}" for n in range(20)]:
+        tables.cameras[camera] = camera
+        assert isinstance(verdict := ask(tables, VIEWER, f"sip:{camera}@d"), Forward)
+        assert verdict.legs[0].way == InstanceFlow("media-0")
+    tables.held.clear()
+    refused = [ask(tables, VIEWER, f"sip:c{n}@d") for n in range(20)]
+    assert {verdict.status for verdict in refused if isinstance(verdict, Refuse)} == {503}
+
+
 @pytest.mark.parametrize(
     ("caller", "uri", "method", "status"),
     [
@@ -155,7 +166,7 @@ def test_media_servers_reach_each_other_and_devices(tables: FakeTables) -> None:
 
 
 def test_without_any_media_server(tables: FakeTables) -> None:
-    tables.workers = ()
+    tables.workers = {}
     verdict = ask(tables, VIEWER, "sip:cam1@d")
     assert isinstance(verdict, Refuse)
     assert verdict.status == 503

@@ -33,6 +33,12 @@ KEY = b"0123456789abcdef"
 BOB = Credentials("bob", "zanzibar")
 
 
+def used(issuer: NonceIssuer, nonce: str, count: int | None, now: float, source: str = "") -> NonceState | None:
+    """Open a nonce and use it; None when it is not ours, or another source's."""
+    body = issuer.open(nonce, source)
+    return None if body is None else issuer.use(body, count, now)
+
+
 def test_rfc_2617_example() -> None:
     challenge = Challenge.parse(
         'Digest realm="testrealm@host.com", qop="auth,auth-int", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", '
@@ -184,24 +190,24 @@ def test_any_user_and_password(user: str, password: str, count: int) -> None:
 def test_a_nonce_lives_as_long_as_it_should() -> None:
     issuer = NonceIssuer(KEY, 300)
     nonce = issuer.issue(1000.0)
-    assert issuer.check(nonce, 1, 1000.0) is NonceState.FRESH
-    assert issuer.check(nonce, 2, 1299.9) is NonceState.FRESH
-    assert issuer.check(nonce, 3, 1300.0) is NonceState.STALE
-    assert issuer.check(nonce, 4, 999.0) is NonceState.STALE  # a clock that went back
+    assert used(issuer, nonce, 1, 1000.0) is NonceState.FRESH
+    assert used(issuer, nonce, 2, 1299.9) is NonceState.FRESH
+    assert used(issuer, nonce, 3, 1300.0) is NonceState.STALE
+    assert used(issuer, nonce, 4, 999.0) is NonceState.STALE  # a clock that went back
 
 
 def test_nonces_differ_and_tell_nothing_to_others() -> None:
     issuer = NonceIssuer(KEY)
     assert len({issuer.issue(5.0, "192.0.2.1") for _ in range(100)}) == 100
     other = NonceIssuer(b"another key 0123")
-    assert other.check(issuer.issue(5.0), 1, 5.0) is NonceState.FOREIGN
+    assert used(other, issuer.issue(5.0), 1, 5.0) is None
     with pytest.raises(ValueError, match="16 bytes"):
         NonceIssuer(b"short")
 
 
 @pytest.mark.parametrize("nonce", ["", "x", "é", "AAAA", "A" * 43, "A" * 5000, "====", "a b"])
 def test_made_up_nonces_are_foreign(nonce: str) -> None:
-    assert NonceIssuer(KEY).check(nonce, 1, 0.0) is NonceState.FOREIGN
+    assert used(NonceIssuer(KEY), nonce, 1, 0.0) is None
 
 
 def test_every_bit_of_a_nonce_counts() -> None:
@@ -211,14 +217,14 @@ def test_every_bit_of_a_nonce_counts() -> None:
     for bit in range(len(raw) * 8):
         forged = bytearray(raw)
         forged[bit // 8] ^= 1 << bit % 8
-        assert issuer.check(urlsafe_b64encode(forged).decode(), 1, 7.0, "a") is NonceState.FOREIGN
-    assert issuer.check(nonce + "\n", 1, 7.0) is NonceState.FOREIGN
+        assert used(issuer, urlsafe_b64encode(forged).decode(), 1, 7.0, "a") is None
+    assert used(issuer, nonce + "\n", 1, 7.0) is None
 
 
 def test_a_count_is_good_once_and_may_come_late() -> None:
     issuer = NonceIssuer(KEY)
     nonce = issuer.issue(0.0)
-    states = [issuer.check(nonce, count, 1.0) for count in (1, 3, 2, 2, 3, 1, 100, 37, 36, 99, 99, 4)]
+    states = [used(issuer, nonce, count, 1.0) for count in (1, 3, 2, 2, 3, 1, 100, 37, 36, 99, 99, 4)]
     fresh, replayed = NonceState.FRESH, NonceState.REPLAYED
     assert states == [fresh, fresh, fresh, *[replayed] * 3, fresh, fresh, replayed, fresh, replayed, replayed]
 
@@ -227,7 +233,7 @@ def test_a_count_is_good_once_and_may_come_late() -> None:
 def test_no_count_is_ever_good_twice(counts: list[int]) -> None:
     issuer = NonceIssuer(KEY)
     nonce = issuer.issue(0.0)
-    fresh = [count for count in counts if issuer.check(nonce, count, 1.0) is NonceState.FRESH]
+    fresh = [count for count in counts if used(issuer, nonce, count, 1.0) is NonceState.FRESH]
     assert len(fresh) == len(set(fresh))
     if counts:
         assert max(counts) in fresh
@@ -237,17 +243,17 @@ def test_a_full_table_lets_no_replay_through() -> None:
     issuer = NonceIssuer(KEY, 300, capacity=3)
     nonces = [issuer.issue(float(n)) for n in range(6)]
     for nonce in nonces[:5]:
-        assert issuer.check(nonce, 1, 10.0) is NonceState.FRESH
+        assert used(issuer, nonce, 1, 10.0) is NonceState.FRESH
     for nonce in nonces[:5]:
-        assert issuer.check(nonce, 1, 10.0) is not NonceState.FRESH
+        assert used(issuer, nonce, 1, 10.0) is not NonceState.FRESH
     # What left the table is stale for any count, what is still in it goes on
-    assert [issuer.check(nonce, 2, 10.0) is NonceState.FRESH for nonce in nonces] == [False] * 2 + [True] * 4
+    assert [used(issuer, nonce, 2, 10.0) is NonceState.FRESH for nonce in nonces] == [False] * 2 + [True] * 4
 
 
 def test_the_table_forgets_what_has_expired() -> None:
     issuer = NonceIssuer(KEY, 10)
     for n in range(1000):
-        assert issuer.check(issuer.issue(float(n)), 1, float(n)) is NonceState.FRESH
+        assert used(issuer, issuer.issue(float(n)), 1, float(n)) is NonceState.FRESH
     assert len(issuer._used) <= 11
 
 
@@ -255,18 +261,25 @@ def test_a_restart_makes_older_nonces_stale() -> None:
     """The table of used counts is gone, so with the same key nothing from before may be taken."""
     before = NonceIssuer(KEY).issue(99.0)
     after = NonceIssuer(KEY, started=100.0)
-    assert after.check(before, 1, 101.0) is NonceState.STALE
-    assert after.check(after.issue(100.0), 1, 101.0) is NonceState.FRESH
+    assert used(after, before, 1, 101.0) is NonceState.STALE
+    assert used(after, after.issue(100.0), 1, 101.0) is NonceState.FRESH
 
 
-def test_without_qop_a_nonce_is_short_lived_and_bound_to_its_source() -> None:
-    issuer = NonceIssuer(KEY, 300, plain_lifetime=30)
+def test_a_nonce_is_for_the_source_it_was_given_to() -> None:
+    issuer = NonceIssuer(KEY)
     nonce = issuer.issue(0.0, "192.0.2.1")
-    assert issuer.check(nonce, None, 1.0, "192.0.2.1") is NonceState.FRESH
-    assert issuer.check(nonce, None, 2.0, "192.0.2.1") is NonceState.FRESH
-    assert issuer.check(nonce, None, 1.0, "192.0.2.2") is NonceState.STALE
-    assert issuer.check(nonce, None, 30.0, "192.0.2.1") is NonceState.STALE
-    assert issuer.check(nonce, 1, 30.0, "192.0.2.2") is NonceState.FRESH  # with qop the source may change
+    assert used(issuer, nonce, 1, 1.0, "192.0.2.1") is NonceState.FRESH
+    assert used(issuer, nonce, 2, 1.0, "192.0.2.2") is None
+    assert used(NonceIssuer(b"another key of 16"), nonce, 1, 1.0, "192.0.2.1") is None
+
+
+def test_without_qop_a_nonce_is_short_lived() -> None:
+    issuer = NonceIssuer(KEY, 300, plain_lifetime=30)
+    nonce = issuer.issue(0.0)
+    assert used(issuer, nonce, None, 1.0) is NonceState.FRESH
+    assert used(issuer, nonce, None, 2.0) is NonceState.FRESH
+    assert used(issuer, nonce, None, 30.0) is NonceState.STALE
+    assert used(issuer, nonce, 1, 30.0) is NonceState.FRESH
 
 
 def test_judge() -> None:
@@ -282,4 +295,5 @@ def test_judge() -> None:
     assert judge(good, "A", SECRET, MD5, issuer, 1.0) is Verdict.REPLAYED
     assert judge(credentials(nonce, count=2), "A", SECRET, MD5, issuer, 999.0) is Verdict.STALE
     assert judge(credentials("made up"), "A", SECRET, MD5, issuer, 1.0) is Verdict.STALE
-    assert judge(credentials("made up", "wrong"), "A", SECRET, MD5, issuer, 1.0) is Verdict.WRONG
+    assert judge(credentials("made up", "wrong"), "A", SECRET, MD5, issuer, 1.0) is Verdict.STALE, "looked at no secret"
+    assert judge(credentials(issuer.issue(1.0)), "A", None, MD5, issuer, 1.0) is Verdict.WRONG, "there is no account"

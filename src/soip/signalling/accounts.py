@@ -6,7 +6,7 @@ looked up. Reading never waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 from soip.directory.rows import Account, AccountKind
 
@@ -61,9 +61,9 @@ class AccountTable:
         """The device account a camera belongs to, None when there is no such camera."""
         return self._devices.get(camera)
 
-    def instances(self) -> Sequence[str]:
-        """The configured media instances, connected or not."""
-        return tuple(self._instances)
+    def instances(self) -> Mapping[str, str]:
+        """The configured media instances, connected or not, and the media server each belongs to."""
+        return self._instances
 
     def server_of(self, instance: str) -> str | None:
         """The media server account of an instance."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
@@ -14,7 +15,7 @@ from soip.signalling.limits import Buckets, Budget
 MISS_SECONDS = 1.0
 MAX_MISSES = 10_000
 LOOKUPS = Budget(rate=50, burst=200)  # a scan through made-up ids must not become a load on the database
-MAX_ID = 64
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # nothing else can be one, so the directory need not be asked
 
 Lookup = Callable[[str], Awaitable[Account | None]]
 
@@ -45,7 +46,7 @@ class Finder:
 
     async def find(self, identity: str) -> None:
         """Make sure the table has this id if the directory has. Raises what the lookup raises."""
-        if not identity or len(identity) > MAX_ID or self._accounts.knows(identity):
+        if not _ID.fullmatch(identity) or self._accounts.knows(identity):
             return
         now = self._now()
         if self._misses.get(identity, -1.0) > now:

@@ -47,11 +47,13 @@ class FlowBook:
             return any(source in (b.flow, b.target) for b in self._location.bindings(way.instance, self._now()))
         if way == source:
             return True
-        return any(b.target == way for b in self._location.on_flow(source, self._now()))
+        return self._location.leads_to(source, way)
 
-    def name(self, source: FlowKey, instances: Callable[[str], object]) -> Way:
-        """How a flow is written into a token: a media instance's by its name, any other by its address."""
-        for binding in self._location.on_flow(source, self._now()):
+    def name(self, source: FlowKey, account: str, instances: Callable[[str], object]) -> Way:
+        """How the flow of an account is written into a token: a media instance's by its name, any other by its
+        address.
+        """
+        for binding in self._location.on_flow(source, account, self._now()):
             if instances(binding.aor):
                 return InstanceFlow(binding.aor)
         return source

@@ -21,16 +21,25 @@ MAX_TOKEN = 512
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """One end of a dialog: the way to it, and the id that was proven there when the dialog began."""
+
+    way: Way
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
 class Path:
     """The two ends of a dialog's path through this proxy."""
 
-    caller: Way
-    callee: Way
+    caller: End
+    callee: End
 
 
 def issue(key: bytes, path: Path) -> str:
     """The token of a path: base64url without padding, which needs no escaping in a URI."""
-    body = f"{path.caller}|{path.callee}".encode()
+    ends = (path.caller, path.callee)
+    body = "|".join(f"{end.way}|{end.identity}" for end in ends).encode()
     return base64.urlsafe_b64encode(_mac(key, body) + body).rstrip(b"=").decode()
 
 
@@ -45,8 +54,8 @@ def read(key: bytes, token: str) -> Path | None:
     mac, body = raw[:MAC_BYTES], raw[MAC_BYTES:]
     if not hmac.compare_digest(mac, _mac(key, body)):
         return None
-    caller, _, callee = body.decode().partition("|")
-    return Path(parse_way(caller), parse_way(callee))
+    caller, caller_id, callee, callee_id = body.decode().split("|")
+    return Path(End(parse_way(caller), caller_id), End(parse_way(callee), callee_id))
 
 
 def _mac(key: bytes, body: bytes) -> bytes:

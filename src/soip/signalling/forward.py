@@ -15,7 +15,7 @@ from soip.net.sip import SipEndpoint
 from soip.signalling import flowtoken
 from soip.signalling.flowbook import FlowBook
 from soip.signalling.flows import FlowKey, InstanceFlow, Way
-from soip.signalling.flowtoken import Path
+from soip.signalling.flowtoken import End, Path
 from soip.signalling.forking import Fork
 from soip.signalling.routing import Leg
 from soip.signalling.trust import strip_credentials
@@ -47,16 +47,16 @@ class Forwarder:
         self._key = key
         self._house = house
 
-    async def out_of_dialog(self, incoming: IncomingRequest, legs: Sequence[Leg], identity: str, caller: Way) -> None:
-        """Forward a request of the authenticated `identity`, reachable by `caller`, to all legs at once."""
+    async def out_of_dialog(self, incoming: IncomingRequest, legs: Sequence[Leg], caller: End) -> None:
+        """Forward a request of an authenticated caller to all legs at once."""
         copies = []
         for leg in legs:
             copy = self._copy(incoming.request)
             copy.uri = Uri.parse(leg.uri)
             copy.headers.remove("Route")
-            copy.headers.add("P-Asserted-Identity", f"<sip:{identity}@{self._house.domain}>")
+            copy.headers.add("P-Asserted-Identity", f"<sip:{caller.identity}@{self._house.domain}>")
             if copy.method in DIALOG_METHODS:
-                self._record_route(copy, Path(caller, leg.way))
+                self._record_route(copy, Path(caller, End(leg.way, leg.identity)))
             copies.append((copy, leg.way, leg.identity))
         await self._send(incoming, copies)
 
@@ -100,7 +100,7 @@ class Forwarder:
         transports of ours (RFC 5658 §5).
         """
         token = flowtoken.issue(self._key, path)
-        for side in dict.fromkeys((self._our_side(path.caller), self._our_side(path.callee))):
+        for side in dict.fromkeys((self._our_side(path.caller.way), self._our_side(path.callee.way))):
             copy.headers.prepend("Record-Route", f"<sip:{token}@{side};lr>")
 
     def _our_side(self, way: Way) -> str:
@@ -190,8 +190,8 @@ class _Branches:
 
 def from_path(path: Path, source: FlowKey, book: FlowBook) -> Way | None:
     """The other end of a path, for a request that came over one of its two flows; None from anywhere else."""
-    if book.matches(path.caller, source):
-        return path.callee
-    if book.matches(path.callee, source):
-        return path.caller
+    if book.matches(path.caller.way, source):
+        return path.callee.way
+    if book.matches(path.callee.way, source):
+        return path.caller.way
     return None

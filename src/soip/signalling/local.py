@@ -7,11 +7,10 @@ device registers again.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from soip.signalling.accounts import AccountTable
 from soip.signalling.answers import ALLOW, Answer, bad_extension
-from soip.signalling.location import Binding
 from soip.sip import headers
 from soip.sip.message import Request
 from soip.sip.uri import split_user
@@ -20,15 +19,21 @@ KEEPALIVE_TYPE = "application/manscdp+xml"
 _KEEPALIVE = re.compile(rb"<CmdType>\s*Keepalive\s*</CmdType>", re.IGNORECASE)
 
 
-def speaks_for(request: Request, bound: Sequence[Binding], accounts: AccountTable) -> str:
+def speaks_for(request: Request, bound: Callable[[str], object], accounts: AccountTable) -> str:
     """The account whose own registered flow this request came over, "" when it is not on such a flow.
 
-    `bound` are the bindings of the flow. Two devices may share one (a bridge), so From must be one of theirs.
+    `bound` tells whether an account is registered over the flow. Two devices may share one (a bridge), so it is the
+    one in From that must be.
     """
     owner = accounts.owner_of(split_user(headers.from_(request.headers).uri.user)[0])
-    if owner is None or not any(binding.account == owner.id for binding in bound):
-        return ""
-    return owner.id
+    return owner.id if owner is not None and bound(owner.id) else ""
+
+
+def is_keepalive(request: Request) -> bool:
+    """Whether this is a device's sign of life, whatever id of ours it is addressed to (GB/T 28181 §9.6: devices write
+    the server's code there).
+    """
+    return request.method == "MESSAGE" and _KEEPALIVE.search(request.body) is not None
 
 
 def answer(request: Request, *, registered: bool) -> Answer:
@@ -46,6 +51,6 @@ def answer(request: Request, *, registered: bool) -> Answer:
     kind = headers.content_type(request.headers)
     if request.body and kind != KEEPALIVE_TYPE:
         return Answer(415, "the server takes keepalives only", (("Accept", KEEPALIVE_TYPE),))
-    if request.body and not _KEEPALIVE.search(request.body):
+    if request.body and not is_keepalive(request):
         return Answer(488, "the server takes keepalives only")
     return Answer(200)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -68,7 +69,8 @@ class Location:
         self._per_address = per_address
         self._limit = limit
         self._by_aor: dict[str, dict[tuple[str, int], Binding]] = {}
-        self._by_flow: dict[FlowKey, set[tuple[str, tuple[str, int]]]] = {}
+        self._by_flow: dict[FlowKey, dict[str, set[tuple[str, tuple[str, int]]]]] = {}  # then by account
+        self._by_target: Counter[tuple[FlowKey, FlowKey]] = Counter()  # flow and target, where they differ
         self._deadlines: list[tuple[float, str, tuple[str, int]]] = []
         self._due: dict[tuple[str, tuple[str, int]], float] = {}  # the one heap entry of a binding that counts
         self._stored: dict[tuple[str, str], Binding] = {}  # by address and contact, as the directory has them
@@ -84,11 +86,18 @@ class Location:
         held = self._by_aor.get(aor, {}).values()
         return tuple(sorted((b for b in held if b.expires_at > now), key=lambda b: -b.refreshed))
 
-    def on_flow(self, flow: FlowKey, now: float) -> tuple[Binding, ...]:
-        """The bindings whose authenticated REGISTER came over this flow."""
-        keys = self._by_flow.get(flow, ())
-        held = (self._by_aor[aor][key] for aor, key in keys)
+    def on_flow(self, flow: FlowKey, account: str, now: float) -> tuple[Binding, ...]:
+        """The bindings of one account whose authenticated REGISTER came over this flow.
+
+        A flow may carry thousands of accounts (a bridge, an SBC), so nothing here looks at all of a flow's.
+        """
+        places = self._by_flow.get(flow, {}).get(account, ())
+        held = (self._by_aor[aor][key] for aor, key in places)
         return tuple(b for b in held if b.expires_at > now)
+
+    def leads_to(self, flow: FlowKey, target: FlowKey) -> bool:
+        """Whether a device that registered over `flow` is reached at `target`."""
+        return bool(self._by_target.get((flow, target)))
 
     def all(self, now: float) -> Iterable[Binding]:
         """Every binding in force."""
@@ -148,7 +157,8 @@ class Location:
 
     def drop_flow(self, flow: FlowKey) -> list[Binding]:
         """A connection has ended: its bindings end with it (RFC 5626 §5.3)."""
-        return [self._remove(aor, key) for aor, key in list(self._by_flow.get(flow, ()))]
+        places = [place for held in self._by_flow.get(flow, {}).values() for place in held]
+        return [self._remove(aor, key) for aor, key in places]
 
     def next_expiry(self) -> float | None:
         """When `expire` is next worth calling."""
@@ -197,7 +207,9 @@ class Location:
         self._by_aor.setdefault(binding.aor, {})[binding.key] = binding
         if binding.expires_at < self._due.get(place, math.inf):
             self._schedule(binding)
-        self._by_flow.setdefault(binding.flow, set()).add(place)
+        self._by_flow.setdefault(binding.flow, {}).setdefault(binding.account, set()).add(place)
+        if binding.target != binding.flow:
+            self._by_target[binding.flow, binding.target] += 1
         self._gone.pop((binding.aor, binding.contact), None)
         self._stored[binding.aor, binding.contact] = binding
 
@@ -223,7 +235,14 @@ class Location:
             heapq.heapify(self._deadlines)
 
     def _leave_flow(self, binding: Binding) -> None:
-        places = self._by_flow[binding.flow]
-        places.discard((binding.aor, binding.key))
-        if not places:
-            del self._by_flow[binding.flow]
+        accounts = self._by_flow[binding.flow]
+        accounts[binding.account].discard((binding.aor, binding.key))
+        if not accounts[binding.account]:
+            del accounts[binding.account]
+            if not accounts:
+                del self._by_flow[binding.flow]
+        if binding.target != binding.flow:
+            ways = binding.flow, binding.target
+            self._by_target[ways] -= 1
+            if not self._by_target[ways]:
+                del self._by_target[ways]

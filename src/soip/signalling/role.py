@@ -53,6 +53,7 @@ class Role:
         self._directory = directory
         self._later = later
         self.ready: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+        self.endpoint = SipEndpoint(settings.sip.host, settings.sip.port, setting="--sip / SOIP_SIP")
         self._accounts = AccountTable()
         self._location = Location()
         self._finder = Finder(self._accounts, self._lookup, time.monotonic)
@@ -63,9 +64,8 @@ class Role:
         await self._load()
         await self._restore()
         tokens = await self._directory.settings.secret(FLOW_TOKEN_KEY)
-        endpoint = SipEndpoint(self._settings.sip.host, self._settings.sip.port, setting="--sip / SOIP_SIP")
         server = Server(
-            endpoint,
+            self.endpoint,
             House(self._settings.domain, realm),
             Keys(tokens, secrets.token_bytes(32)),
             self._accounts,
@@ -74,9 +74,9 @@ class Role:
             default_gate(),
             time.monotonic,
         )
-        endpoint.serve(server)
-        await endpoint.start()
-        host, port = endpoint.address
+        self.endpoint.serve(server)
+        await self.endpoint.start()
+        host, port = self.endpoint.address
         self.ready.set_result((host, port))
         _log.info("SIP server ready", host=host, port=port, domain=self._settings.domain, realm=realm)
         try:
@@ -84,7 +84,7 @@ class Role:
                 tasks.create_task(self._directory.follow(self._load))
                 tasks.create_task(self._sweep())
         finally:
-            await endpoint.close()
+            await self.endpoint.close()
             await self._finder.close()
             self._write()
 

@@ -12,7 +12,7 @@ relayed to another domain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,8 +48,8 @@ class Tables(Protocol):
     def device_of(self, camera: str) -> str | None:
         """The device account a camera belongs to, None when there is no such camera."""
 
-    def instances(self) -> Sequence[str]:
-        """The configured media instances, connected or not."""
+    def instances(self) -> Mapping[str, str]:
+        """The configured media instances, connected or not, and the media server each belongs to."""
 
     def bindings(self, aor: str) -> Sequence[Binding]:
         """The contacts of an address, the latest first."""
@@ -141,10 +141,20 @@ def _to_camera_as_guest(caller: Caller, method: str, camera: str, recorded: bool
     permission = permission_for(method, recorded=recorded)
     if not allowed(caller.role, permission):
         return Refuse(403, f"{caller.account} has no right to {permission} {camera}")
-    instance = worker_for(camera, tables.instances())
+    instance = worker_for(camera, _serving(tables))
     if instance is None:
         return Refuse(503, "no media server is set up", INSTANCE_RETRY_SECONDS)
     return _to_instance(instance, camera, uri, tables)
+
+
+def _serving(tables: Tables) -> list[str]:
+    """The instances among which cameras are placed: those of the media servers of which anything is connected.
+
+    A single instance that is away is coming back, and keeps its cameras. A media server of which nothing is connected
+    may be one that is no more; where that is all of them, the answer should name the one to look at.
+    """
+    servers = {server for instance, server in tables.instances().items() if tables.bindings(instance)}
+    return [instance for instance, server in tables.instances().items() if not servers or server in servers]
 
 
 def _to_instance(instance: str, identity: str, uri: Uri, tables: Tables) -> Verdict:

@@ -24,8 +24,8 @@ from soip.signalling.accounts import AccountTable
 from soip.signalling.answers import Answer, bad_extension, busy
 from soip.signalling.finder import Finder
 from soip.signalling.flowbook import FlowBook
-from soip.signalling.flows import FlowKey, InstanceFlow, Way, way_back
-from soip.signalling.flowtoken import Path
+from soip.signalling.flows import FlowKey, Way, way_back
+from soip.signalling.flowtoken import End, Path
 from soip.signalling.forward import Forwarder, House, from_path
 from soip.signalling.limits import Buckets, Budget, Gate
 from soip.signalling.location import Binding, Location
@@ -110,7 +110,7 @@ class Server:
         try:
             await self._dispatch(incoming)
         except SipParseError as error:
-            self._answer(incoming, Answer(error.status, error.what))
+            self._reject(incoming, Answer(error.status, error.what))
         except DirectoryError as error:
             self._note(incoming, "directory away", reason=str(error))
             self._answer(incoming, busy("the directory is not available", DIRECTORY_RETRY_SECONDS))
@@ -146,12 +146,12 @@ class Server:
         if request.method == "REGISTER":
             await self._register(incoming)
         elif refused := self._unfit(incoming):
-            self._answer(incoming, refused)
+            self._reject(incoming, refused)
         elif headers.to(request.headers).tag:
             await self._in_dialog(incoming)
         elif request.method in DIALOG_ONLY:
-            self._answer(incoming, Answer(481, f"{request.method} belongs into a dialog"))
-        elif request.uri.is_sip and not request.uri.user:
+            self._reject(incoming, Answer(481, f"{request.method} belongs into a dialog"))
+        elif request.uri.is_sip and (not request.uri.user or self._is_for_nobody_else(request)):
             await self._for_us(incoming)
         else:
             await self._out_of_dialog(incoming)
@@ -165,10 +165,12 @@ class Server:
             return bad_extension(required)
         # A request passes here once: a media server makes new ones of what it passes on. So our own Via below
         # means that a contact or a route leads back to us (RFC 3261 §16.3 step 4, RFC 5393).
-        host, port = self._endpoint.address_towards(incoming.flow.remote[0])
-        if any(via.host == host and (via.port or 5060) == port for via in headers.via_list(request.headers)):
+        if self._endpoint.has_passed(request):
             return Answer(482, "the request has been here before")
         return None
+
+    def _is_for_nobody_else(self, request: Request) -> bool:
+        return local.is_keepalive(request) and not self._accounts.knows(split_user(request.uri.user)[0])
 
     async def _register(self, incoming: IncomingRequest) -> None:
         account = await self._trusted(incoming, proxy=False)
@@ -186,7 +188,11 @@ class Server:
         self._answer(incoming, answer)
         if answer.status >= 300:
             self._note(incoming, "registration refused", id=aor, status=answer.status, reason=answer.text)
-        elif {b.target for b in after} != {b.target for b in before}:
+            return
+        flow = FlowKey.of(incoming.flow)
+        if mine := [b.expires_at for b in after if b.flow == flow]:
+            self._endpoint.keep(incoming.flow, max(mine) - now)
+        if {b.target for b in after} != {b.target for b in before}:
             event = "registered" if after else "unregistered"
             _log.info(event, id=aor, account=account.id, source=str(incoming.flow), contacts=len(after))
 
@@ -204,19 +210,17 @@ class Server:
         await self._forwarder.in_dialog(incoming, way)
 
     def _far_side(self, path: Path, account: Account) -> Way | None:
-        """Where a request in a dialog goes whose sender has moved to another address and proved who it is.
-
-        Known only where one end is a media instance: it is the far one for everybody but its own server.
-        """
+        """Where a request in a dialog goes whose sender has moved, and has proved to be one of the two ends."""
         for near, far in ((path.caller, path.callee), (path.callee, path.caller)):
-            if isinstance(near, InstanceFlow) and self._accounts.server_of(near.instance) == account.id:
-                return far
-        ends = [way for way in (path.caller, path.callee) if isinstance(way, InstanceFlow)]
-        return ends[0] if len(ends) == 1 else None
+            owner = self._accounts.owner_of(near.identity)
+            if owner is not None and owner.id == account.id:
+                return far.way
+        return None
 
     async def _for_us(self, incoming: IncomingRequest) -> None:
         request, now = incoming.request, self._now()
-        speaker = local.speaks_for(request, self._location.on_flow(FlowKey.of(incoming.flow), now), self._accounts)
+        flow = FlowKey.of(incoming.flow)
+        speaker = local.speaks_for(request, lambda account: self._location.on_flow(flow, account, now), self._accounts)
         if speaker:
             if self._gate.account(speaker, now):
                 self._answer(incoming, local.answer(request, registered=True))
@@ -243,8 +247,8 @@ class Server:
             self._answer(incoming, Answer(verdict.status, verdict.text, retry))
         else:
             source = way_back(request, incoming.flow)
-            way = self._book.name(source, self._accounts.server_of)
-            await self._forwarder.out_of_dialog(incoming, verdict.legs, caller.identity, way)
+            way = self._book.name(source, account.id, self._accounts.server_of)
+            await self._forwarder.out_of_dialog(incoming, verdict.legs, End(way, caller.identity))
 
     def _identity(self, request: Request, account: Account) -> str:
         """Who is asserted: the id in From where it is one of the account's, else the account."""
@@ -264,6 +268,10 @@ class Server:
             self._note(incoming, "wrong password or unknown id", id=name)
         self._turn_away(incoming, verdict.answer)
         return None
+
+    def _reject(self, incoming: IncomingRequest, answer: Answer) -> None:
+        """Answer a request that is refused before anybody asked whose it is."""
+        self._turn_away(incoming, self._challenger.reject(answer, incoming.flow.remote[0], self._now()))
 
     def _turn_away(self, incoming: IncomingRequest, answer: Answer) -> None:
         """Answer a stranger statelessly: of a flood nothing is kept, and no answer is repeated to a forged source."""

@@ -62,11 +62,12 @@ class Challenger:
         """
         credentials, source = self._credentials(request, proxy), flow.host
         if credentials is None:
-            return self._stranger(request, source, now, proxy)
+            account = self._accounts.owner_of(self.claimed(request, proxy=proxy))
+            return self._challenged(account, source, source, now, proxy, stale=False)
         account = self._accounts.get(credentials.username)
         # A device that is registered over this very flow is counted apart from whoever else shares its address:
         # a neighbour behind the same address translation must not be able to lock it out by guessing.
-        known = any(account is not None and b.account == account.id for b in self._location.on_flow(flow, now))
+        known = account is not None and bool(self._location.on_flow(flow, account.id, now))
         who = f"{flow} {credentials.username}" if known else f"{source} {credentials.username}"
         if not self._gate.may_try(source, who, known, now):
             return Refused(busy("too many wrong passwords", self._gate.retry_after(source, who, known, now)))
@@ -78,24 +79,28 @@ class Challenger:
         if verdict is Verdict.WRONG:
             self._gate.failed(source, who, now)
             return Refused(Answer(403, "wrong password or unknown id"), wrong=credentials.username[:64])
-        return Refused(self._challenge(account, source, now, proxy, stale=True))
+        return self._challenged(account, who if known else source, source, now, proxy, stale=True)
 
     def _verdict(
         self, credentials: Authorization, method: str, account: Account | None, source: str, now: float
     ) -> Verdict:
-        algorithm = canonical_algorithm(credentials.param("algorithm") or MD5)
-        if account is None or algorithm is None or algorithm not in account.ha1:
-            return Verdict.WRONG
-        return judge(credentials, method, account.ha1[algorithm], algorithm, self._nonces, now, source=source)
+        algorithm = canonical_algorithm(credentials.param("algorithm") or MD5) or ""
+        secret = account.ha1.get(algorithm) if account is not None else None
+        return judge(credentials, method, secret, algorithm, self._nonces, now, source=source)
 
-    def _stranger(self, request: Request, source: str, now: float, proxy: bool) -> Refused:
+    def reject(self, answer: Answer, source: str, now: float) -> Answer:
+        """What a stranger gets instead of `answer` where he asks too often."""
         verdict = self._gate.stranger(source, now)
         if verdict == Gate.DROP:
-            return Refused(Answer(503, silent=True))
+            return Answer(503, silent=True)
         if verdict == Gate.REFUSE:
-            return Refused(busy("too many requests without credentials", ACCOUNT_RETRY_SECONDS))
-        account = self._accounts.owner_of(self.claimed(request, proxy=proxy))
-        return Refused(self._challenge(account, source, now, proxy, stale=False))
+            return busy("too many requests without credentials", ACCOUNT_RETRY_SECONDS)
+        return answer
+
+    def _challenged(
+        self, account: Account | None, counted: str, source: str, now: float, proxy: bool, *, stale: bool
+    ) -> Refused:
+        return Refused(self.reject(self._challenge(account, source, now, proxy, stale=stale), counted, now))
 
     def _challenge(self, account: Account | None, source: str, now: float, proxy: bool, *, stale: bool) -> Answer:
         status, name = (407, "Proxy-Authenticate") if proxy else (401, "WWW-Authenticate")

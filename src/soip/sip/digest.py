@@ -163,19 +163,18 @@ def count_of(authorization: Authorization) -> int | None:
 
 
 class NonceState(Enum):
-    """What `NonceIssuer.check` found."""
+    """What `NonceIssuer.use` found."""
 
     FRESH = "fresh"
     STALE = "stale"
-    """Ours, but too old, or of another source without qop: challenge again with stale=true."""
+    """Too old: challenge again with stale=true."""
     REPLAYED = "replayed"
-    """Ours, but this count was used before."""
-    FOREIGN = "foreign"
-    """Not ours: made up, or from before the key changed."""
+    """This count was used before."""
 
 
 # milliseconds of issue, serial number, mark of the source; then the MAC
-_NONCE = struct.Struct(">QI8s")
+_MARK_LENGTH = 8
+_NONCE = struct.Struct(f">QI{_MARK_LENGTH}s")
 _MAC_LENGTH = 12
 _WINDOW = 64
 
@@ -188,8 +187,8 @@ class NonceIssuer:
     count as stale), so a bounded table never lets a replay through.
 
     `now` is in seconds, by any clock that does not go back while the key lives. `plain_lifetime` is for
-    credentials without qop: those can be replayed within it, so it is short, and the nonce is bound to its
-    source.
+    credentials without qop: those can be replayed within it, so it is short. A nonce is good for the source it
+    was given to.
     """
 
     def __init__(
@@ -220,25 +219,8 @@ class NonceIssuer:
         body = _NONCE.pack(int(now * 1000), self._serial, self._mark(source))
         return urlsafe_b64encode(body + self._mac(body)).decode()
 
-    def check(self, nonce: str, count: int | None, now: float, source: str = "") -> NonceState:
-        """Judge a nonce and, when it is fresh, remember that this count was used.
-
-        Ask only after `verify`: a stranger must not use up counts. `count` is None for credentials without
-        qop.
-        """
-        body = self._open(nonce)
-        if body is None:
-            return NonceState.FOREIGN
-        issued, _, mark = _NONCE.unpack(body)
-        age = int(now * 1000) - issued
-        if count is None:
-            bound = hmac.compare_digest(mark, self._mark(source))
-            return NonceState.FRESH if bound and 0 <= age < self._plain_lifetime else NonceState.STALE
-        if not 0 <= age < self._lifetime:
-            return NonceState.STALE
-        return self._use(body, issued, count, now)
-
-    def _open(self, nonce: str) -> bytes | None:
+    def open(self, nonce: str, source: str = "") -> bytes | None:
+        """What we wrote into a nonce that we gave to `source`; None for any other."""
         try:
             raw = urlsafe_b64decode(nonce.encode("ascii"))
         except (Base64Error, ValueError):
@@ -247,7 +229,19 @@ class NonceIssuer:
         # Base64 reads several spellings as one value; only the one we wrote is ours.
         if not hmac.compare_digest(mac, self._mac(body)) or urlsafe_b64encode(raw).decode() != nonce:
             return None
-        return body
+        return body if hmac.compare_digest(body[-_MARK_LENGTH:], self._mark(source)) else None
+
+    def use(self, body: bytes, count: int | None, now: float) -> NonceState:
+        """Judge an opened nonce and, when it is fresh, remember that this count was used.
+
+        Ask only after `verify`: a stranger must not use up counts. `count` is None for credentials without
+        qop.
+        """
+        issued: int = _NONCE.unpack(body)[0]
+        lifetime = self._plain_lifetime if count is None else self._lifetime
+        if not 0 <= int(now * 1000) - issued < lifetime:
+            return NonceState.STALE
+        return NonceState.FRESH if count is None else self._use(body, issued, count, now)
 
     def _use(self, body: bytes, issued: int, count: int, now: float) -> NonceState:
         entry = self._used.get(body)
@@ -282,7 +276,7 @@ class NonceIssuer:
         return hmac.digest(self._key, b"nonce" + body, "sha256")[:_MAC_LENGTH]
 
     def _mark(self, source: str) -> bytes:
-        return hmac.digest(self._key, b"source" + source.encode(), "sha256")[:8]
+        return hmac.digest(self._key, b"source" + source.encode(), "sha256")[:_MARK_LENGTH]
 
 
 class Verdict(Enum):
@@ -290,7 +284,9 @@ class Verdict(Enum):
 
     GOOD = "good"
     STALE = "stale"
-    """The secret is right, the nonce is not: challenge with stale=true, and no user is asked again."""
+    """The nonce is too old, or not one we gave to this source: challenge with stale=true, and no user is asked again.
+    It says nothing about the secret.
+    """
     REPLAYED = "replayed"
     """The secret was right once: refuse, as for STALE."""
     WRONG = "wrong"
@@ -299,16 +295,24 @@ class Verdict(Enum):
 def judge(
     authorization: Authorization,
     method: str,
-    secret: str,
+    secret: str | None,
     algorithm: str,
     issuer: NonceIssuer,
     now: float,
     source: str = "",
 ) -> Verdict:
-    """Check credentials, then their nonce: in this order `stale` tells nothing to a stranger."""
-    if not verify(authorization, method, secret, algorithm):
+    """Check whether the nonce is ours, then the secret, then the nonce's age and use.
+
+    Without a nonce that we gave to this very source no secret is looked at: who forges his source address has not
+    seen our challenge, so he can neither guess nor have somebody else counted for guessing wrong. `secret` None: there
+    is no such account, and whatever is said is wrong.
+    """
+    body = issuer.open(authorization.nonce, source)
+    if body is None:
+        return Verdict.STALE
+    if secret is None or not verify(authorization, method, secret, algorithm):
         return Verdict.WRONG
-    state = issuer.check(authorization.nonce, count_of(authorization), now, source)
+    state = issuer.use(body, count_of(authorization), now)
     if state is NonceState.FRESH:
         return Verdict.GOOD
     return Verdict.REPLAYED if state is NonceState.REPLAYED else Verdict.STALE
