@@ -204,8 +204,12 @@ async def test_an_export_across_codecs_has_parts(home: House, name: str, tmp_pat
     client = await home.http()
     token = home.token("export", camera=name)
     query = {"from": timestamp(first.start_us), "to": timestamp(last.end_us), "token": token}
-    answer = await client.get(f"/export/{name}.mp4", params=query)
-    assert answer.headers["x-export-parts"] == "2"
+    noted = len(await home.directory.settings.audited())
+    answer = await client.head(f"/export/{name}.mp4", params=query)
+    assert (answer.status_code, answer.headers["x-export-parts"], answer.content) == (200, "2", b"")
+    assert len(await home.directory.settings.audited()) == noted, "who only asks has taken nothing"
+    missing = {**query, "from": "2020-11-20T10:00:00Z", "to": "2020-11-20T11:00:00Z"}
+    assert (await client.head(f"/export/{name}.mp4", params=missing)).status_code == 404
     for number in (1, 2):
         part = await client.get(f"/export/{name}.mp4", params={**query, "part": str(number)})
         file = tmp_path / f"{number}.mp4"

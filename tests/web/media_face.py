@@ -118,6 +118,7 @@ class Face:
     sockets: list[WebSocket] = field(default_factory=list)
     renewed: int = 0
     close_with: int = 0
+    parts: int = 1
     sent: int = 0
 
     def app(self) -> Starlette:
@@ -195,8 +196,15 @@ class Face:
         refusal = self._note(request)
         if refusal:
             return refusal
-        name = f'attachment; filename="{request.path_params["camera"]}.mp4"'
-        return Response(self.recordings[0].data, media_type="video/mp4", headers={"Content-Disposition": name})
+        from_us, to_us = parse(request.query_params["from"], "from"), parse(request.query_params["to"], "to")
+        if not any(each.start_us < to_us and each.end_us > from_us for each in self.recordings):
+            return JSONResponse({"error": "not_recorded", "message": "nothing"}, 404)
+        part = int(request.query_params.get("part", "1"))
+        headers = {
+            "Content-Disposition": f'attachment; filename="{request.path_params["camera"]}-{part}.mp4"',
+            "X-Export-Parts": str(self.parts),
+        }
+        return Response(self.recordings[part - 1].data, media_type="video/mp4", headers=headers)
 
     async def _odd(self, request: Request) -> Response:
         """What arrived, exactly."""

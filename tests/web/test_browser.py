@@ -228,6 +228,44 @@ async def test_a_range_is_selected_and_downloaded_in_korean_too(tmp_path: Path) 
 
 
 @pytest.mark.e2e
+async def test_a_typed_range_is_asked_for_and_all_its_parts_are_offered(tmp_path: Path) -> None:
+    async with _console(tmp_path) as (system, page):
+        # Days before what the timeline shows.
+        begun = now_us() // 1_000_000 * 1_000_000 - 3 * 1440 * MINUTE
+        first, second = record("cam1", begun, 4), record("cam1", begun + 10_000_000, 4)
+        await system.catalog("cam1", first, second)
+        system.face.parts = 2
+        await _sign_in(page)
+        await page.get_by_test_id("camera-tile").click()
+        await page.get_by_test_id("range-select").click()
+        await _type_range(page, begun, begun + 20_000_000)
+        message = page.get_by_test_id("range-message")
+        async with page.expect_download() as download:
+            await page.get_by_test_id("download").click()
+        assert (await (await download.value).path()).read_bytes() == first.data
+        await expect(message).to_contain_text("it comes in 2 files. The first has started: fetch the others, too.")
+        async with page.expect_download() as download:
+            await page.get_by_test_id("download-part-2").click()
+        assert (await (await download.value).path()).read_bytes() == second.data
+        assert (await download.value).suggested_filename == "cam1-2.mp4"
+        await expect(message).to_have_text("The download of part 2 of 2 has started.")
+        # Another range is another question.
+        await _type_range(page, begun + 60_000_000, begun + 90_000_000)
+        await expect(page.get_by_test_id("download-part-2")).to_have_count(0)
+        await page.get_by_test_id("download").click()
+        await expect(message).to_have_text("Nothing is recorded in this range.")
+        await _type_range(page, begun, begun + 1441 * MINUTE)
+        await page.get_by_test_id("download").click()
+        await expect(message).to_contain_text("24 hours at most")
+
+
+async def _type_range(page: Page, start_us: int, end_us: int) -> None:
+    await page.get_by_test_id("range-from").fill(_seoul(start_us))
+    await page.get_by_test_id("range-to").fill(_seoul(end_us))
+    await page.get_by_test_id("range-to").blur()
+
+
+@pytest.mark.e2e
 async def test_the_timeline_obeys_wheel_drag_and_keys(tmp_path: Path) -> None:
     async with _console(tmp_path) as (system, page):
         _, second = await _catalogued(system)

@@ -90,7 +90,10 @@ class _Face:
         return Response(text, media_type="application/vnd.apple.mpegurl", headers=_PRIVATE)
 
     async def export(self, request: Request) -> Response:
-        """A range as one MP4 file; where the codec changes there are more parts, asked for by `part=2` and so on."""
+        """A range as one MP4 file; where the codec changes there are more parts, asked for by `part=2` and so on.
+
+        HEAD tells how many there are, and takes nothing out of the house.
+        """
         camera = request.path_params["camera"]
         grant = await self._grants.check(request.query_params.get("token", ""), camera, "export")
         range_us = _range(request)
@@ -100,14 +103,16 @@ class _Face:
         if not number.isdecimal() or not 1 <= int(number) <= len(parts):
             raise RefusedError(404, "no_such_part", f"this export has {len(parts)} part(s)")
         part = parts[int(number) - 1]
-        await self._archive.audit_export(grant.subject, camera, (part.start_us, part.end_us))
         name = f"{camera}-{utc(part.start_us):%Y%m%dT%H%M%SZ}.mp4"
         headers = {
             "Content-Length": str(part.size),
             "Content-Disposition": f'attachment; filename="{name}"',
             "X-Export-Parts": str(len(parts)),
-        }
-        return StreamingResponse(part.chunks(), media_type="video/mp4", headers=headers | _PRIVATE)
+        } | _PRIVATE
+        if request.method == "HEAD":
+            return Response(media_type="video/mp4", headers=headers)
+        await self._archive.audit_export(grant.subject, camera, (part.start_us, part.end_us))
+        return StreamingResponse(part.chunks(), media_type="video/mp4", headers=headers)
 
     async def recording(self, request: Request) -> Response:
         """One file; browsers ask for byte ranges of it (RFC 9110 §14)."""

@@ -112,6 +112,10 @@ export const en = {
   'export.forbidden': 'You may not download recordings.',
   'export.failed': 'The download could not be started. Try again.',
   'export.started': 'The download has started.',
+  'export.too-long': 'A download may cover 24 hours at most: choose a shorter range.',
+  'export.parts': 'The camera’s format changed in this range, so it comes in {parts} files. The first has started: fetch the others, too.',
+  'export.part': 'Part {part} of {parts}',
+  'export.part.started': 'The download of part {part} of {parts} has started.',
 
   'duration.s': '{s} s',
   'duration.ms': '{m} min {s} s',

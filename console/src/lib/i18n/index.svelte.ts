@@ -1,7 +1,7 @@
 import { chooseLanguage, translate, type Key, type Language, type Values } from './translate';
 
 export { LANGUAGES } from './translate';
-export type { Key, Language } from './translate';
+export type { Key, Language, Values } from './translate';
 
 const STORED_AS = 'soip.language';
 

@@ -114,6 +114,10 @@ export const ko: Record<Key, string> = {
   'export.forbidden': '녹화 영상을 내려받을 권한이 없습니다.',
   'export.failed': '내려받기를 시작하지 못했습니다. 다시 시도하세요.',
   'export.started': '내려받기를 시작했습니다.',
+  'export.too-long': '한 번에 24시간까지만 내려받을 수 있습니다. 더 짧은 구간을 선택하세요.',
+  'export.parts': '이 구간에서 카메라의 형식이 바뀌어 파일 {parts}개로 나뉩니다. 첫 번째 파일을 내려받기 시작했으니 나머지도 받으세요.',
+  'export.part': '{parts}개 중 {part}번째 파일',
+  'export.part.started': '{parts}개 중 {part}번째 파일을 내려받기 시작했습니다.',
 
   'duration.s': '{s}초',
   'duration.ms': '{m}분 {s}초',

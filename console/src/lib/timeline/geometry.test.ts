@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
-  clip, covering, join, keepVisible, MAX_SPAN, MIN_SPAN, nextRecorded, overlaps, pan, PRESETS, span, spanOf, ticks, timeOf,
+  clip, covering, join, keepVisible, MAX_SPAN, MIN_SPAN, nextRecorded, pan, PRESETS, span, spanOf, ticks, timeOf,
   viewOf, xOf, zoom,
 } from './geometry';
 
@@ -148,10 +148,5 @@ describe('spans', () => {
   it('have their ends in order, whichever way they were drawn', () => {
     expect(spanOf(5.6, 2.2)).toEqual({ start: 2, end: 6 });
     expect(spanOf(2.2, 5.6)).toEqual({ start: 2, end: 6 });
-  });
-
-  it('know whether there is something to download', () => {
-    expect(overlaps(files, { start: NOON + 1_200_000, end: NOON + 1_300_000 })).toBe(false);
-    expect(overlaps(files, { start: NOON + 1_199_999, end: NOON + 1_300_000 })).toBe(true);
   });
 });

@@ -135,8 +135,3 @@ export function nextRecorded(recordings: readonly Span[], time: number): number 
 export function spanOf(a: number, b: number): Span {
   return { start: Math.round(Math.min(a, b)), end: Math.round(Math.max(a, b)) };
 }
-
-/** True when something of the recordings lies within the span. */
-export function overlaps(recordings: readonly Span[], piece: Span): boolean {
-  return recordings.some(({ start, end }) => start < piece.end && end > piece.start);
-}
