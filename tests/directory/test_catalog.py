@@ -90,11 +90,23 @@ async def test_gaps_are_extended_and_found(directory: Directory) -> None:
     assert await directory.catalog.gaps("cam2") == []
 
 
-async def test_a_rebuild_replaces_one_server_only(directory: Directory) -> None:
+async def test_a_rebuild_deletes_what_is_gone_and_leaves_what_came_meanwhile(directory: Directory) -> None:
     elsewhere = replace(recording("e", 0, 1), server_id="n")
-    await directory.save(recording("a", 0, 10), recording("b", 10, 20), elsewhere, gap("h", 3, 4))
-    await directory.catalog.replace("m", [recording("c", 5, 9)], [gap("g", 9, 10)])
-    assert ids(await directory.catalog.of_server("m")) == ["c"]
+    lost, begun = recording("a", 0, 10), recording("b", 10, 20, sealed=False)
+    await directory.save(lost, begun, elsewhere, gap("h", 3, 4))
+    await directory.catalog.replace("m", [recording("c", 5, 9)], [gap("g", 9, 10)], [lost])
+    assert ids(await directory.catalog.of_server("m")) == ["b", "c"]
     assert ids(await directory.catalog.of_server("n")) == ["e"]
     assert ids(await directory.catalog.gaps("cam1")) == ["h", "g"]
     assert await directory.catalog.gap_ids() == {"g", "h"}
+
+
+async def test_a_rebuild_does_not_undo_a_sealing_nor_forget_a_digest(directory: Directory) -> None:
+    sealed = replace(recording("a", 0, 10), bytes=100, sha256="abc")
+    await directory.save(sealed, replace(recording("b", 10, 20), bytes=50, sha256="def"))
+    read_before = replace(sealed, sealed=False, end_us=9 * SECOND, bytes=90, sha256="")
+    changed = replace(recording("b", 10, 20), bytes=60, sha256="")
+    await directory.catalog.replace("m", [read_before, changed], [], [])
+    assert await directory.catalog.recordings("cam1") == [sealed, changed]
+    await directory.catalog.replace("m", [replace(sealed, sha256="")], [], [])
+    assert await directory.catalog.recording("a") == sealed

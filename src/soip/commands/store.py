@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
     from soip.config import Settings
     from soip.directory.directory import Directory
     from soip.directory.rows import GapRow, RecordingRow
+    from soip.store.check import Finding
     from soip.store.journal import Entry
     from soip.store.recording import Recording
     from soip.store.root import Root
+
+LATE_S = 3.0
+"""How long after its file a running server may write a row: it collects those of a second."""
 
 T = TypeVar("T")
 
@@ -32,41 +37,54 @@ def check(data: DataOption = None) -> None:
     settings = settings_for(data=data)
     from soip.store.check import check as findings_of
 
+    root, server = _root(settings)
+
     async def known(directory: Directory) -> tuple[list[RecordingRow], set[str]]:
         return await directory.catalog.of_server(server), await directory.catalog.gap_ids()
 
-    root, server = _root(settings)
-    rows, gaps = with_directory(settings, known)
-    findings = _reading(lambda: list(findings_of(root, [_recording(row) for row in rows], gaps)))
+    def look(only: set[str] | None = None) -> tuple[int, list[Finding]]:
+        rows, gaps = with_directory(settings, known)
+        return len(rows), _reading(lambda: list(findings_of(root, map(_recording, rows), gaps, only=only)))
+
+    count, findings = look()
+    if findings:  # Files that a running server has begun or sealed in the meantime are none.
+        time.sleep(LATE_S)
+        _, findings = look({finding.where for finding in findings})
     for finding in findings:
         typer.echo(f"{finding.what}: {finding.where}: {finding.detail}")
     if findings:
         raise CommandError(f"{len(findings)} findings in {root.path}; `soip store rebuild` mends the catalog")
-    typer.echo(f"{len(rows)} recordings in {root.path}: catalog, journals and disk agree")
+    typer.echo(f"{count} recordings in {root.path}: catalog, journals and disk agree")
 
 
 @app.command("rebuild")
 def rebuild(data: DataOption = None) -> None:
     """Make the catalog from the media folder: recordings from the files, gaps from the journals."""
     settings = settings_for(data=data)
-    from soip.store.rebuild import gaps, recordings
+    from soip.store.errors import StoreError
+    from soip.store.rebuild import gaps, read_row, recordings
 
     root, server = _root(settings)
-    failed: list[str] = []
-    found = _reading(lambda: list(recordings(root, lambda path, why: failed.append(f"{path}: {why}"))))
+    # Rows first: what a running server begins from now on is not taken for missing.
+    known = with_directory(settings, lambda directory: directory.catalog.of_server(server))
+    failed: dict[str, str] = {}
+    found = _reading(lambda: list(recordings(root, failed.__setitem__)))
     missing = _reading(lambda: [_gap(camera, entry) for camera, entry in gaps(root)])
+    for path in list(failed):  # Some had only just been begun.
+        with suppress(OSError, StoreError):
+            found.append(read_row(root, path))
+            del failed[path]
+    rows = [_row(settings, root, server, one) for one in found]
+    there = {row.id for row in rows}
+    gone = [row for row in known if row.id not in there]
 
     async def work(directory: Directory) -> None:
-        # What is known of a file's digest stays known: reading all bytes again would prove nothing about yesterday.
-        digests = {(row.path, row.bytes): row.sha256 for row in await directory.catalog.of_server(server)}
-        rows = [_row(settings, root, server, one) for one in found]
-        rows = [replace(row, sha256=digests.get((row.path, row.bytes), row.sha256)) for row in rows]
-        await directory.catalog.replace(server, rows, missing)
+        await directory.catalog.replace(server, rows, missing, gone)
         await directory.settings.audit("command line", "store.rebuild", str(root.path))
 
     with_directory(settings, work)
-    for line in failed:
-        typer.echo(f"unreadable: {line}", err=True)
+    for path, why in failed.items():
+        typer.echo(f"unreadable: {path}: {why}", err=True)
     typer.echo(f"{len(found)} recordings and {len(missing)} gaps of {root.path} are in the catalog")
     if failed:
         raise CommandError(f"{len(failed)} files could not be read; they are not in the catalog")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, Table, and_, delete, select
+from sqlalchemy import Connection, Select, Table, and_, select
 
 from soip.directory import schema
 from soip.directory.database import Database
 from soip.directory.rows import GapRow, RecordingRow
-from soip.directory.saving import row_of, save_rows
+from soip.directory.saving import delete_rows, key_of, row_of, save_rows
 
 EVER = (0, 1 << 62)
 """A range that includes everything."""
@@ -81,12 +82,22 @@ class Catalog:
 
         return await self._database.read(work)
 
-    async def replace(self, server: str, recordings: list[RecordingRow], gaps: list[GapRow]) -> None:
-        """Makes `recordings` the only ones of a media server, in one transaction, and saves `gaps`: after a rebuild."""
+    async def replace(
+        self, server: str, recordings: list[RecordingRow], gaps: list[GapRow], gone: list[RecordingRow]
+    ) -> None:
+        """Makes the catalog of a media server say what its folder says, in one transaction: after a rebuild.
+
+        Rows of `recordings` and `gaps` are saved, those of `gone` deleted. The server may have gone on meanwhile: other
+        rows stay, and so does a row of a file that was sealed after it was read. What is known of a file's digest
+        stays known: reading all bytes again would prove nothing about yesterday.
+        """
+        query = select(schema.recording).where(schema.recording.c.server_id == server)
 
         def work(connection: Connection) -> None:
-            connection.execute(delete(schema.recording).where(schema.recording.c.server_id == server))
-            save_rows(connection, [*recordings, *gaps])
+            known = {row.path: row_of(RecordingRow, row) for row in connection.execute(query)}
+            delete_rows(connection, [key_of(row) for row in gone])
+            saved = [_merged(row, known.get(row.path)) for row in recordings]
+            save_rows(connection, [*saved, *gaps])
 
         await self._database.write(work)
 
@@ -95,6 +106,15 @@ class Catalog:
     ) -> list[R]:
         query = touching(table, camera, from_us, to_us, limit)
         return await self._database.read(lambda connection: [row_of(kind, row) for row in connection.execute(query)])
+
+
+def _merged(found: RecordingRow, known: RecordingRow | None) -> RecordingRow:
+    """The row of a file as it was read, or as it is known where that is newer or tells more."""
+    if known is None:
+        return found
+    if known.id == found.id and known.sealed and not found.sealed:
+        return known
+    return replace(found, sha256=known.sha256) if known.bytes == found.bytes else found
 
 
 def touching(table: Table, camera: str, from_us: int, to_us: int, limit: int) -> Select[Any]:
