@@ -16,6 +16,8 @@ from . import journal
 from .root import Root
 
 QUEUE_BYTES = 64 << 20
+JOB_BYTES = 4096
+"""What a job without bytes counts for: it takes memory too, and it may take the disk longer than a fragment."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,13 +69,16 @@ class DiskWriter:
         return not self._thread.is_alive()
 
     def submit(self, job: Callable[[], None], size: int) -> bool:
-        """Queue a job that holds `size` bytes; False when it does not fit. A job of no bytes always fits."""
+        """Queue a job that holds `size` bytes; False when it does not fit. A job of no bytes is always taken, but it
+        leaves less room for others.
+        """
+        counted = size or JOB_BYTES
         with self._lock:
             if size and self._queued + size > self._limit:
                 self.stats.refused += 1
                 return False
-            self._queued += size
-        self._queue.put((job, size))
+            self._queued += counted
+        self._queue.put((job, counted))
         return True
 
     def journal(self, camera: str, entry: journal.Entry) -> None:

@@ -90,7 +90,7 @@ class RecordingWriter:
             len(first.samples),
         )
         queued = time.monotonic()
-        if not self._disk.submit(lambda: self._file.write(front, data, entry, queued), len(data)):
+        if not self._disk.submit(lambda: self._file.write(front, data, entry, queued), len(front) + len(data)):
             if front:
                 self._origins = {}
             return False
