@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from soip.commands.terminal import format_time, parse_time
 from soip.config import HostPort, Settings
 from soip.directory.accounts import ha1
 from soip.directory.directory import Directory
-from soip.directory.rows import BindingRow, CameraStateRow, GapRow, RecordingRow
+from soip.directory.rows import BindingRow, CameraStateRow, GapRow, MediaInstance, RecordingRow
 from soip.mp4.tracks import video_track
 from soip.mp4.writer import Run, Sample
 from soip.process import holding
@@ -118,7 +118,7 @@ def test_a_camera_is_added_and_listed(soip: Soip, data: Path) -> None:
             "record": "always",
             "audio": False,
             "signalling": "offline",
-            "media": "idle",
+            "media": "offline",
             "since": None,
             "instance": None,
         }
@@ -152,17 +152,27 @@ def test_the_realm_is_the_domain_of_the_first_command(soip: Soip, data: Path, mo
 def test_the_list_shows_who_is_online_and_recorded(soip: Soip, data: Path) -> None:
     for camera in ("cam1", "cam2"):
         soip("camera", "add", camera, "--password", "p")
-    in_directory(
-        data,
-        lambda directory: directory.save(
+
+    async def run(directory: Directory) -> MediaInstance:
+        server = await directory.media.create_or_load(data / "media-server.json", "soip.local")
+        worker = await directory.media.publish(server.id, 0, sip="", http="127.0.0.1:1")
+        await directory.save(
             BindingRow("cam1", "sip:a", "cam1", "f", "c", 1, 0, 1 << 60),
             BindingRow("cam2", "sip:a", "cam2", "f", "c", 1, 0, 1),
-            CameraStateRow("cam1", "recording", START_US, "m-0", START_US),
-        ),
-    )
+            CameraStateRow("cam1", "recording", START_US, worker.id, START_US),
+        )
+        return worker
+
+    worker = in_directory(data, run)
     one, two = soip("camera", "list", "--json").json
-    assert (one["signalling"], one["media"], one["since"]) == ("online", "recording", "2026-11-20T12:03:50.500000Z")
-    assert (two["signalling"], two["media"]) == ("offline", "idle")
+    assert (one["signalling"], one["media"], one["since"]) == ("online", "recording", "2026-11-20T12:03:50.500Z")
+    assert one["instance"] == worker.id
+    assert (two["signalling"], two["media"]) == ("offline", "offline")
+    # A server that has stopped records nothing, whatever it said last.
+    in_directory(data, lambda directory: directory.save(replace(worker, heartbeat_us=START_US)))
+    one, _ = soip("camera", "list", "--json").json
+    assert (one["media"], one["since"], one["instance"]) == ("idle", None, None)
+    assert "recording" not in soip("camera", "list").out
 
 
 def test_an_empty_list_says_what_to_do(soip: Soip) -> None:
@@ -290,6 +300,7 @@ def test_many_software_cameras_may_open_many_files(soip: Soip, monkeypatch: pyte
         return 0
 
     monkeypatch.setattr("soip.agents.camera.simulate", simulate)
+    monkeypatch.setattr("soip.logs.configure", lambda _settings, _role: None)  # it would outlive this test
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     try:
         options = ("--id", "a", "--password", "p", "--server", "x:1", "--domain", "d")
@@ -442,8 +453,6 @@ def test_rebuild_names_what_it_cannot_read(soip: Soip, data: Path, recorded: Rec
 
 
 def test_rebuild_keeps_known_digests(soip: Soip, data: Path, recorded: RecordingRow) -> None:
-    from dataclasses import replace
-
     in_directory(data, lambda directory: directory.save(replace(recorded, sha256="ab" * 32)))
     soip("store", "rebuild")
     (facts,) = soip("recordings", "cam1", "--json").json

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soip.commands.options import DataOption, JsonOption, PasswordOption
-from soip.commands.terminal import format_time, print_json, print_table, settings_for, with_directory
+from soip.commands.terminal import print_json, print_table, settings_for, with_directory
 
 if TYPE_CHECKING:
     from soip.directory.directory import Directory
@@ -86,25 +86,9 @@ def list_cameras(as_json: JsonOption = False, data: DataOption = None) -> None:
 
 
 async def _cameras(directory: Directory) -> list[dict[str, object]]:
-    from soip.directory.database import now_us
+    """The cameras as the console shows them; above all, a stopped server's word counts no longer."""
+    from soip.web.overview import snapshot
 
-    now = now_us()
-    states = await directory.cameras.states()
-    online = {row.account_id for row in await directory.calls.bindings() if row.expires_us > now}
-    cameras: list[dict[str, object]] = []
-    for camera in await directory.cameras.all():
-        state = states.get(camera.id)
-        cameras.append(
-            {
-                "id": camera.id,
-                "name": camera.name,
-                "device": camera.device_id,
-                "record": camera.plan,
-                "audio": camera.audio,
-                "signalling": "online" if camera.device_id in online else "offline",
-                "media": state.media if state else "idle",
-                "since": format_time(state.since_us) if state else None,
-                "instance": state.instance_id if state else None,
-            }
-        )
-    return cameras
+    devices = {camera.id: camera.device_id for camera in await directory.cameras.all()}
+    views = (await snapshot(directory)).cameras
+    return [{**views[name].model_dump(), "device": device} for name, device in devices.items() if name in views]

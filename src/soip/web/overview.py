@@ -57,6 +57,18 @@ def view(camera: CameraRow, state: CameraStateRow | None, online: bool, workers:
     )
 
 
+async def snapshot(directory: Directory) -> Snapshot:
+    """Reads the directory now. Raises UnavailableError when it is away."""
+    now_us = time.time_ns() // 1000
+    states = await directory.cameras.states()
+    online = reachable(await directory.calls.bindings(), now_us)
+    workers = alive(await directory.media.instances(), now_us)
+    cameras = {
+        row.id: view(row, states.get(row.id), row.device_id in online, workers) for row in await directory.cameras.all()
+    }
+    return Snapshot(cameras, workers)
+
+
 class Overview:
     """One reading of the directory serves all pages that ask within half a second."""
 
@@ -70,17 +82,6 @@ class Overview:
         """The cameras and workers of now. Raises UnavailableError when the directory is away."""
         async with self._reading:
             if self._snapshot is None or time.monotonic() - self._taken > _FRESH_S:
-                self._snapshot = await self._read()
+                self._snapshot = await snapshot(self._directory)
                 self._taken = time.monotonic()
             return self._snapshot
-
-    async def _read(self) -> Snapshot:
-        directory, now_us = self._directory, time.time_ns() // 1000
-        states = await directory.cameras.states()
-        online = reachable(await directory.calls.bindings(), now_us)
-        workers = alive(await directory.media.instances(), now_us)
-        cameras = {
-            row.id: view(row, states.get(row.id), row.device_id in online, workers)
-            for row in await directory.cameras.all()
-        }
-        return Snapshot(cameras, workers)
