@@ -18,7 +18,7 @@ from soip.directory.rows import GapRow, RecordingRow
 from soip.media.context import Context
 from soip.media.gaps import Cause, Gaps
 from soip.media.intake import Codec, Picture, Sound, VideoIntake
-from soip.media.recorder import FRAGMENT_BYTES, Place, Recorder, journal_gap
+from soip.media.recorder import BREAK_S, FRAGMENT_BYTES, Place, Recorder, journal_gap
 from soip.media.walltime import WallClock
 from soip.mp4.times import us_of
 from soip.rtp.clock import MediaClock
@@ -240,6 +240,38 @@ async def test_a_new_timeline_that_begins_with_a_keyframe_loses_nothing(desk: De
     await desk.settle()
     assert numbers(desk.frames()) == list(range(71))
     assert len(desk.files) == 2
+
+
+@pytest.mark.parametrize("parameters", [False, True])
+async def test_a_stream_that_breaks_again_and_again_does_not_get_a_file_each_time(desk: Desk, parameters: bool) -> None:
+    """A new file costs the disk that all cameras share more than the pictures of a second do."""
+    wide = video(50, width=640, height=480).frames
+    other = Codec(wide[0][0], (wide[0][1],), parse_sps(wide[0][0]))
+    desk.on()
+    for number in range(25 * 60):
+        one = picture(number, gop=10)
+        if parameters:
+            one = replace(one, codec=CODEC if number // 10 % 2 else other)
+        desk.take(replace(one, fresh=not number or (one.unit.keyframe and not parameters)))
+    desk.recorder.stop()
+    await desk.settle()
+    assert 10 <= len(desk.files) <= 60 / BREAK_S + 2
+    assert {span[2] for span in desk.spans} == {"clock"}
+    spans = [(seconds(row.start_us), seconds(row.end_us)) for row in desk.files]
+    spans = sorted(spans + [(start, end) for start, end, _ in desk.spans])
+    assert spans[0][0] == 0
+    assert spans[-1][1] >= 59.6
+    assert all(later[0] == earlier[1] for earlier, later in itertools.pairwise(spans)), "all is recorded or explained"
+
+
+async def test_after_a_calm_time_a_break_is_followed_at_once_again(desk: Desk) -> None:
+    desk.on()
+    for number in range(1000):
+        desk.take(replace(picture(number), fresh=number in (0, 100, 500, 900)))
+    desk.recorder.stop()
+    await desk.settle()
+    assert numbers(desk.frames()) == list(range(1000))
+    assert len(desk.files) == 4
 
 
 async def test_pictures_shown_out_of_order_keep_their_offsets_and_can_be_decoded(desk: Desk) -> None:

@@ -1,8 +1,10 @@
 """The recorder of one camera: pictures and sound into fragments, fragments into files, what is missing into gaps.
 
 A fragment ends where a keyframe begins, after `fragment_seconds`, or at `FRAGMENT_BYTES`. A file turns at a keyframe:
-when its time is over, when the codec changes, when the timeline breaks. The disk is behind a thread: what it reports
-comes back to the event loop and becomes rows of the catalog.
+when its time is over, when the codec changes, when the timeline breaks. A stream that breaks again and again is not
+followed at any price: each file costs the disk that all cameras share a few syncs.
+
+The disk is behind a thread: what it reports comes back to the event loop and becomes rows of the catalog.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from soip.store.root import Root
 from soip.store.writer import RecordingWriter
 
 FRAGMENT_BYTES = 4 << 20
+BREAK_S = 5.0
+"""One file is begun in this time because the stream broke, by its timeline or its parameters."""
 _GROW_US = 5_000_000
 
 _log = structlog.get_logger()
@@ -97,6 +101,8 @@ class Recorder:
         """The disk refused, and has not been found good again since."""
         self._looking = False
         self._last_us = 0
+        self._not_before = self._calm_at = 0.0
+        """When a file may begin at the earliest, and from when on a break is followed at once (monotonic seconds)."""
 
     @property
     def running(self) -> bool:
@@ -159,17 +165,18 @@ class Recorder:
         """The next access unit in decoding order."""
         if not self._enabled or self._barred:
             return
-        keyframe = picture.unit.keyframe
-        if self._file is not None:
+        file = self._file
+        if file is not None:
             self._add_pending(picture)
             if picture.fresh:
-                self._close()
-                self._gaps.missing(Cause.CLOCK, self._last_us, max(self._last_us, picture.utc_us))
+                self._break(picture)
             elif self._fragment_ends(picture):
                 self._flush()
-                if keyframe and self._file is not None and _must_turn(self._file, picture):
+                if picture.unit.keyframe and picture.codec != file.codec:
+                    self._break(picture)
+                elif picture.unit.keyframe and picture.utc_us >= file.turn_us:
                     self._close()
-        if self._file is None and not (keyframe and not self._barred and self._open(picture)):
+        if self._file is None and not (self._may_begin(picture) and self._open(picture)):
             return
         self._pending = picture
 
@@ -214,6 +221,19 @@ class Recorder:
         self._gaps.recorded_until(file.end_us)
 
     # -- files
+
+    def _break(self, picture: Picture) -> None:
+        """The stream goes on in a way that the file cannot hold."""
+        self._close()
+        arrival = picture.unit.arrival
+        self._not_before, self._calm_at = self._calm_at, max(self._calm_at, arrival) + BREAK_S
+        if not self._barred and (picture.fresh or arrival < self._not_before):
+            detail = "" if picture.fresh else "the camera changes its parameters again and again"
+            self._gaps.missing(Cause.CLOCK, self._last_us, max(self._last_us, picture.utc_us), detail)
+
+    def _may_begin(self, picture: Picture) -> bool:
+        """Whether a file may begin with this picture."""
+        return picture.unit.keyframe and not self._barred and picture.unit.arrival >= self._not_before
 
     def _open(self, picture: Picture) -> bool:
         codec = picture.codec
@@ -297,10 +317,6 @@ class Recorder:
 
     def _save(self, recording: Recording) -> None:
         self._context.later.save(self._place.row(recording))
-
-
-def _must_turn(file: _File, picture: Picture) -> bool:
-    return picture.utc_us >= file.turn_us or picture.codec != file.codec
 
 
 def _usable(root: Root) -> bool:
