@@ -274,6 +274,37 @@ async def test_after_a_calm_time_a_break_is_followed_at_once_again(desk: Desk) -
     assert len(desk.files) == 4
 
 
+async def test_files_do_not_overlap_when_the_cameras_clock_ran_ahead(desk: Desk) -> None:
+    """By up to half a second it is believed, then the timeline begins anew: at the true time, which was recorded."""
+    desk.on()
+    desk.show(0, 50)
+    for number in range(50, 150):
+        one = picture(number, gop=10)
+        desk.take(replace(one, utc_us=one.utc_us - 450_000, fresh=number == 50))
+    desk.recorder.stop()
+    await desk.settle()
+    first, second = desk.files
+    assert numbers(desk.frames()) == [*range(50), *range(70, 150)]
+    assert seconds(second.start_us) == 2.35
+    assert desk.spans == [(2.0, 2.35, "clock")]
+    assert (first.end_us, second.start_us) == (START_US + 2 * SECOND, START_US + 2_350_000)
+
+
+async def test_the_first_file_of_a_call_does_not_overlap_the_last_one_of_the_call_before(desk: Desk) -> None:
+    desk.on()
+    desk.show(0, 50)
+    desk.recorder.interrupt()
+    desk.recorder.missing(Cause.OFFLINE)
+    desk.recorder.begin(None)
+    for number in range(50, 100):
+        one = picture(number, gop=10)
+        desk.take(replace(one, utc_us=one.utc_us - 300_000, fresh=number == 50))
+    desk.recorder.stop()
+    await desk.settle()
+    assert desk.files[0].end_us < desk.files[1].start_us
+    assert desk.spans == [(2.0, seconds(desk.files[1].start_us), "camera offline")]
+
+
 async def test_pictures_shown_out_of_order_keep_their_offsets_and_can_be_decoded(desk: Desk) -> None:
     material = video(100, bframes=2)
     sps, pps = material.frames[0][0], material.frames[0][1]

@@ -101,6 +101,8 @@ class Recorder:
         """The disk refused, and has not been found good again since."""
         self._looking = False
         self._last_us = 0
+        self._anew = False
+        """The timeline has begun anew since the last file."""
         self._not_before = self._calm_at = 0.0
         """When a file may begin at the earliest, and from when on a break is followed at once (monotonic seconds)."""
 
@@ -163,6 +165,7 @@ class Recorder:
 
     def picture(self, picture: Picture) -> None:
         """The next access unit in decoding order."""
+        self._anew = self._anew or picture.fresh
         if not self._enabled or self._barred:
             return
         file = self._file
@@ -233,7 +236,10 @@ class Recorder:
 
     def _may_begin(self, picture: Picture) -> bool:
         """Whether a file may begin with this picture."""
-        return picture.unit.keyframe and not self._barred and picture.unit.arrival >= self._not_before
+        if not picture.unit.keyframe or self._barred or picture.unit.arrival < self._not_before:
+            return False
+        # The last timeline may have run ahead of ours by what the clock allows: two files must not tell of one instant.
+        return not self._anew or picture.utc_us >= self._last_us
 
     def _open(self, picture: Picture) -> bool:
         codec = picture.codec
@@ -252,6 +258,7 @@ class Recorder:
             self._place.disk, self._camera, tracks, self._listener(file), server=self._place.server
         )
         self._file = file
+        self._anew = False
         return True
 
     def _close(self) -> None:
