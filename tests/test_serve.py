@@ -47,6 +47,13 @@ def alive(pid: int) -> bool:
         return False
 
 
+def ignored_by(pid: int) -> set[signal.Signals]:
+    """The signals a process ignores, proc_pid_status(5)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:")), 16)
+    return {number for number in signal.Signals if mask & 1 << number - 1}
+
+
 async def until(condition: object, seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # type: ignore[operator]  # noqa: ASYNC110
@@ -222,6 +229,39 @@ async def test_no_child_outlives_its_supervisor(tmp_path: Path, number: signal.S
         for pid in [int(line) for line in lines(file)] + [process.pid]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_server_started_with_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "pids"
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'trap "" HUP; exec "$0" -c "$1" "$2"', sys.executable, SUPERVISOR, str(file)),
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await until(lambda: len(lines(file)) == 2)
+        process.send_signal(signal.SIGHUP)
+        # Who still starts children again is not about to end.
+        os.kill(int(lines(file)[0]), signal.SIGKILL)
+        await until(lambda: len(lines(file)) == 3)
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+    finally:
+        for pid in [int(line) for line in lines(file)] + [process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+async def test_children_leave_a_terminals_signals_to_their_supervisor(tmp_path: Path) -> None:
+    file = tmp_path / "pids"
+    code = "from soip.lifeline import tie_to_parent\ntie_to_parent()\n" + writing(file)
+    supervisor = Supervisor([Child("one", ("-c", code))], QUICK)
+    running = asyncio.create_task(supervisor.run())
+    await until(lambda: lines(file))
+    ignored = ignored_by(int(lines(file)[0]))
+    supervisor.stop()
+    await running
+    assert {signal.SIGHUP, signal.SIGINT} <= ignored
+    assert signal.SIGTERM not in ignored
 
 
 async def test_an_orphan_notices_at_once() -> None:

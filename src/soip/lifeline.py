@@ -38,9 +38,10 @@ def tie_to_parent() -> None:
     parent = os.environ.get(VARIABLE)
     if parent is None:
         return
-    # Ctrl-C reaches the whole process group of a terminal; the supervisor alone decides what ends, and in
-    # what order.
+    # Ctrl-C, and the hang-up of a terminal, reach its whole process group; the supervisor alone decides what
+    # ends, and in what order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"prctl: {os.strerror(error)}")

@@ -171,8 +171,14 @@ def _signal(process: Process, number: signal.Signals) -> None:
 
 
 async def supervise(supervisor: Supervisor) -> None:
-    """Runs a supervisor until SIGTERM, SIGHUP or Ctrl-C; a second one of them kills what is left."""
+    """Runs a supervisor until SIGTERM, SIGHUP or Ctrl-C; a second one of them kills what is left.
+
+    A SIGHUP that is ignored already stays so: who starts a server with nohup wants it to outlive the terminal.
+    """
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    ends = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ends.append(signal.SIGHUP)
+    for number in ends:
         loop.add_signal_handler(number, supervisor.stop)
     await supervisor.run()
