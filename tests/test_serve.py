@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -147,6 +149,34 @@ async def test_a_child_that_ran_well_is_tried_again_even_then(tmp_path: Path) ->
     await until(lambda: len(lines(file)) >= 3)
     supervisor.stop()
     await running
+
+
+async def test_a_machine_that_gives_no_process_just_now_ends_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    create = asyncio.create_subprocess_exec
+    refused = 0
+
+    async def scarce(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        nonlocal refused
+        if str(two) in command[-1] and refused < 3:
+            refused += 1
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return await create(*command, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", scarce)
+    supervisor = Supervisor([program("one", writing(one)), program("two", writing(two))], QUICK)
+    with capture_logs() as logs:
+        running = asyncio.create_task(supervisor.run())
+        await until(lambda: lines(one) and lines(two))
+        supervisor.stop()
+        await running
+    assert len(lines(one)) == 1
+    told = [entry for entry in logs if entry["event"] == "process not started; trying again"]
+    assert [entry["name"] for entry in told] == ["two"] * 3
+    assert told[0]["pause_s"] < told[1]["pause_s"]
+    assert "Resource temporarily unavailable" in told[0]["reason"]
 
 
 async def test_children_end_in_stages(tmp_path: Path) -> None:

@@ -117,16 +117,21 @@ class Supervisor:
         pause = self._patience.first_pause_s
         stable = False
         while True:
-            process = await self._start(child)
-            began = monotonic()
-            code = await process.wait()
-            lived = monotonic() - began
-            del self._running[child.name]
-            _log.warning("process ended", name=child.name, reason=reason(code), after_s=round(lived, 1))
-            if lived >= self._patience.stable_s:
-                stable, pause = True, self._patience.first_pause_s
-            if code == EXIT_CANNOT_START and not stable:
-                raise StartError(f"{child.name} cannot start; the line above says why")
+            try:
+                process = await self._start(child)
+            except OSError as error:
+                # No memory, or no process more to be had just now: no reason to end those that run.
+                _log.error("process not started; trying again", name=child.name, reason=str(error), pause_s=pause)
+            else:
+                began = monotonic()
+                code = await process.wait()
+                lived = monotonic() - began
+                del self._running[child.name]
+                _log.warning("process ended", name=child.name, reason=reason(code), after_s=round(lived, 1))
+                if lived >= self._patience.stable_s:
+                    stable, pause = True, self._patience.first_pause_s
+                if code == EXIT_CANNOT_START and not stable:
+                    raise StartError(f"{child.name} cannot start; the line above says why")
             await asyncio.sleep(pause)
             pause = min(2 * pause, self._patience.longest_pause_s)
 
