@@ -18,7 +18,10 @@ from soip.sip.offer import Agreement, Stream
 
 
 class LiveView:
-    """Joins the camera's relay when made; `close` leaves it. `tick` once a second."""
+    """Joins the camera's relay when made; `close` leaves it. `tick` once a second.
+
+    Raises OfferError, OSError for media addresses that cannot be used; nothing is left open then.
+    """
 
     def __init__(self, context: Context, camera: Camera, agreement: Agreement, pairs: list[RtpSocketPair]) -> None:
         self._context = context
@@ -26,16 +29,22 @@ class LiveView:
         self._video: OutLeg | None = None
         self._viewer: Viewer | None = None
         self._audio: _AudioLeg | None = None
-        stream = agreement.video
+        try:
+            self._join(agreement, pairs)
+        except BaseException:
+            self.close()
+            raise
+
+    def _join(self, agreement: Agreement, pairs: list[RtpSocketPair]) -> None:
+        stream, heard = agreement.video, agreement.audio
         if stream is not None and stream.sends:
-            self._video = OutLeg(context, pairs[0], stream, camera.ask_keyframe)
+            self._video = OutLeg(self._context, pairs[0], stream, self._camera.ask_keyframe)
             self._viewer = Viewer(GsoSender(pairs[0].rtp, PACKET_SIZE), stream.payload_type)
-            camera.relay.join(self._viewer, context.now())
+            self._camera.relay.join(self._viewer, self._context.now())
             self._pace()
-        heard = agreement.audio
         if heard is not None and heard.sends and len(pairs) > 1:
-            self._audio = _AudioLeg(context, pairs[1], heard)
-            camera.sounds.add(self._audio.send)
+            self._audio = _AudioLeg(self._context, pairs[1], heard)
+            self._camera.sounds.add(self._audio.send)
 
     def tick(self) -> float | None:
         """Reports that are due; gives when the viewer's last report came."""
