@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from soip.config import Settings
 from soip.directory.directory import Directory
-from soip.directory.rows import RecordingRow
+from soip.directory.rows import CameraRow, RecordingRow
 from soip.directory.writebehind import WriteBehind
 from soip.media.archive import Archive, file_of
 from soip.media.context import Context
+from soip.media.gaps import Cause
+from soip.media.recorder import Recorder
 from soip.store.errors import ForeignRootError, MissingRootError
 from soip.store.root import NOTE
 from tests.media.material import START_US
@@ -39,12 +42,27 @@ class Desk:
     def archive(self) -> Archive:
         return Archive(self.settings, cast(Context, self), "m1")
 
+    async def recorder(self, **facts: Any) -> Recorder:
+        """The recorder of cam1, as the worker makes it at its start."""
+        async with self.archive() as archive:
+            return await archive.recorder(CameraRow("cam1", "cam1", "cam1", **facts))
+
+    async def gaps(self) -> list[tuple[float, float, str]]:
+        """In seconds since the first picture."""
+        await self.later.flush()
+        rows = await self.directory.catalog.gaps("cam1")
+        return [(_seconds(row.start_us), _seconds(row.end_us), row.cause) for row in rows]
+
     def row(self, start: float, end: float, *, sealed: bool = True) -> RecordingRow:
         """A recording of cam1, in seconds since the first picture."""
         path = f"cam1/2026/11/20/{int(start):06}.mp4"
         root = str(self.settings.media_root)
         span = (START_US + int(start * SECOND), START_US + int(end * SECOND))
         return RecordingRow(path, "cam1", "m1", self.instance, root, path, *span, sealed=sealed)
+
+
+def _seconds(utc_us: int) -> float:
+    return (utc_us - START_US) / SECOND
 
 
 @pytest.fixture
@@ -99,3 +117,31 @@ async def test_another_disk_of_the_same_server_is_another_disk(desk: Desk) -> No
     note.rename(desk.settings.data / NOTE)
     with pytest.raises(ForeignRootError, match="mount the right disk, or remove"):
         desk.archive()
+
+
+# -- the time nobody recorded
+
+
+async def test_the_time_the_server_was_down_is_a_gap(desk: Desk) -> None:
+    await desk.directory.save(desk.row(0, 60))
+    desk.now = START_US + 90 * SECOND
+    recorder = await desk.recorder()
+    assert await desk.gaps() == [(60, 90, "media server down")]
+    recorder.stop()
+
+
+async def test_a_clock_that_was_set_back_is_told_and_time_goes_on_from_there(desk: Desk) -> None:
+    """Gaps must not wait for the hour that was recorded already to pass."""
+    await desk.directory.save(desk.row(0, 3600))
+    desk.now = START_US + 60 * SECOND
+    with capture_logs() as logs:
+        recorder = await desk.recorder()
+    assert [(entry["log_level"], entry["camera"]) for entry in logs if "set back" in entry["event"]] == [
+        ("error", "cam1")
+    ]
+    desk.now += 10 * SECOND
+    recorder.enable(True)
+    recorder.missing(Cause.OFFLINE, "not registered")
+    desk.now += 10 * SECOND
+    recorder.stop()
+    assert await desk.gaps() == [(60, 70, "media server down"), (70, 80, "camera offline")]

@@ -74,8 +74,15 @@ class Archive:
         )
         until_us = await self._context.directory.catalog.explained_until(camera.id)
         if until_us is not None:
-            gaps.resume(until_us)
             now_us = self._context.now_us()
+            if until_us > now_us:
+                _log.error(
+                    "the system's clock was set back: what is recorded now overlaps what was recorded before",
+                    camera=camera.id,
+                    until=timestamp(until_us),
+                )
+                until_us = now_us
+            gaps.resume(until_us)
             planned = recording_wanted(camera.plan, now_us)
             gaps.missing(Cause.SERVER_DOWN if planned else Cause.NOT_PLANNED, until_us, now_us)
         return Recorder(self._context, camera.id, self._place, gaps)

@@ -3,7 +3,8 @@
 The system's clock may be stepped by an operator or by NTP. Recordings must not overlap or shrink because of it, so
 this clock is anchored once to the monotonic clock and then follows the system's clock: small differences are slewed at
 no more than 500 ppm, a large step ahead is taken at once (the recorder starts a new file with cause *clock*), a step
-back is only ever slewed.
+back is only ever slewed. The next run of the worker begins with the system's clock whatever it says: see
+`archive.Archive.recorder`.
 """
 
 import time
