@@ -200,6 +200,23 @@ async def test_files_turn_at_a_keyframe_when_their_time_is_over(desk: Desk) -> N
     assert all(row.sealed and row.sha256 for row in desk.files)
 
 
+async def test_a_file_whose_time_is_over_wants_a_keyframe(desk: Desk) -> None:
+    """Some cameras send one when they are asked, and only then."""
+    desk.recorder = Recorder(cast(Context, desk), "cam1", replace(desk.place, file_seconds=4), desk.gaps)
+    desk.on()
+    over = (turn_us("cam1", START_US, 4) - START_US) * 25 // SECOND + 1
+    wants = []
+    for number in range(over + 10):
+        desk.take(picture(number, gop=1000))
+        wants.append(desk.recorder.wants_keyframe)
+    assert wants == [False] * over + [True] * 10
+    desk.take(picture(1000, gop=1000))
+    assert not desk.recorder.wants_keyframe
+    desk.recorder.stop()
+    await desk.settle()
+    assert [row.frames for row in desk.files] == [over + 10, 1]
+
+
 async def test_another_codec_is_another_file(desk: Desk) -> None:
     desk.on()
     desk.show(0, 50)
@@ -367,10 +384,10 @@ async def test_plans_go_on_and_off(desk: Desk) -> None:
     desk.recorder.enable(False)
     assert desk.spans == [(0, 0, "not planned")]
     desk.show(0, 50)
-    waits = [desk.recorder.waiting]
+    waits = [desk.recorder.wants_keyframe]
     desk.recorder.missing(Cause.OFFLINE, "it does not matter: nothing was planned")
     desk.on()
-    waits.append(desk.recorder.waiting)
+    waits.append(desk.recorder.wants_keyframe)
     assert waits == [False, True]
     desk.show(50, 50)
     desk.recorder.enable(False)

@@ -228,7 +228,7 @@ class Camera:
                 self.recorder.missing(Cause.MEDIA_LOST, "the camera is in a call but sends no pictures")
             elif self.relay.begun:
                 self._tell("recording" if self.recorder.running else "live")
-            if self.recorder.waiting or not self.relay.begun:
+            if self.recorder.wants_keyframe or not self.relay.begun:
                 self.ask_keyframe()
         self.recorder.tick()
         self._tell(self.media)

@@ -112,9 +112,11 @@ class Recorder:
         return self._file is not None
 
     @property
-    def waiting(self) -> bool:
-        """Whether all that is missing to record is a keyframe."""
-        return bool(self._enabled) and self._file is None and not self._barred
+    def wants_keyframe(self) -> bool:
+        """Whether a keyframe is all that is missing to begin a file, the first or the next."""
+        if not self._enabled or self._barred:
+            return False
+        return self._file is None or self._context.now_us() >= self._file.turn_us
 
     def enable(self, on: bool) -> None:
         """The plan says whether to record."""
