@@ -91,8 +91,12 @@ async function call(method: string, path: string, body?: unknown): Promise<unkno
   const response = await fetch(path, init).catch(() => {
     throw new ApiError(0, 'unreachable', 'the server does not answer');
   });
-  if (response.ok) return response.status === 204 ? null : response.json();
-  const told = (await response.json().catch(() => ({}))) as { error?: string; message?: string };
+  if (response.status === 204) return null;
+  // An answer may break off, or come from a machine between that speaks no JSON.
+  const answer: unknown = await response.json().catch(() => undefined);
+  if (response.ok && answer !== undefined) return answer;
+  if (response.ok) throw new ApiError(0, 'unreadable', 'the answer cannot be read');
+  const told = (answer ?? {}) as { error?: string; message?: string };
   if (response.status === 401 && told.error === 'not_signed_in') ended();
   const wait = Number(response.headers.get('Retry-After')) || 0;
   throw new ApiError(response.status, told.error ?? 'unknown', told.message ?? response.statusText, wait);

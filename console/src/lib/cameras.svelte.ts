@@ -25,10 +25,13 @@ async function poll(turn: number): Promise<void> {
     if (JSON.stringify(next) !== JSON.stringify(list)) list = next;
     reachable = true;
   } catch (error) {
-    if (!(error instanceof ApiError) || turn !== running) return;
-    reachable = error.status !== 0 && error.status < 500;
+    if (turn !== running) return;
+    reachable = error instanceof ApiError && error.status !== 0 && error.status < 500;
+    if (!(error instanceof ApiError)) throw error;
+  } finally {
+    // Whatever went wrong: a page that asks no more would show old states for ever.
+    if (turn === running) timer = setTimeout(() => void poll(turn), EVERY);
   }
-  if (turn === running) timer = setTimeout(() => void poll(turn), EVERY);
 }
 
 /** Keeps the list up to date until the returned function is called. */

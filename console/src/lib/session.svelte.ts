@@ -25,8 +25,8 @@ export async function resume(): Promise<void> {
     const session = await currentSession();
     state = session ? { is: 'in', session } : { is: 'out', ended: false };
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
     setTimeout(() => void resume(), 2000);
+    if (!(error instanceof ApiError)) throw error;
   }
 }
 

@@ -1,5 +1,6 @@
 import Hls, { type ErrorData, type HlsConfig, type LevelDetails } from 'hls.js/light';
 import type { Grant } from '../api';
+import { Backoff } from '../backoff';
 import { GrantKeeper } from '../grants';
 import { toRfc3339 } from '../time';
 import { endOf, jumpBetween, mediaAt, piecesOf, startAt, wallAt, type Jump, type Piece } from './programme';
@@ -43,6 +44,8 @@ export class RecordedPlayer {
   #loaded = false;
   #rate = 1;
   #renewals = 0;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  readonly #backoff = new Backoff();
   readonly #grants: GrantKeeper;
 
   constructor(
@@ -65,13 +68,15 @@ export class RecordedPlayer {
   /** The picture of this wall time, or the first one after it. */
   async playAt(wall: number): Promise<void> {
     this.#wish = wall;
+    // Whatever was still being asked for is wished no more.
+    const turn = ++this.#turn;
+    clearTimeout(this.#retry);
     const inside = this.#loaded ? mediaAt(this.#pieces(), wall) : null;
     if (inside !== null) {
       this.video.currentTime = inside;
       this.resume();
       return;
     }
-    const turn = ++this.#turn;
     this.#say('loading');
     this.#close();
     try {
@@ -108,6 +113,7 @@ export class RecordedPlayer {
 
   stop(): void {
     this.#stopped = true;
+    clearTimeout(this.#retry);
     this.#grants.close();
     this.#close();
     this.video.removeEventListener('timeupdate', this.#onTime);
@@ -225,8 +231,20 @@ export class RecordedPlayer {
 
   async #continue(end: number): Promise<void> {
     const turn = this.#turn;
-    const found = await this.nextRecorded(end + 50).catch(() => null);
+    let found: number | null;
+    try {
+      found = await this.nextRecorded(end + 50);
+    } catch (error) {
+      if (this.#stopped || turn !== this.#turn) return;
+      // Not to know what comes next is not to have caught up.
+      const { status = 0 } = error as { status?: number };
+      if (status !== 0 && status < 500) return this.#refused(error);
+      this.#say('loading');
+      this.#retry = setTimeout(() => void this.#continue(end), this.#backoff.next() * 1000);
+      return;
+    }
     if (this.#stopped || turn !== this.#turn) return;
+    this.#backoff.reset();
     if (found === null) return this.events.caughtUp();
     if (found - end > 1000) this.events.jumped({ from: end, to: found });
     this.#close();

@@ -64,10 +64,12 @@ export class TimelineStore {
       this.#data = data;
       this.#failed = false;
     } catch (error) {
-      if (!(error instanceof ApiError) || turn !== this.#turn) return;
-      this.#failed = error.status !== 401;
+      if (turn !== this.#turn) return;
+      this.#failed = !(error instanceof ApiError) || error.status !== 401;
+      if (!(error instanceof ApiError)) throw error;
+    } finally {
+      // What lies in the past for good is not asked for again; a failure is.
+      if (turn === this.#turn && (this.#failed || view.to + margin >= serverNow())) this.#soon(EVERY);
     }
-    // What lies in the past for good is not asked for again; a failure is.
-    if (this.#failed || view.to + margin >= serverNow()) this.#soon(EVERY);
   }
 }
