@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from soip.media.camera import _cause
+from soip.net.errors import FlowError, RequestRefusedError, RequestTimeoutError
+from soip.net.ports import PortsExhaustedError
+from soip.sip.errors import OfferError, TooManyTransactionsError
+from soip.sip.message import Headers, Response
 from tests.media.house import SECOND, House, until
 from tests.media.peers import Camera, Viewer
 from tests.store.recordings import probe
@@ -127,6 +132,57 @@ async def test_who_refuses_or_never_answers_is_offline_with_the_reason(house: Ho
     assert await house.state() == "offline"
     camera.answers = 200
     await house.until_state("recording")
+
+
+@shared
+async def test_a_camera_that_answers_with_a_failure_of_its_own_is_offline(home: House, name: str) -> None:
+    await home.add_camera(name)
+    camera = await Camera.make(home, name)
+    await home.recorded(0.3, name)
+    camera.answers = 500
+    await camera.hang_up()
+    await until(lambda: len(camera.asked) >= 3, True)
+    assert await _causes(home, name) == ["camera offline"]
+
+
+async def test_without_the_sip_server_it_is_the_server_that_is_down_and_not_the_camera(house: House) -> None:
+    house.patience = replace(house.patience, setup_s=10.0)
+    await house.add_camera(plan="never")
+    await Camera.make(house)
+    house.start_media()
+    await house.until_state("idle")
+    await house.stop_sip()
+    await house.directory.cameras.change("cam1", plan="always")
+    gap = await house.until_gap("media server down")
+    assert "no connection" in gap.detail
+
+
+def refusal(status: int, asserted: str | None = None) -> RequestRefusedError:
+    headers = Headers([("P-Asserted-Identity", asserted)] if asserted else [])
+    return RequestRefusedError(Response(status, "no", headers))
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (refusal(404), "camera offline"),
+        (refusal(408), "camera offline"),
+        (refusal(480), "camera offline"),
+        (refusal(486, "<sip:cam1@soip.test>"), "camera offline"),
+        (refusal(500, "<sip:cam1@soip.test>"), "camera offline"),
+        (refusal(600), "camera offline"),
+        (RequestTimeoutError("not answered in 20 s"), "camera offline"),
+        (OfferError("no video"), "camera offline"),
+        (refusal(500), "media server down"),
+        (refusal(503), "media server down"),
+        (FlowError("no connection"), "media server down"),
+        (PortsExhaustedError("all in use"), "media server down"),
+        (OSError(24, "Too many open files"), "media server down"),
+        (TooManyTransactionsError("later"), "media server down"),
+    ],
+)
+def test_whose_fault_it_is_that_there_is_no_call(error: Exception, cause: str) -> None:
+    assert _cause(error) == cause
 
 
 @shared

@@ -26,8 +26,9 @@ from soip.media.intake import Picture, Sound
 from soip.media.recorder import Recorder
 from soip.media.relay import Relay
 from soip.net.backoff import default_jitter
-from soip.net.errors import NetError, RequestRefusedError
-from soip.sip.errors import SipError
+from soip.net.errors import FlowError, NetError, RequestRefusedError
+from soip.net.ports import PortsExhaustedError
+from soip.sip.errors import SipError, TooManyTransactionsError
 
 STATE_S = 10.0
 """The state is written so often also when it stays, so that a dead worker's states grow old."""
@@ -163,7 +164,7 @@ class Camera:
             async with self._context.calling:
                 call = await CameraCall.place(self._context, self.row, self._picture, self._sound)
         except (NetError, SipError, OSError) as error:
-            self._missing(_explain(error))
+            self._missing(_explain(error), _cause(error))
             self._log.warning("camera cannot be called", reason=self.problem)
             return None
         self._log.info("camera called", audio=call.audio_encoding or "none")
@@ -258,11 +259,11 @@ class Camera:
 
     # -- telling
 
-    def _missing(self, problem: str) -> None:
+    def _missing(self, problem: str, cause: Cause = Cause.OFFLINE) -> None:
         self.problem = problem
         if self._held.is_set():
             self._tell("offline")
-            self.recorder.missing(Cause.OFFLINE, problem)
+            self.recorder.missing(cause, problem)
 
     def _tell(self, media: str) -> None:
         """Write the state behind when it changes, and now and then."""
@@ -283,6 +284,15 @@ def _explain(error: Exception) -> str:
     if isinstance(error, RequestRefusedError) and error.status in (404, 480):
         return "the camera is not registered"
     return f"the call to the camera failed: {error}"
+
+
+def _cause(error: Exception) -> Cause:
+    """Whose fault it is that there is no call."""
+    ours = isinstance(error, PortsExhaustedError | FlowError | OSError | TooManyTransactionsError)
+    if isinstance(error, RequestRefusedError):
+        # The SIP server asserts who has answered (RFC 3325 §5); where it asserts nobody, it has answered itself.
+        ours = error.status // 100 == 5 and error.response.headers.get("P-Asserted-Identity") is None
+    return Cause.SERVER_DOWN if ours else Cause.OFFLINE
 
 
 async def _within(seconds: float, event: asyncio.Event) -> None:
