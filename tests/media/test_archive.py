@@ -42,9 +42,10 @@ class Desk:
     def archive(self) -> Archive:
         return Archive(self.settings, cast(Context, self), "m1")
 
-    async def recorder(self, **facts: Any) -> Recorder:
-        """The recorder of cam1, as the worker makes it at its start."""
+    async def recorder(self, later_s: float = 0, **facts: Any) -> Recorder:
+        """The recorder of cam1, as the worker makes it so long after its start."""
         async with self.archive() as archive:
+            self.now += int(later_s * SECOND)
             return await archive.recorder(CameraRow("cam1", "cam1", "cam1", **facts))
 
     async def gaps(self) -> list[tuple[float, float, str]]:
@@ -125,9 +126,34 @@ async def test_another_disk_of_the_same_server_is_another_disk(desk: Desk) -> No
 async def test_the_time_the_server_was_down_is_a_gap(desk: Desk) -> None:
     await desk.directory.save(desk.row(0, 60))
     desk.now = START_US + 90 * SECOND
-    recorder = await desk.recorder()
-    assert await desk.gaps() == [(60, 90, "media server down")]
+    recorder = await desk.recorder(created_us=START_US - SECOND)
     recorder.stop()
+    assert await desk.gaps() == [(60, 90, "media server down")]
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        ("always", [(60, 80, "not planned"), (80, 90, "media server down")]),
+        ("never", [(60, 90, "not planned")]),
+    ],
+)
+async def test_while_there_was_no_such_camera_nothing_was_planned(
+    desk: Desk, plan: str, expected: list[tuple[float, float, str]]
+) -> None:
+    await desk.directory.save(desk.row(0, 60))
+    desk.now = START_US + 90 * SECOND
+    recorder = await desk.recorder(plan=plan, created_us=START_US + 80 * SECOND)
+    recorder.stop()
+    assert await desk.gaps() == expected
+
+
+async def test_a_camera_that_is_added_again_while_the_worker_runs(desk: Desk) -> None:
+    await desk.directory.save(desk.row(0, 60))
+    desk.now = START_US + 30 * SECOND
+    recorder = await desk.recorder(60, created_us=START_US + 88 * SECOND)
+    recorder.stop()
+    assert await desk.gaps() == [(60, 88, "not planned"), (88, 90, "camera offline")]
 
 
 async def test_a_clock_that_was_set_back_is_told_and_time_goes_on_from_there(desk: Desk) -> None:

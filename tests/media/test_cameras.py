@@ -253,6 +253,8 @@ async def test_cameras_come_and_go_while_the_worker_runs(home: House, name: str)
     await home.add_camera(name)
     other = await Camera.make(home, name)
     await until(lambda: other.up, 1, 5)
+    await until(lambda: _files(home, name), 2)
+    assert set(await _causes(home, name)) == {"not planned", "camera offline"}, "the server was up all the time"
 
 
 async def _sealed(house: House, camera: str = "cam1") -> list[bool]:

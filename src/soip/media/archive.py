@@ -33,6 +33,7 @@ class Archive:
 
     def __init__(self, settings: Settings, context: Context, server: str) -> None:
         self._context = context
+        self._began_us = context.now_us()
         self._instances = [f"{server}-{worker}" for worker in range(settings.media_workers)]
         root = Root.open(settings.media_root, server, note=settings.data / NOTE)
         disk = DiskWriter(root, sync_seconds=settings.sync_seconds)
@@ -65,7 +66,9 @@ class Archive:
             _log.info("mended the files of an earlier run", files=len(found))
 
     async def recorder(self, camera: CameraRow) -> Recorder:
-        """The recorder of a camera. Since it was last served this server was down, or nothing was planned."""
+        """The recorder of a camera. Since it was last served this server was down, or nothing was planned, or there was
+        no such camera: it was removed and added again.
+        """
         gaps = Gaps(
             camera.id,
             self._context.instance,
@@ -83,8 +86,14 @@ class Archive:
                 )
                 until_us = now_us
             gaps.resume(until_us)
+            created_us = min(camera.created_us, now_us)
+            if until_us < created_us:
+                gaps.missing(Cause.NOT_PLANNED, until_us, created_us)
+                gaps.stop(created_us)
+            # A camera that was added while this worker runs has only not been called yet.
+            cause = Cause.SERVER_DOWN if created_us < self._began_us else Cause.OFFLINE
             planned = recording_wanted(camera.plan, now_us)
-            gaps.missing(Cause.SERVER_DOWN if planned else Cause.NOT_PLANNED, until_us, now_us)
+            gaps.missing(cause if planned else Cause.NOT_PLANNED, created_us, now_us)
         return Recorder(self._context, camera.id, self._place, gaps)
 
     async def recordings(self, camera: str, range_us: tuple[int, int]) -> list[RecordingRow]:
