@@ -88,6 +88,8 @@ async def test_gaps_are_extended_and_found(directory: Directory) -> None:
     assert await directory.catalog.gaps("cam1") == [gap("g", 10, 20), gap("h", 40, 41, cause="disk")]
     assert ids(await directory.catalog.gaps("cam1", 19 * SECOND, 40 * SECOND)) == ["g"]
     assert await directory.catalog.gaps("cam2") == []
+    assert await directory.catalog.newest_gap("cam1") == gap("h", 40, 41, cause="disk")
+    assert await directory.catalog.newest_gap("cam2") is None
 
 
 async def test_a_rebuild_deletes_what_is_gone_and_leaves_what_came_meanwhile(directory: Directory) -> None:

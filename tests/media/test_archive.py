@@ -12,14 +12,15 @@ from structlog.testing import capture_logs
 
 from soip.config import Settings
 from soip.directory.directory import Directory
-from soip.directory.rows import CameraRow, RecordingRow
+from soip.directory.rows import CameraRow, GapRow, RecordingRow
 from soip.directory.writebehind import WriteBehind
 from soip.media.archive import Archive, file_of
 from soip.media.context import Context
 from soip.media.gaps import Cause
 from soip.media.recorder import Recorder
+from soip.store import journal
 from soip.store.errors import ForeignRootError, MissingRootError
-from soip.store.root import NOTE
+from soip.store.root import NOTE, Root
 from tests.media.material import START_US
 
 SECOND = 1_000_000
@@ -154,6 +155,18 @@ async def test_a_camera_that_is_added_again_while_the_worker_runs(desk: Desk) ->
     recorder = await desk.recorder(60, created_us=START_US + 88 * SECOND)
     recorder.stop()
     assert await desk.gaps() == [(60, 88, "not planned"), (88, 90, "camera offline")]
+
+
+async def test_a_gap_that_was_open_when_the_worker_was_killed_is_in_the_journal(desk: Desk) -> None:
+    """In the catalog it has grown until then; the journal gets gaps that are over."""
+    span = (START_US + 60 * SECOND, START_US + 70 * SECOND)
+    await desk.directory.save(desk.row(0, 60), GapRow("g", "cam1", *span, "camera offline", detail="it hung up"))
+    desk.now = START_US + 90 * SECOND
+    await desk.recorder()
+    root = Root.open(desk.settings.media_root, "m1")
+    entries = journal.read(root, "cam1", START_US)
+    assert [(entry.id == "g", entry.end_us, entry.cause) for entry in entries] == [(True, span[1], "camera offline")]
+    assert entries[0].facts == {"detail": "it hung up"}
 
 
 async def test_a_clock_that_was_set_back_is_told_and_time_goes_on_from_there(desk: Desk) -> None:

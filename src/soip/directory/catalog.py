@@ -69,6 +69,17 @@ class Catalog:
         """The gaps of a camera that touch a range, by start, `limit` at most."""
         return await self._touching(schema.gap, GapRow, camera, from_us, to_us, limit)
 
+    async def newest_gap(self, camera: str) -> GapRow | None:
+        """The gap of a camera that ends last, or None."""
+        table = schema.gap
+        query = select(table).where(table.c.camera_id == camera).order_by(table.c.end_us.desc()).limit(1)
+
+        def work(connection: Connection) -> GapRow | None:
+            row = connection.execute(query).first()
+            return row_of(GapRow, row) if row else None
+
+        return await self._database.read(work)
+
     async def explained_until(self, camera: str) -> int | None:
         """When the newest recording or gap of a camera ends (µs UTC), or None: what comes after it is not explained."""
         queries = [

@@ -75,7 +75,11 @@ class Archive:
             self._context.later.save,
             lambda gap: journal_gap(self._place.disk, gap),
         )
-        until_us = await self._context.directory.catalog.explained_until(camera.id)
+        catalog = self._context.directory.catalog
+        until_us, newest = await catalog.explained_until(camera.id), await catalog.newest_gap(camera.id)
+        if newest is not None and newest.end_us == until_us:
+            # It may have been open when the worker was killed: then the journal does not know it yet.
+            journal_gap(self._place.disk, newest)
         if until_us is not None:
             now_us = self._context.now_us()
             if until_us > now_us:

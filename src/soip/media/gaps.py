@@ -29,7 +29,7 @@ class Gaps:
     `grow(now)` now and then so that a crash finds the gap nearly as long as it was, `recorded(start)` when a recording
     begins and `recorded_until(end)` with each of its fragments, `lost(...)` when the disk failed to keep one, `stop`
     at the end. `save` gets every version of a row: the row is replaced by its id. `done` gets a gap when it is over;
-    again, should it go on after all.
+    again, should it go on after all. Of one that was open at a crash the next run sees to that (`archive`).
     """
 
     def __init__(
