@@ -119,6 +119,7 @@ class Face:
     renewed: int = 0
     close_with: int = 0
     parts: int = 1
+    spoil: bool = False
     sent: int = 0
 
     def app(self) -> Starlette:
@@ -290,5 +291,8 @@ class Face:
                 track = track_of(nals)
                 await socket.send_json({"type": "init", "mime": mime([track])})
                 await socket.send_bytes(init_segment([track]))
+            if self.spoil:  # One picture no decoder can make anything of.
+                self.spoil = False
+                nals = tuple(nal[:1] + b"\xff" * (len(nal) - 1) for nal in nals)
             sample = Sample(length_prefixed(nals), CLOCK // rate, 0, is_keyframe(nals))
             await socket.send_bytes(fragment(index + 1, [Run(1, base + ticks, [sample])], utc_us))

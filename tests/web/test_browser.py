@@ -336,6 +336,17 @@ async def test_live_comes_back_and_says_why_it_is_away(tmp_path: Path) -> None:
         await expect(message).to_contain_text("no longer watch")
 
 
+@pytest.mark.e2e
+async def test_a_picture_that_cannot_be_decoded_does_not_stand_for_now(tmp_path: Path) -> None:
+    async with _console(tmp_path) as (system, page):
+        await _sign_in(page)
+        await _until_shown(page, "tile-video", lambda stamp: True)
+        system.face.spoil = True
+        await expect(page.get_by_test_id("picture-message")).to_contain_text("Connecting again")
+        spoiled_ms = time.time() * 1000
+        await _until_shown(page, "tile-video", lambda stamp: stamp.utc_ms > spoiled_ms)
+
+
 def _seoul(time_us: int) -> str:
     """What a person in Seoul types for a time."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time_us // 1_000_000 + 9 * 3600))

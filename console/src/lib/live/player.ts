@@ -75,6 +75,7 @@ export class LivePlayer {
   start(): void {
     this.told(this.#status);
     this.video.addEventListener('waiting', this.#onWaiting);
+    this.video.addEventListener('error', this.#onError);
     document.addEventListener('visibilitychange', this.#onVisible);
     this.#beat = setInterval(() => this.#tick(), 250);
     void this.#connect();
@@ -85,6 +86,7 @@ export class LivePlayer {
     clearTimeout(this.#retry);
     clearInterval(this.#beat);
     this.video.removeEventListener('waiting', this.#onWaiting);
+    this.video.removeEventListener('error', this.#onError);
     document.removeEventListener('visibilitychange', this.#onVisible);
     this.#grants.close();
     this.#hangUp();
@@ -94,6 +96,11 @@ export class LivePlayer {
   #onWaiting = (): void => {
     // A jump makes the element wait too; only running dry asks for a larger cushion.
     if (this.#status.phase === 'playing' && now() - this.#lastSeek > 1) this.#cushion.stalled(now());
+  };
+
+  #onError = (): void => {
+    // A picture that cannot be decoded ends the element's source: what comes now needs a new one.
+    if (this.#source) this.#startOver();
   };
 
   #onVisible = (): void => {
@@ -216,7 +223,9 @@ export class LivePlayer {
 
   #append(): void {
     const buffer = this.#buffer;
-    if (!buffer || buffer.updating || this.#source?.readyState !== 'open') return;
+    if (!buffer || buffer.updating) return;
+    // A source that was open and is not any more shows nothing of what is yet to come.
+    if (this.#source?.readyState !== 'open') return this.#startOver();
     try {
       const trim = this.#trimPoint(buffer);
       if (trim !== null) buffer.remove(0, trim);
