@@ -20,7 +20,7 @@ describe('time and pixels', () => {
 
   it('survive a width of nothing, before the page is laid out', () => {
     expect(timeOf(view, 0, 5)).toBe(view.from);
-    expect(ticks(view, 0, 0).length).toBeLessThan(20);
+    expect(ticks(view, 0, () => 0).length).toBeLessThan(20);
   });
 });
 
@@ -91,7 +91,7 @@ describe('clip', () => {
 });
 
 describe('ticks', () => {
-  const seoul = 9 * HOUR;
+  const seoul = (): number => 9 * HOUR;
 
   it('carry labels on round local times that do not run into each other', () => {
     for (const length of [MIN_SPAN, 60_000, 600_000, HOUR, 6 * HOUR, 24 * HOUR, MAX_SPAN]) {
@@ -103,7 +103,24 @@ describe('ticks', () => {
 
   it('of a day stand on local midnight', () => {
     const major = ticks({ from: NOON, to: NOON + MAX_SPAN }, 1200, seoul).filter((tick) => tick.major);
-    for (const { time } of major) expect((time + seoul) % (24 * HOUR)).toBe(0);
+    for (const { time } of major) expect((time + seoul()) % (24 * HOUR)).toBe(0);
+  });
+
+  it('stand on round local times on both sides of a change of summer time', () => {
+    // Europe, 2026: forward on 29 March, back on 25 October, both at 01:00 UTC.
+    for (const [change, before, after] of [
+      [Date.UTC(2026, 2, 29, 1), HOUR, 2 * HOUR],
+      [Date.UTC(2026, 9, 25, 1), 2 * HOUR, HOUR],
+    ] as const) {
+      const berlin = (time: number): number => (time < change ? before : after);
+      const local = (time: number): number => (time + berlin(time)) % (24 * HOUR);
+      const days = ticks({ from: change - 5 * 24 * HOUR, to: change + 5 * 24 * HOUR }, 1200, berlin).filter((tick) => tick.major);
+      expect(days.length).toBe(10);
+      for (const { time } of days) expect(local(time)).toBe(0);
+      const day = ticks({ from: change - 12 * HOUR, to: change + 12 * HOUR }, 1200, berlin);
+      for (const { time, major } of day) expect(local(time) % (major ? 2 * HOUR : HOUR / 2)).toBe(0);
+      for (let i = 1; i < day.length; i++) expect(day[i]!.time - day[i - 1]!.time).toBe(HOUR / 2);
+    }
   });
 
   it('lie within the view and are not too many', () => {

@@ -91,17 +91,23 @@ export function clip(view: View, width: number, piece: Span): { x: number; width
   return { x: left, width: Math.max(1, right - left) };
 }
 
-/** Ticks on round local times; `offset` is local time minus UTC. */
-export function ticks(view: View, width: number, offset: number): Tick[] {
+/**
+ * Ticks on round local times; `offsetAt` is local time minus UTC at a moment.
+ *
+ * Where summer time begins or ends within the view both offsets are tried, and each tick stands by the one in force.
+ */
+export function ticks(view: View, width: number, offsetAt: (time: number) => number): Tick[] {
   const least = (span(view) * LABEL_PIXELS) / Math.max(width, 1);
   const [step, parts] = STEPS.find(([length]) => length >= least) ?? STEPS[STEPS.length - 1]!;
   const stroke = step / parts;
   const found: Tick[] = [];
-  for (let local = Math.ceil((view.from + offset) / stroke) * stroke; local <= view.to + offset; local += stroke) {
-    const time = local - offset;
-    found.push({ time, x: xOf(view, width, time), major: local % step === 0 });
+  for (const offset of new Set([offsetAt(view.from), offsetAt(view.to)])) {
+    for (let local = Math.ceil((view.from + offset) / stroke) * stroke; local <= view.to + offset; local += stroke) {
+      const time = local - offset;
+      if (offsetAt(time) === offset) found.push({ time, x: xOf(view, width, time), major: local % step === 0 });
+    }
   }
-  return found;
+  return found.sort((a, b) => a.time - b.time);
 }
 
 /** Joins recordings that follow each other without a visible seam, so that a day is a few bars, not 144 files. */
