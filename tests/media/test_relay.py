@@ -6,6 +6,7 @@ import itertools
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -215,3 +216,21 @@ def test_who_left_gets_nothing_more(stack: ExitStack) -> None:
     relay.push(picture(1))
     assert screen.units() == []
     assert list(relay.viewers) == []
+
+
+def test_a_timeline_that_begins_anew_in_a_gop_ends_what_is_cached(stack: ExitStack) -> None:
+    asked = Asked()
+    relay = Relay(asked)
+    early, late = Screen(stack), Screen(stack)
+    relay.push(picture(0))
+    relay.join(early.viewer, now=0.1)
+    for number in range(1, 50):
+        relay.push(replace(picture(number), fresh=number == 10))
+        if number == 20:
+            assert relay.gop == []
+            assert not relay.begun
+            relay.join(late.viewer, now=0.9)
+            assert asked.times == 1
+    assert numbers(early.units()) == list(range(50)), "who watches already goes on"
+    assert early.receiver.lost == 0
+    assert numbers(late.units()) == list(range(25, 50))

@@ -121,9 +121,9 @@ class Camera:
     async def watch(self, browser: Browser) -> None:
         """Serve a browser until the task is cancelled."""
         self.hold(browser)
-        if not self.feed.join(browser, self.relay.gop):
-            self.ask_keyframe()
         try:
+            if not self.feed.join(browser, self.relay.gop):
+                self.ask_keyframe()
             await asyncio.Event().wait()
         finally:
             self.feed.leave(browser)

@@ -137,7 +137,7 @@ class Relay:
         return self._gop[0].codec
 
     def forget(self) -> None:
-        """The call has ended: the cached pictures are of the past. Viewers stay, for the next call."""
+        """The call has ended, or its timeline: the cached pictures are of the past. Viewers stay, for what follows."""
         self._gop = []
         self._gop_whole = False
         for group in self._groups:
@@ -192,6 +192,8 @@ class Relay:
             self._gop = [picture]
             self._gop_bytes = picture.unit.size
             self._gop_whole = True
+        elif picture.fresh:
+            self.forget()  # Nobody can place this picture after the last one, and a GOP is given away as one piece.
         elif self._gop_whole:
             self._gop.append(picture)
             self._gop_bytes += picture.unit.size
