@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from soip.agents import blockcode
 from soip.agents.blockcode import Stamp
@@ -314,6 +314,20 @@ async def test_a_session_that_ends_leads_back_to_the_sign_in_page(tmp_path: Path
         await expect(page.get_by_test_id("range-select")).to_have_count(0)
         await page.get_by_test_id("sign-out").click()
         await expect(page.get_by_test_id("sign-in-form")).to_be_visible()
+
+
+@pytest.mark.e2e
+async def test_a_proxy_that_is_set_up_wrongly_is_told_at_the_sign_in(tmp_path: Path) -> None:
+    async with _console(tmp_path) as (_, page):
+
+        async def replace_host(route: Route) -> None:
+            # As over plain HTTP, where browsers send no Sec-Fetch-Site.
+            headers = {name: value for name, value in route.request.headers.items() if name != "sec-fetch-site"}
+            await route.fulfill(response=await route.fetch(headers={**headers, "origin": "http://cameras.example"}))
+
+        await page.route("**/api/session", replace_host)
+        await _sign_in(page)
+        await expect(page.get_by_test_id("sign-in-message")).to_contain_text("has to pass on the Host header")
 
 
 @pytest.mark.e2e

@@ -133,6 +133,21 @@ async def test_the_consoles_own_pages_pass(system: System) -> None:
         assert (await client.post("/api/session", json=body, headers=own)).status_code == 200
 
 
+async def test_a_proxy_that_names_its_own_host_is_no_foreign_page(system: System) -> None:
+    """As nginx does without being told otherwise; the browser knows better, and a page cannot forge its word."""
+    await system.add_user("kim", "admin")
+    body = {"name": "kim", "password": PASSWORD}
+    page = {"Origin": "https://cameras.example", "Host": "127.0.0.1:8080"}
+    async with system.client() as client:
+        for site, status in (("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403), ("", 403)):
+            answer = await client.post("/api/session", json=body, headers={**page, "Sec-Fetch-Site": site})
+            assert answer.status_code == status, site
+        # Without that word the two have to fit.
+        assert (await client.post("/api/session", json=body, headers=page)).status_code == 403
+        page["Host"] = "cameras.example"
+        assert (await client.post("/api/session", json=body, headers=page)).status_code == 200
+
+
 async def test_bad_bodies_get_a_clear_answer(system: System) -> None:
     for body in [
         b"",

@@ -65,7 +65,10 @@ class ForeignPageError(ApiError):
     code = "foreign_page"
 
     def __init__(self) -> None:
-        super().__init__("requests that change something are taken from this console's own pages only")
+        super().__init__(
+            "requests that change something are taken from this console's own pages only; "
+            "a proxy before it has to pass on the Host header"
+        )
 
 
 class UnknownError(ApiError):

@@ -36,9 +36,15 @@ def own_page(request: Request) -> None:
 
     SameSite=Strict keeps the cookie from such requests already; this also covers signing in, where there is none yet,
     and another port of the same host, which is the same "site".
+
+    Sec-Fetch-Site is the browser's own word, and knows the address people use where a proxy has replaced Host. Browsers
+    send it over HTTPS and to this machine; elsewhere Origin has to fit.
     """
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-        raise ForeignPageError
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        if site not in {"same-origin", "none"}:
+            raise ForeignPageError
+        return
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise ForeignPageError

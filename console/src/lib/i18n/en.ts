@@ -15,6 +15,8 @@ export const en = {
   'signin.wrong': 'The user name or the password is not right.',
   'signin.limited': 'Too many attempts. Try again in {seconds} s.',
   'signin.failed': 'Signing in did not work: the server does not answer. Try again.',
+  'signin.foreign':
+    'The server takes this page for a foreign one. A proxy before it has to pass on the Host header: see docs/configuration.md.',
   'signin.ended': 'Your session has ended. Sign in again.',
   'signout': 'Sign out',
   'role.admin': 'Administrator',

@@ -17,6 +17,8 @@ export const ko: Record<Key, string> = {
   'signin.wrong': '사용자 이름 또는 비밀번호가 올바르지 않습니다.',
   'signin.limited': '시도 횟수가 너무 많습니다. {seconds}초 후에 다시 시도하세요.',
   'signin.failed': '서버가 응답하지 않아 로그인하지 못했습니다. 다시 시도하세요.',
+  'signin.foreign':
+    '서버가 이 페이지를 다른 사이트로 여깁니다. 앞단의 프록시가 Host 헤더를 그대로 전달해야 합니다. docs/configuration.md를 참고하세요.',
   'signin.ended': '세션이 끝났습니다. 다시 로그인하세요.',
   'signout': '로그아웃',
   'role.admin': '관리자',
