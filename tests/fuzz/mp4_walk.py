@@ -11,7 +11,8 @@ def fuzz(data: bytes) -> None:
     """Behind a good front, any bytes give fragments and holes that lie in order, apart, and before the end."""
     front = pieces(1, 2, True)[0]
     whole = front + data
-    found = walk(lambda offset, length: whole[offset : offset + length], len(whole), parse_init(front), doubtful=2)
+    init = parse_init(front)
+    found = walk(lambda offset, length: whole[offset : offset + length], len(whole), init, doubtful_us=2_000_000)
     assert len(front) <= found.end <= len(whole)
     spans = sorted([(one.offset, one.size) for one in found.fragments] + list(found.holes))
     at = len(front)

@@ -22,6 +22,7 @@ from soip.store import journal
 from soip.store.errors import ForeignRootError, MissingRootError
 from soip.store.root import NOTE, Root
 from tests.media.material import START_US
+from tests.mp4.files import pieces
 
 SECOND = 1_000_000
 NOW_US = START_US + 3600 * SECOND
@@ -119,6 +120,19 @@ async def test_another_disk_of_the_same_server_is_another_disk(desk: Desk) -> No
     note.rename(desk.settings.data / NOTE)
     with pytest.raises(ForeignRootError, match="mount the right disk, or remove"):
         desk.archive()
+
+
+async def test_mending_looks_at_all_that_may_not_have_been_synced(desk: Desk) -> None:
+    desk.settings = Settings(data=desk.settings.data, media_workers=1, sync_seconds=20)
+    async with desk.archive() as archive:
+        front, fragments = pieces(60)
+        fragments = [*fragments[:20], fragments[20][:-1500] + bytes(1500), *fragments[21:]]
+        place = desk.settings.media_root / "cam1/2026/11/20/114552.mp4"
+        place.parent.mkdir(parents=True)
+        place.write_bytes(front + b"".join(fragments))
+        await archive.mend()
+    (row,) = await desk.directory.catalog.recordings("cam1")
+    assert (row.sealed, row.frames) == (True, 59 * 25)
 
 
 # -- the time nobody recorded

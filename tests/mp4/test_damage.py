@@ -50,7 +50,7 @@ damages = st.builds(
 @given(damages)
 def test_what_damage_did_not_touch_is_found(damage: Damage) -> None:
     data = bytes(damage.done_to(WHOLE))
-    found = walk(reader(data), len(data), parse_init(FRONT), doubtful=COUNT)
+    found = walk(reader(data), len(data), parse_init(FRONT), doubtful_us=1 << 62)
     untouched = [
         one
         for one, original in zip(KNOWN, FRAGMENTS, strict=True)
@@ -67,7 +67,7 @@ def test_what_damage_did_not_touch_is_found(damage: Damage) -> None:
 @given(damages)
 def test_what_is_left_follows_the_standard(damage: Damage) -> None:
     data = damage.done_to(WHOLE)
-    found = walk(reader(bytes(data)), len(data), parse_init(FRONT), doubtful=COUNT)
+    found = walk(reader(bytes(data)), len(data), parse_init(FRONT), doubtful_us=1 << 62)
     for offset, size in found.holes:
         data[offset : offset + 8] = size.to_bytes(4, "big") + b"free"
     movie = walker.read(bytes(data[: found.end]))

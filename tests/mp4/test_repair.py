@@ -6,7 +6,9 @@ import pytest
 
 from soip.mp4.reader import parse_init
 from soip.mp4.repair import walk
-from tests.mp4.files import entries, pieces, reader
+from tests.mp4.files import SECOND_US, entries, pieces, reader
+
+EVER = 1 << 62
 
 
 @pytest.mark.parametrize(("bframes", "sound"), [(0, False), (2, True)])
@@ -16,11 +18,11 @@ def test_torn_at_every_byte_of_a_fragment(bframes: int, sound: bool) -> None:
     data = front + b"".join(fragments)
     init = parse_init(front)
     for end in range(known[2].offset, len(data)):
-        found = walk(reader(data[:end]), end, init, doubtful=0 if end % 32 else 3)
+        found = walk(reader(data[:end]), end, init, doubtful_us=0 if end % 32 else EVER)
         assert found.fragments == tuple(known[:2])
         assert found.end == known[2].offset
         assert bool(found.torn) == (end > found.end)
-    assert walk(reader(data), len(data), init, doubtful=3).fragments == tuple(known)
+    assert walk(reader(data), len(data), init, doubtful_us=EVER).fragments == tuple(known)
 
 
 @pytest.mark.parametrize("zeros", [1, 7, 8, 4096, 3 << 20])
@@ -39,7 +41,7 @@ def test_zeros_where_samples_should_be_are_seen() -> None:
         place = known[number].offset + at
         changed = bytearray(data)
         changed[place : place + length] = bytes(length)
-        found = walk(reader(bytes(changed)), len(data), parse_init(front), doubtful=2)
+        found = walk(reader(bytes(changed)), len(data), parse_init(front), doubtful_us=SECOND_US)
         kept = tuple(one for one in known if one != known[number])
         assert found.fragments == kept
         assert found.holes == (((known[2].offset, known[2].size),) if number == 2 else ())

@@ -85,6 +85,20 @@ def test_a_hole_becomes_free_and_the_rest_stays(root: Root) -> None:
     assert probe(place).errors == ""
 
 
+@pytest.mark.parametrize(("sync_seconds", "frames"), [(1, 750), (5, 725)])
+def test_as_much_is_looked_at_as_a_power_cut_may_cost(root: Root, sync_seconds: float, frames: int) -> None:
+    """The heads of all fragments are there, but samples of twelve seconds before the end never reached the disk."""
+    front, fragments = pieces(30)
+    known = entries(front, fragments)
+    data = bytearray(front + b"".join(fragments))
+    end = known[18].offset + known[18].size
+    data[end - 1500 : end] = bytes(1500)
+    put(root, bytes(data))
+    row = repair(root, PATH, sync_seconds=sync_seconds)
+    assert row is not None
+    assert row.frames == frames
+
+
 def test_every_cut_of_the_front_is_removed(root: Root) -> None:
     front, fragments = pieces(1)
     for end in (0, 1, 24, 300, len(front) - 1, len(front), len(front) + 100):

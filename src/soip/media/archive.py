@@ -36,7 +36,8 @@ class Archive:
         self._began_us = context.now_us()
         self._instances = [f"{server}-{worker}" for worker in range(settings.media_workers)]
         root = Root.open(settings.media_root, server, note=settings.data / NOTE)
-        disk = DiskWriter(root, sync_seconds=settings.sync_seconds)
+        self._sync_seconds = settings.sync_seconds
+        disk = DiskWriter(root, sync_seconds=self._sync_seconds)
         self._place = Place(disk, server, context.instance, settings.file_seconds, settings.fragment_seconds)
 
     async def __aenter__(self) -> Archive:
@@ -126,7 +127,7 @@ class Archive:
         root = self._place.disk.root
         mine = (path for path in newest_files(root) if self._is_mine(path.split("/", 1)[0]))
         paths = dict.fromkeys([*known, *unsealed(root, mine)])
-        repair_all(root, list(paths), found.__setitem__)
+        repair_all(root, list(paths), found.__setitem__, sync_seconds=self._sync_seconds)
 
     def _is_mine(self, camera: str) -> bool:
         return worker_for(camera, self._instances) == self._context.instance

@@ -32,11 +32,11 @@ class Walk:
     torn: str
 
 
-def walk(read: Read, size: int, init: Init, *, start: int = 0, doubtful: int = 0) -> Walk:
+def walk(read: Read, size: int, init: Init, *, start: int = 0, doubtful_us: int = 0) -> Walk:
     """The whole fragments of a file of `size` bytes; `read(offset, length)` may return less at the end.
 
-    The walk begins at `start`, where an earlier one ended. The samples of the last `doubtful` fragments are looked at
-    too: they may not have reached the disk.
+    The walk begins at `start`, where an earlier one ended. The samples of the fragments of the last `doubtful_us` are
+    looked at too: they may not have reached the disk.
     """
     fragments: list[Fragment] = []
     holes: list[tuple[int, int]] = []
@@ -59,7 +59,8 @@ def walk(read: Read, size: int, init: Init, *, start: int = 0, doubtful: int = 0
             at = entry.offset + entry.size
         else:
             at = box_at(read(at, 16), 0, size - at).end + at
-    for entry in reversed(fragments[-doubtful:] if doubtful else ()):
+    since_us = fragments[-1].utc_us - doubtful_us if fragments else 0
+    for entry in reversed([one for one in fragments if doubtful_us and one.utc_us >= since_us]):
         if not _is_intact(read, entry, init, last=entry is fragments[-1]):
             torn = "samples did not reach the disk"
             fragments.remove(entry)

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from soip.mp4.errors import BoxError, CutError
 from soip.mp4.reader import Init, parse_init
@@ -17,20 +18,23 @@ from .recording import Recording, recording_of
 from .root import Root
 from .sealing import seal, write_all
 
-# A power cut costs what was not synced: at five seconds and fragments of two, the last three; the rest is margin.
-_DOUBTFUL = 8
+SYNC_S = 5.0
+_MARGIN_S = 5.0
 _AT_ONCE = 8
 
 _log = logging.getLogger(__name__)
 
 
-def repair(root: Root, path: str) -> Recording | None:
+def repair(root: Root, path: str, *, sync_seconds: float = SYNC_S) -> Recording | None:
     """Mend one file and give its row; None for a file in which no fragment was whole: it is removed.
 
-    A file that is sealed already is left as it is. Nobody else may be writing the file. Raises DamagedFileError for
-    what is no recording of ours (it is left alone), OSError for what the disk refuses.
+    A power cut costs what was not synced. Files are synced every `sync_seconds`, one after the other, so that may be
+    the last of twice that time: it is read, and must make sense. A file that is sealed already is left as it is. Nobody
+    else may be writing the file. Raises DamagedFileError for what is no recording of ours (it is left alone), OSError
+    for what the disk refuses.
     """
     camera_of(path)
+    doubtful_us = round((2 * sync_seconds + _MARGIN_S) * 1e6)
     place = root.absolute(path)
     descriptor = os.open(place, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -38,7 +42,7 @@ def repair(root: Root, path: str) -> Recording | None:
         init = _front_of(descriptor, size, path)
         if init and init.sealed:
             return row_of(descriptor, path)
-        found = walk(read_at(descriptor), size, init, doubtful=_DOUBTFUL) if init else None
+        found = walk(read_at(descriptor), size, init, doubtful_us=doubtful_us) if init else None
         if init is None or found is None or not found.fragments:
             place.unlink()
             return None
@@ -48,7 +52,13 @@ def repair(root: Root, path: str) -> Recording | None:
         os.close(descriptor)
 
 
-def repair_all(root: Root, paths: Iterable[str], mended: Callable[[str, Recording | None], None]) -> None:
+def repair_all(
+    root: Root,
+    paths: Iterable[str],
+    mended: Callable[[str, Recording | None], None],
+    *,
+    sync_seconds: float = SYNC_S,
+) -> None:
     """Mend files, some at a time: the disk's latency is most of the work.
 
     `mended(path, row)` is told of each, on the calling thread; the row is None where the file held nothing and was
@@ -56,17 +66,18 @@ def repair_all(root: Root, paths: Iterable[str], mended: Callable[[str, Recordin
     folder may only be away.
     """
     todo = list(paths)
+    attempt = partial(_attempt, root, sync_seconds)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for path, result in zip(todo, pool.map(lambda path: _attempt(root, path), todo), strict=True):
+        for path, result in zip(todo, pool.map(attempt, todo), strict=True):
             if isinstance(result, Exception):
                 _log.error("%s is left unsealed: %s", root.absolute(path), result)
             else:
                 mended(path, result)
 
 
-def _attempt(root: Root, path: str) -> Recording | Exception | None:
+def _attempt(root: Root, sync_seconds: float, path: str) -> Recording | Exception | None:
     try:
-        return repair(root, path)
+        return repair(root, path, sync_seconds=sync_seconds)
     except (OSError, StoreError) as error:
         return error
 
