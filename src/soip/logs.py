@@ -1,19 +1,24 @@
 """One set-up of structured logs for all processes: to standard error, readable on a terminal, JSON elsewhere
 if asked.
 
-Every line carries UTC time, level, role and event; passwords, tokens and keys are never logged.
+Every line carries UTC time, level, role and event; passwords, tokens and keys are never logged. What people outside
+said is logged with its control characters made visible: a terminal obeys them, and a newline would forge a line.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from contextlib import suppress
 
 import structlog
 from structlog.typing import Processor
 
 from soip.config import Settings
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -25,11 +30,12 @@ def configure(settings: Settings, role: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
+        _printable,
     ]
     structlog.configure(
         processors=[*shared, _renderer(settings)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Logger(sys.stderr),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(role=role)
@@ -40,6 +46,30 @@ def configure(settings: Settings, role: str) -> None:
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_drop_meta, _renderer(settings)])
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+
+
+class _Logger(structlog.PrintLogger):
+    """Prints, as long as there is something to print to.
+
+    A terminal that hung up, a closed pipe or a full disk under the log must not end a recording.
+    """
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
+
+
+def _printable(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Replaces control characters by their escapes. A traceback has lines of its own; what is no text is shown by its
+    `repr`, which does the same.
+    """
+    for name, value in event.items():
+        if isinstance(value, str):
+            control = _CONTROL_BUT_LAYOUT if name == "exception" else _CONTROL
+            event[name] = control.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
+    return event
 
 
 def _drop_meta(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
