@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from soip.config import HostPort, Settings
 from soip.directory.directory import Directory
 from soip.directory.rows import RecordingRow
-from soip.media import role
+from soip.media import face, role
 from soip.media.archive import file_of
 from tests.media.house import DOMAIN, PATIENT_S, SECOND, House, timestamp, until
 from tests.media.peers import Camera
@@ -109,6 +111,34 @@ async def test_the_file_being_written_can_be_watched_already(home: House, name: 
     answer = await client.get(f"/hls/{name}/index.m3u8", params={**span(row), "token": token})
     assert answer.status_code == 200
     assert answer.text.count("#EXT-X-BYTERANGE") >= 1
+
+
+async def test_a_file_that_grows_is_given_as_long_as_it_was_said_to_be(
+    home: House, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await record(home, name, 0.5)
+    await home.directory.save(replace(row, sealed=False))
+    whole = await asyncio.to_thread(file_of(row).read_bytes)
+
+    def look(file: Path) -> os.stat_result:
+        """The next fragment comes between the answer's head and its body."""
+        seen = file.stat()
+        with file.open("ab") as growing:
+            growing.write(bytes(100_000))
+        return seen
+
+    monkeypatch.setattr(face, "_size", look)
+    client = await home.http()
+    path = f"/hls/{name}/{row.id}.mp4?token={home.token('playback', camera=name)}"
+    answer = await client.get(path)
+    assert (answer.status_code, answer.content) == (200, whole)
+    assert (answer.headers["accept-ranges"], answer.headers["content-type"]) == ("bytes", "video/mp4")
+    length = len(whole) + 100_000
+    assert int((await client.head(path)).headers["content-length"]) == length
+    answer = await client.get(path, headers={"Range": "bytes=0-99"})
+    assert (answer.status_code, answer.content) == (206, whole[:100])
+    answer = await client.get(path, headers={"Range": "bytes=0-99", "If-Range": '"another"'})
+    assert (answer.status_code, len(answer.content)) == (200, length + 200_000)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ from soip.store.errors import StoreError
 from soip.store.layout import parse_timestamp, utc
 
 UNAVAILABLE = 4503
+CHUNK = 1 << 18
 _PRIVATE = {"Cache-Control": "private, no-store"}
 
 _log = structlog.get_logger()
@@ -122,7 +124,12 @@ class _Face:
         file = await asyncio.to_thread(_size, file_of(row)) if row else None
         if row is None or file is None:
             raise RefusedError(404, "not_recorded", "there is no such recording any more")
-        return FileResponse(file_of(row), media_type="video/mp4", headers=_PRIVATE, stat_result=file)
+        asked = request.headers
+        if row.sealed or request.method == "HEAD" or ("range" in asked and "if-range" not in asked):
+            return FileResponse(file_of(row), media_type="video/mp4", headers=_PRIVATE, stat_result=file)
+        # As a whole a FileResponse would send what was added to the file since its length was told.
+        headers = {"Content-Length": str(file.st_size), "Accept-Ranges": "bytes"}
+        return StreamingResponse(_first(file_of(row), file.st_size), media_type="video/mp4", headers=headers | _PRIVATE)
 
 
 def _size(file: Path) -> os.stat_result | None:
@@ -131,6 +138,14 @@ def _size(file: Path) -> os.stat_result | None:
         return file.stat()
     except OSError:
         return None
+
+
+def _first(file: Path, size: int) -> Iterator[bytes]:
+    """The first `size` bytes of a file."""
+    with file.open("rb") as opened:
+        while size > 0 and (chunk := opened.read(min(size, CHUNK))):
+            size -= len(chunk)
+            yield chunk
 
 
 def _range(request: Request) -> tuple[int, int]:
