@@ -109,6 +109,17 @@ def test_every_part_of_the_vui_is_stepped_over() -> None:
     assert info.ticks_per_frame == 3003
 
 
+@pytest.mark.parametrize(
+    ("units", "scale", "ticks"),
+    [(1, 1, 180_000), (1, 50, 3600), (2, 1, None), (0, 50, None), (1, 0, None), (1, 1 << 31, None), (1 << 31, 1, None)],
+)
+def test_a_frame_rate_that_makes_no_sense_is_none(units: int, scale: int, ticks: int | None) -> None:
+    vui = plain_sps().bits(0, 1).bits(1, 1).bits(0, 4).bits(1, 1).bits(units, 32).bits(scale, 32).bits(0, 4)
+    vui.bits(1, 1).bits(1, 1).ue(0, 0, 10, 10, 2, 4)
+    info = parse_sps(vui.nal(b"\x67\x4d\x00\x1e"))
+    assert (info.reorder_depth, info.ticks_per_frame) == (2, ticks)
+
+
 def test_scaling_lists_order_cycles_interlace_and_cropping() -> None:
     sps = BitWriter().ue(0, 3).bits(0, 1).ue(0, 0).bits(0, 1).bits(1, 1)
     sps.bits(1, 1).ue(0).text += "1" * 15  # a list of sixteen deltas of 0 …

@@ -18,6 +18,8 @@ MAX_SETS = 32
 """Parameter sets taken from one SDP attribute: more than any device sends."""
 MAX_SIDE = 16_384
 """Pixels of a picture's side; a larger one is taken for nonsense."""
+MAX_FRAME = 180_000
+"""90 kHz ticks, 2 s, of a frame; a slower rate is taken for nonsense: decoding times are counted by it."""
 
 # ITU-T H.264 §7.3.2.1.1: these profiles carry chroma format, bit depth and scaling lists.
 _HIGH_PROFILES = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
@@ -38,7 +40,7 @@ class Sps:
     reorder_depth: int | None
     """Pictures that may precede one in decoding order and follow it in output order; None where not told."""
     ticks_per_frame: int | None
-    """90 kHz ticks of one frame where the VUI tells a frame rate."""
+    """90 kHz ticks of one frame where the VUI tells a frame rate that makes sense."""
 
     @property
     def profile_level_id(self) -> str:
@@ -182,8 +184,8 @@ def _vui(reader: BitReader) -> tuple[int | None, int | None]:
     if reader.bits(1):  # timing_info_present_flag
         units, scale = reader.bits(32), reader.bits(32)
         reader.bits(1)
-        if units and scale:  # two fields make a frame (§E.2.1)
-            ticks = 90_000 * 2 * units // scale or None
+        told = 90_000 * 2 * units // scale if scale else 0  # two fields make a frame (§E.2.1)
+        ticks = told if 0 < told <= MAX_FRAME else None
     nal_hrd = reader.bits(1)
     if nal_hrd:
         _skip_hrd(reader)
