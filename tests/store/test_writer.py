@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import threading
 from pathlib import Path
 
@@ -112,6 +113,21 @@ def test_a_fragment_must_begin_with_pictures(camera: Camera) -> None:
         writer.append([picture._replace(decode_time=0)], EPOCH_US)
     writer.seal()
     assert not writer.append([picture], EPOCH_US)
+
+
+def test_a_first_fragment_that_cannot_be_written_down_does_not_spoil_the_next(camera: Camera, root: Root) -> None:
+    writer = camera.begin()
+    (good,) = camera.runs(0)
+    wild = good._replace(decode_time=good.decode_time - (1 << 40), samples=[good.samples[0]._replace(duration=1 << 40)])
+    with pytest.raises(struct.error):
+        writer.append([wild], EPOCH_US)
+    assert writer.append([good], EPOCH_US)
+    writer.seal()
+    settle(camera.disk)
+    sealed = camera.events[-1]
+    assert isinstance(sealed, Sealed)
+    assert sealed.recording.frames == 25
+    assert probe(root.absolute(sealed.recording.path)).start == 0
 
 
 def test_a_full_queue_refuses_and_does_not_wait(root: Root) -> None:

@@ -70,20 +70,20 @@ class RecordingWriter:
             return False
         if not runs or runs[0].track_id != self.tracks[0].track_id or not all(run.samples for run in runs):
             raise ValueError("a fragment begins with a run of the first track, and no run is empty")
-        front = b"" if self._origins else self._begin(runs, utc_us)
-        if runs[0].decode_time < self._origins[runs[0].track_id]:
+        front, origins, delay = (b"", self._origins, self._delay) if self._origins else self._begin(runs, utc_us)
+        if runs[0].decode_time < origins[runs[0].track_id]:
             raise ValueError("a fragment from before the start of its file")
         moved = [
-            run._replace(decode_time=run.decode_time - self._origins[run.track_id])
+            run._replace(decode_time=run.decode_time - origins[run.track_id])
             for run in runs
-            if run.decode_time >= self._origins[run.track_id]
+            if run.decode_time >= origins[run.track_id]
         ]
         first = runs[0]
         data = fragment(self._sequence + 1, moved, utc_us)
         entry = Fragment(
             0,
             len(data),
-            moved[0].decode_time + first.samples[0].composition_offset - self._delay,
+            moved[0].decode_time + first.samples[0].composition_offset - delay,
             sum(sample.duration for sample in first.samples),
             first.samples[0].sync,
             utc_us,
@@ -91,9 +91,8 @@ class RecordingWriter:
         )
         queued = time.monotonic()
         if not self._disk.submit(lambda: self._file.write(front, data, entry, queued), len(front) + len(data)):
-            if front:
-                self._origins = {}
             return False
+        self._origins, self._delay = origins, delay
         self._sequence += 1
         self.bytes += len(data)
         return True
@@ -104,8 +103,8 @@ class RecordingWriter:
             self._sealed = True
             self._disk.submit(self._file.complete, 0)
 
-    def _begin(self, runs: Sequence[Run], utc_us: int) -> bytes:
-        """Choose the file's zero and make its front.
+    def _begin(self, runs: Sequence[Run], utc_us: int) -> tuple[bytes, dict[int, int], int]:
+        """Choose the file's zero and make its front; also where each track counts from, and the first one's delay.
 
         Zero is where the first frame is shown. What is decoded or heard before it (reordered frames, a sound that
         reaches over the cut) lies before the movie's start: each track counts from its own first sample, and its edit
@@ -114,12 +113,13 @@ class RecordingWriter:
         first, scale = runs[0], self.tracks[0].timescale
         zero = first.decode_time + first.samples[0].composition_offset
         begins = {run.track_id: run.decode_time for run in runs}
+        origins: dict[int, int] = {}
         edits: dict[int, Edit] = {}
         for track in self.tracks:
             there = zero * track.timescale // scale
-            self._origins[track.track_id] = min(there, begins.get(track.track_id, there))
-            if self._origins[track.track_id] < there:
-                edits[track.track_id] = Edit(there - self._origins[track.track_id])
-        self._delay = zero - self._origins[first.track_id]
+            origins[track.track_id] = min(there, begins.get(track.track_id, there))
+            if origins[track.track_id] < there:
+                edits[track.track_id] = Edit(there - origins[track.track_id])
         head = Head(self.camera, utc_us, zero, **self._facts)
-        return init_segment(self.tracks, head=head, reserve=INDEX_RESERVE, edits=edits)
+        front = init_segment(self.tracks, head=head, reserve=INDEX_RESERVE, edits=edits)
+        return front, origins, zero - origins[first.track_id]
