@@ -44,7 +44,9 @@ class Patience:
     first_pause_s: float = 0.25
     longest_pause_s: float = 10.0
     stable_s: float = 20.0
-    grace_s: float = 10.0
+    # A media worker says goodbye to cameras, viewers and the SIP server (2 s each at most), and then waits for its disk
+    # (`media.archive.CLOSE_S`).
+    grace_s: float = 30.0
     again_s: float = 1.0
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import av
 import pytest
 
+from soip import serve
 from soip.directory.directory import Directory
 from soip.media import audio
+from soip.media.archive import CLOSE_S
 from soip.media.context import numeric, own_address
 from soip.media.grants import Grants, RefusedError
+from soip.media.patience import Patience
 from soip.media.rights import Rights, View
 from soip.media.rows import recording_id
 from soip.media.soundtrack import SoundTrack
@@ -96,6 +99,11 @@ def test_media_goes_to_numbers_only(host: str) -> None:
 def test_a_recording_has_the_same_id_whoever_makes_its_row() -> None:
     assert recording_id("/media", "cam1/a.mp4") == recording_id("/media", "cam1/a.mp4")
     assert recording_id("/media", "cam1/a.mp4") != recording_id("/medi", "acam1/a.mp4")
+
+
+def test_the_supervisor_waits_longer_than_a_worker_may_take_to_end() -> None:
+    farewells = 3 * Patience().farewell_s  # To cameras, to viewers, to the SIP server; each of them at once.
+    assert serve.Patience().grace_s > farewells + CLOSE_S
 
 
 # -- sound
