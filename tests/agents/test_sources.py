@@ -3,17 +3,23 @@
 import asyncio
 import itertools
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from soip.agents import blockcode
+from soip.agents.camera import SimulateOptions
 from soip.agents.containersource import ContainerSource
 from soip.agents.encoder import H264Encoder
 from soip.agents.errors import SourceError
 from soip.agents.patternsource import PatternSource, tone
 from soip.agents.source import Unit, VideoUnit
+from soip.agents.station import Server
 from soip.rtp.h264_sets import parse_sps
 from tests.agents.media import decode, grey, listen, movie_units, write_movie
 from tests.agents.rtsp import rtsp_camera
@@ -180,6 +186,52 @@ def test_an_rtsp_address_may_be_away_at_the_start() -> None:
     source = ContainerSource("rtsp://127.0.0.1:9/none")
     source.probe()
     assert source.parameter_sets == ()
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("rtsp://ann:secret@cam.example/live", "rtsp://cam.example/live"),
+        ("rtsp://ann:sec@ret#@cam.example:554/live?x=1", "rtsp://cam.example:554/live?x=1"),
+        ("rtsp://secret@[2001:db8::1]/", "rtsp://[2001:db8::1]/"),
+        ("rtsp://cam.example/live@1", "rtsp://cam.example/live@1"),
+        ("/films/a@b.mp4", "/films/a@b.mp4"),
+    ],
+)
+def test_a_source_is_named_without_its_password(address: str, name: str) -> None:
+    assert ContainerSource(address).name == name
+    assert address not in repr(SimulateOptions("cam1", "p", Server("x"), "d", source=address))
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+async def test_no_password_is_in_what_is_told_of_a_source(scheme: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """By us, by FFmpeg, and in the traceback of the thread."""
+    async with deaf_server() as port:
+        source = ContainerSource(f"{scheme}://ann:secret@127.0.0.1:{port}/live")
+        try:
+            await asyncio.to_thread(source.probe)
+        except SourceError as error:
+            print(error, repr(error.__cause__), error.__suppress_context__)
+        seen: list[Unit] = []
+        with capture_logs([structlog.processors.format_exc_info]) as logs:
+            source.attach(seen.append)
+            async with asyncio.timeout(10):
+                while not logs:  # noqa: ASYNC110 - written by the thread
+                    await asyncio.sleep(0.02)
+            await source.close()
+    told = str(logs) + "".join(capfd.readouterr())
+    assert f"{scheme}://127.0.0.1:{port}/live" in told
+    assert "cannot read" in told
+    assert "secret" not in told
+    assert not seen
+
+
+@asynccontextmanager
+async def deaf_server() -> AsyncIterator[int]:
+    """Takes connections and hangs up; its port."""
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 async def test_an_rtsp_camera_passes_through_and_is_found_again_when_it_breaks_off() -> None:

@@ -44,7 +44,7 @@ class SimulateOptions:
     password: str = field(repr=False)
     server: Server
     domain: str
-    source: str = PATTERN
+    source: str = field(default=PATTERN, repr=False)  # An address may hold a password.
     count: int = 1
     width: int = 640
     height: int = 360

@@ -7,8 +7,11 @@ band before each keyframe. A file is paced by its decoding times, a live address
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -23,7 +26,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from soip.agents.encoder import H264Encoder
-from soip.agents.errors import SourceError
+from soip.agents.errors import SourceError, UnreadableError
 from soip.agents.nalsplit import Splitter
 from soip.agents.source import AUDIO_CLOCK, AUDIO_SAMPLES, VIDEO_CLOCK, AudioUnit, Source, VideoUnit
 from soip.rtp import g711
@@ -34,13 +37,22 @@ log = structlog.get_logger(__name__)
 _OPEN_TIMEOUT, _READ_TIMEOUT = 5.0, 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _DEFAULT_RATE = Fraction(25)
+_USERINFO = re.compile(r"(?<=://)[^/\s]*@")
+
+
+def without_userinfo(text: str) -> str:
+    """The text with no user names and passwords in its addresses (RFC 3986 §3.2.1): for logs and errors."""
+    return _USERINFO.sub("", text)
 
 
 class ContainerSource(Source):
-    """`address` is a path or a URL FFmpeg can read; live ones are reconnected, files looped."""
+    """`address` is a path or a URL FFmpeg can read; live ones are reconnected, files looped.
+
+    The address may hold a password; `name` and the text of errors do not.
+    """
 
     def __init__(self, address: str) -> None:
-        super().__init__(address)
+        super().__init__(without_userinfo(address))
         self._address = address
         self._live = address.partition("://")[0] in ("rtsp", "rtsps")
         self._parameter_sets: tuple[bytes, ...] = ()
@@ -65,15 +77,24 @@ class ContainerSource(Source):
                 self._has_audio = bool(container.streams.audio)
                 stream = _video_of(container)
                 self._parameter_sets = _splitter_of(stream).parameter_sets if _passes(stream) else ()
-        except (av.FFmpegError, OSError) as error:
+        except UnreadableError as error:
             if not self._live:
-                raise SourceError(f"cannot read {self._address}: {error}") from error
-            log.warning("the source does not answer yet; it will be tried for each call", source=self.name)
+                raise
+            log.warning(
+                "the source does not answer yet; it will be tried for each call", source=self.name, error=str(error)
+            )
 
-    def _open(self) -> InputContainer:
+    @contextmanager
+    def _open(self) -> Iterator[InputContainer]:
+        """The container, while it is read. Raises UnreadableError, also for what is read within."""
         options = {"rtsp_transport": "tcp"} if self._live else {}
         timeout = (_OPEN_TIMEOUT, _READ_TIMEOUT) if self._live else None
-        return av.open(self._address, options=options, timeout=timeout)
+        try:
+            with av.open(self._address, options=options, timeout=timeout) as container:
+                yield container
+        except (av.FFmpegError, OSError) as error:
+            # FFmpeg's text holds the whole address, and a traceback would show it.
+            raise UnreadableError(f"cannot read {self.name}: {without_userinfo(str(error))}") from None
 
     def _run(self, stop: threading.Event) -> None:
         if self._live:
@@ -85,7 +106,7 @@ class ContainerSource(Source):
             with self._open() as container:
                 start = _Reading(self, container, stop, start).play()
             if start <= before:
-                raise SourceError(f"{self._address} holds no picture with a duration")
+                raise SourceError(f"{self.name} holds no picture with a duration")
 
     def _run_live(self, stop: threading.Event) -> None:
         pause = _FIRST_PAUSE
@@ -94,7 +115,7 @@ class ContainerSource(Source):
             try:
                 with self._open() as container:
                     _Reading(self, container, stop, start).play()
-            except (av.FFmpegError, OSError, SourceError) as error:
+            except SourceError as error:
                 log.warning("live source lost; trying again", source=self.name, error=str(error), pause=pause)
             if self._begin() - start > _LONGEST_PAUSE:
                 pause = _FIRST_PAUSE
@@ -231,7 +252,7 @@ def _splitter_of(stream: VideoStream) -> Splitter:
 
 def _video_of(container: InputContainer) -> VideoStream:
     if not container.streams.video:
-        raise SourceError(f"{container.name} holds no video")
+        raise SourceError(f"{without_userinfo(container.name)} holds no video")
     return container.streams.video[0]
 
 

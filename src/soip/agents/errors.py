@@ -1,7 +1,8 @@
 """What the agents raise.
 
 AgentError                  whatever stops an agent; its text says what to do
-├── SourceError             the picture's source cannot be opened or holds no video
+├── SourceError             the picture's source is of no use: it holds no video, for example
+│   └── UnreadableError     … cannot be opened or read, now at least
 ├── PatternError            a picture size the test pattern does not fit
 └── PlayError               a call of the player failed; `.exit_code` for the shell
 """
@@ -13,6 +14,10 @@ class AgentError(Exception):
 
 class SourceError(AgentError):
     """The source cannot be opened, read or decoded."""
+
+
+class UnreadableError(SourceError):
+    """The source cannot be opened or read; a live one may come back."""
 
 
 class PatternError(AgentError, ValueError):

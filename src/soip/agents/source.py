@@ -111,6 +111,7 @@ class Source(ABC):
         try:
             self._run(stop)
         except Exception:  # the thread's outermost frame: without this line its end would be silent
+            stop.set()  # first: whoever attaches while this is told must get a thread of their own
             log.exception("source failed; the next call tries it again", source=self.name)
 
     def _take_keyframe_request(self) -> bool:
