@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soip.config import HostPort, PortRange, Settings, SettingsError, default_media_workers
+from soip.config import NO_SETTINGS, HostPort, PortRange, Settings, SettingsError, default_media_workers
+from soip.lifeline import VARIABLE
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,34 @@ def test_the_data_directory_comes_from_the_environment_and_then_the_command_line
     assert Settings.load().domain == "a.example"
     settings = Settings.load(data="b")
     assert (settings.domain, settings.data) == ("b.example", tmp_path / "b")
+
+
+def test_a_home_directory_may_be_written_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "soip.toml").write_text('domain = "home.example"')
+    for settings in (Settings.load(data="~/site"), Settings.load(data=Path("~/site"))):
+        assert (settings.data, settings.domain) == (tmp_path / "site", "home.example")
+    monkeypatch.setenv("SOIP_DATA", "~/site")
+    assert Settings.load().domain == "home.example"
+    with pytest.raises(SettingsError, match="setting 'data': '~nobody-at-all/x' is no directory"):
+        Settings.load(data="~nobody-at-all/x")
+
+
+def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (VARIABLE, "SOIP_PASSWORD", "SOIP_LOG_FORMAT"):  # These are known.
+        monkeypatch.setenv(name, "text")
+    assert Settings.load().log_format == "text"
+    assert VARIABLE in NO_SETTINGS
+    monkeypatch.setenv("SOIP_HTPP", "127.0.0.1:1")
+    with pytest.raises(SettingsError, match="there is no setting 'SOIP_HTPP'; settings are http, sip, domain"):
+        Settings.load()
+    with pytest.raises(SettingsError) as error:
+        Settings.load(http="x")
+    assert [line.split(";")[0].split(":")[0] for line in str(error.value).splitlines()] == [
+        "there is no setting 'SOIP_HTPP'",
+        "setting 'http'",
+    ]
 
 
 def test_children_get_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

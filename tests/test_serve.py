@@ -310,7 +310,7 @@ import subprocess, sys
 from pathlib import Path
 from soip.process import holding
 with holding(Path(sys.argv[1]), "held"):
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     print(child.pid, flush=True)
     child.wait()
 """

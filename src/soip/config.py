@@ -26,6 +26,8 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 PREFIX = "SOIP_"
 FILE_NAME = "soip.toml"
+NO_SETTINGS = frozenset({"SOIP_PASSWORD", "SOIP_SUPERVISOR"})
+"""Environment variables of ours that are no settings: an option of commands, and what `soip.lifeline` reads."""
 
 
 class SettingsError(Exception):
@@ -119,7 +121,7 @@ class Settings(BaseSettings):
     @field_validator("data")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        return _place(value)
 
     @field_validator("domain")
     @classmethod
@@ -160,11 +162,17 @@ class Settings(BaseSettings):
         Raises SettingsError with one line per wrong setting.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
-        data = Path(given.get("data") or os.environ.get(f"{PREFIX}DATA") or cls.model_fields["data"].default)
+        wrong = [_unknown(name) for name in sorted(os.environ) if name.startswith(PREFIX) and not _known(name)]
         try:
-            return cls(_file=_read(data / FILE_NAME), **given)
+            data = _place(given.get("data") or os.environ.get(f"{PREFIX}DATA") or cls.model_fields["data"].default)
+            settings = cls(_file=_read(data / FILE_NAME), **given)
         except ValidationError as error:
-            raise SettingsError(_explain(error)) from error
+            raise SettingsError("\n".join([*wrong, *_explain(error)])) from error
+        except ValueError as error:
+            raise SettingsError("\n".join([*wrong, f"setting 'data': {error}"])) from error
+        if wrong:
+            raise SettingsError("\n".join(wrong))
+        return settings
 
     def __init__(self, _file: Mapping[str, object] | None = None, **given: Any) -> None:
         # Only environment variables lose against these: pydantic-settings puts what is given here first. What
@@ -189,6 +197,23 @@ class Settings(BaseSettings):
         return (init_settings, env_settings)
 
 
+def _place(data: str | Path) -> Path:
+    """The data directory as an absolute path. Raises ValueError for the home of nobody."""
+    try:
+        return Path(data).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"{str(data)!r} is no directory: {error}") from error
+
+
+def _known(variable: str) -> bool:
+    return variable in NO_SETTINGS or variable.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+def _unknown(name: str) -> str:
+    known = ", ".join(field for field in Settings.model_fields if field != "data")
+    return f"there is no setting {name!r}; settings are {known}"
+
+
 def _read(file: Path) -> dict[str, object]:
     try:
         content = tomllib.loads(file.read_text("utf-8"))
@@ -201,13 +226,12 @@ def _read(file: Path) -> dict[str, object]:
     return content
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError) -> list[str]:
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            known = ", ".join(field for field in Settings.model_fields if field != "data")
-            lines.append(f"there is no setting {name!r}; settings are {known}")
+            lines.append(_unknown(name))
         else:
             lines.append(f"setting {name!r}: {problem['msg'].removeprefix('Value error, ')}")
-    return "\n".join(lines)
+    return lines
