@@ -128,9 +128,7 @@ async def test_guesses_with_a_nonce_that_is_not_ours_lock_nobody_out(house: Serv
     """Such as somebody sends who forges the camera's address, and so never sees our challenge."""
     camera = await house.peer("cam1")
     assert (await camera.register()).status == 200
-    line = (
-        'Digest username="cam1", realm="soip.test", nonce="{}", uri="x", response="0", qop=auth, nc=1, cnonce="c"'
-    )
+    line = 'Digest username="cam1", realm="soip.test", nonce="{}", uri="x", response="0", qop=auth, nc=1, cnonce="c"'
     elsewhere = NonceIssuer(b"somebody else's key").issue(0.0, "127.0.0.1")
     for nonce in ("x", "", elsewhere) * 5:
         forged = camera.request("REGISTER", f"sip:{DOMAIN}", headers=(("Authorization", line.format(nonce)),))

@@ -31,6 +31,8 @@ TABLES: dict[type[SavedRow], Table] = {
     DialogRow: schema.dialog,
 }
 
+_FIELDS = {kind: [field.name for field in dataclasses.fields(kind)] for kind in TABLES}
+
 R = TypeVar("R", UserRow, CameraRow, BindingRow, MediaInstance, CameraStateRow, RecordingRow, GapRow, DialogRow)
 
 Key = tuple[type[SavedRow], *tuple[str, ...]]
@@ -45,11 +47,8 @@ def key_of(row: SavedRow) -> Key:
 def save_rows(connection: Connection, rows: Sequence[SavedRow]) -> None:
     """Inserts the rows, or replaces those that are there, in one statement for each kind."""
     for kind, table in TABLES.items():
-        values = [
-            {name: _storable(value) for name, value in dataclasses.asdict(row).items()}
-            for row in rows
-            if type(row) is kind
-        ]
+        names = _FIELDS[kind]
+        values = [{name: _storable(getattr(row, name)) for name in names} for row in rows if type(row) is kind]
         if not values:
             continue
         statement = insert(table)

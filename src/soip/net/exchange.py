@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from soip.net.errors import NetError
 from soip.sip.flow import Flow
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Handler(Protocol):
     """Who takes requests. Called on the event loop; must not block."""
 
-    async def request(self, incoming: IncomingRequest) -> None:
-        """A new request (never an ACK or CANCEL). Runs in a task of its own; may return before it has
-        answered. If it raises, the request is answered 500.
+    def request(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
+        """A new request (never an ACK or CANCEL). What is still to be awaited runs in a task of its own; None when
+        nothing is, which saves the task. May be done before it has answered. If it raises, the request is answered 500.
         """
 
     def ack(self, request: Request, flow: Flow) -> None:

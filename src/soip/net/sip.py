@@ -19,7 +19,9 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from soip.net.errors import EndpointClosedError, FlowError, NetError, RequestTimeoutError
 from soip.net.exchange import Handler, IncomingRequest, Outgoing
@@ -303,7 +305,7 @@ class SipEndpoint:
         via = h.top_via(request.headers)
         told = via.with_source(*flow.remote)
         if told is not via:
-            h.replace_first(request.headers, "Via", str(told))
+            h.set_top_via(request.headers, told)
         if flow.reliable or told.rport is not None:
             return None  # back the way it came
         return Flow("udp", flow.local, (flow.remote[0], via.port or 5060))
@@ -426,13 +428,21 @@ class SipEndpoint:
         if handler is None:
             incoming.reply(404)
             return
-        task = self._loop.create_task(self._handle(handler, incoming))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        with self._answering_faults(incoming):
+            rest = handler.request(incoming)
+            if rest is not None:
+                task = self._loop.create_task(self._finish(rest, incoming))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
-    async def _handle(self, handler: Handler, incoming: IncomingRequest) -> None:
+    async def _finish(self, rest: Coroutine[Any, Any, None], incoming: IncomingRequest) -> None:
+        with self._answering_faults(incoming):
+            await rest
+
+    @contextmanager
+    def _answering_faults(self, incoming: IncomingRequest) -> Iterator[None]:
         try:
-            await handler.request(incoming)
+            yield
         except SipParseError as error:  # a header nobody had looked at before
             incoming.reply(error.status, f"Bad Request - {error.what}" if error.status == 400 else "")
         except Exception:

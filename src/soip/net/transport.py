@@ -23,20 +23,40 @@ from soip.sip.uri import format_host
 _RECEIVE_BUFFER = 4 << 20  # a cold restart: everyone registers at once, before we have read the first
 _SO_RCVBUFFORCE = 33  # Linux; the socket module does not name it
 _PORT_TRIES = 20
+_MAX_DATAGRAM = 65_536
+_BUDGET = 64  # datagrams in one turn of the loop: timers and streams get theirs
 
 
-class _Datagrams(asyncio.DatagramProtocol):
-    """The UDP side: a datagram is a message, or a keepalive of line breaks and NULs that some phones send."""
+class _Datagrams:
+    """The UDP side: a datagram is a message, or a keepalive of line breaks and NULs that some phones send.
 
-    def __init__(self, local: Address, received: Received, counters: Counter[str]) -> None:
+    The socket is read and written here, not by an asyncio transport, which costs as much per datagram as the kernel.
+    """
+
+    def __init__(self, sock: socket.socket, local: Address, received: Received, counters: Counter[str]) -> None:
+        self._sock = sock
         self._local = local
         self._received = received
         self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock.fileno(), self._readable)
 
-    def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
+    def _readable(self) -> None:
+        for _ in range(_BUDGET):
+            try:
+                data, address = self._sock.recvfrom(_MAX_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._counters["datagrams the network refused"] += 1  # whose it was is not said
+            else:
+                self.take(data, (address[0], address[1]))
+
+    def take(self, data: bytes, remote: Address) -> None:
+        """One datagram."""
         if len(data) < 16 and not data.strip(b"\r\n\0 "):
             return
-        flow = Flow("udp", self._local, (str(addr[0]), addr[1]))
+        flow = Flow("udp", self._local, remote)
         try:
             message = parse_message(data)
         except SipParseError as error:
@@ -44,8 +64,16 @@ class _Datagrams(asyncio.DatagramProtocol):
         else:
             self._received(message, flow)
 
-    def error_received(self, exc: Exception) -> None:
-        self._counters["datagrams the network refused"] += 1  # whose it was is not said
+    def send(self, data: bytes, remote: Address) -> None:
+        """Send, as if lost on the way where the kernel has no room; repeats and timers take care of it."""
+        try:
+            self._sock.sendto(data, remote)
+        except (OSError, OverflowError):
+            self._counters["datagrams the network refused"] += 1
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
 
 
 class Transport:
@@ -69,7 +97,7 @@ class Transport:
         self._setting = setting
         self._limits = limits
         self._received = received
-        self._udp: asyncio.DatagramTransport | None = None
+        self._udp: _Datagrams | None = None
         self._server: asyncio.Server | None = None
 
     @property
@@ -90,9 +118,7 @@ class Transport:
         name = next(iter(sockets.values())).getsockname()
         self.bound = (address, name[1])
         if "udp" in sockets:
-            self._udp, _ = await loop.create_datagram_endpoint(
-                lambda: _Datagrams(self.bound, self._received, self.counters), sock=sockets["udp"]
-            )
+            self._udp = _Datagrams(sockets["udp"], self.bound, self._received, self.counters)
         if "tcp" in sockets:
             self._server = await loop.create_server(self.streams.accept, sock=sockets["tcp"], backlog=1024)
 
@@ -162,8 +188,7 @@ class Transport:
                 raise FlowError("this endpoint does not speak UDP")
             if len(data) > 65507:
                 raise FlowError("too long for a datagram")
-            with suppress(OSError):  # as if lost on the way; repeats and timers take care of it
-                self._udp.sendto(data, flow.remote)
+            self._udp.send(data, flow.remote)
             return
         connection = self.streams.get(flow)
         if connection is None:

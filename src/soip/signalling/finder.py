@@ -44,13 +44,19 @@ class Finder:
         """Wait for the questions under way; the directory can be closed then."""
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
 
+    def is_settled(self, identity: str) -> bool:
+        """Whether there is nothing to ask: the table has this id, or nobody has."""
+        return (
+            self._accounts.knows(identity)
+            or not _ID.fullmatch(identity)
+            or self._misses.get(identity, -1.0) > self._now()
+        )
+
     async def find(self, identity: str) -> None:
         """Make sure the table has this id if the directory has. Raises what the lookup raises."""
-        if not _ID.fullmatch(identity) or self._accounts.knows(identity):
+        if self.is_settled(identity):
             return
         now = self._now()
-        if self._misses.get(identity, -1.0) > now:
-            return
         task = self._asking.get(identity)
         if task is None:
             if not self._budget.take("", now):

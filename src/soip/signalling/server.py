@@ -9,8 +9,10 @@ anything else            trusted by 407 → id looked up → routing → forward
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -44,6 +46,9 @@ DIRECTORY_RETRY_SECONDS = 5
 # Methods that exist in a dialog only (RFC 3261 §15, RFC 3262, RFC 3311; wire.md of INFO).
 DIALOG_ONLY = frozenset({"BYE", "PRACK", "UPDATE", "INFO"})
 LOG_BUDGET = Budget(rate=1, burst=20)
+
+Step = Callable[[IncomingRequest], Coroutine[Any, Any, None] | None]
+"""What is done with a request once everybody in it is known: now, or what is still to be awaited."""
 
 _log = structlog.get_logger()
 
@@ -101,14 +106,28 @@ class Server:
         self._log_budget = Buckets(LOG_BUDGET)
         self._acks: set[asyncio.Task[None]] = set()
 
-    async def request(self, incoming: IncomingRequest) -> None:
-        """A new request; always ends in an answer, except where a flood is left unanswered."""
+    def request(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
+        """A new request; always ends in an answer, except where a flood is left unanswered.
+
+        What memory can answer is answered here and now: REGISTERs and keepalives make no task.
+        """
         if not self._endpoint.is_open(incoming.flow):
             incoming.drop()
-            return
+            return None
         self._book.seen(incoming.flow)
+        rest = None
+        with self._answering_faults(incoming):
+            rest = self._dispatch(incoming)
+        return None if rest is None else self._finish(incoming, rest)
+
+    async def _finish(self, incoming: IncomingRequest, rest: Coroutine[Any, Any, None]) -> None:
+        with self._answering_faults(incoming):
+            await rest
+
+    @contextmanager
+    def _answering_faults(self, incoming: IncomingRequest) -> Iterator[None]:
         try:
-            await self._dispatch(incoming)
+            yield
         except SipParseError as error:
             self._reject(incoming, Answer(error.status, error.what))
         except DirectoryError as error:
@@ -141,20 +160,40 @@ class Server:
         except (NetError, SipParseError) as error:
             _log.debug("ACK not passed on", way=str(way), reason=str(error))
 
-    async def _dispatch(self, incoming: IncomingRequest) -> None:
+    def _dispatch(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         request = incoming.request
         if request.method == "REGISTER":
-            await self._register(incoming)
-        elif refused := self._unfit(incoming):
+            return self._knowing(incoming, self._register, self._registrar.address_of(request), proxy=False)
+        if refused := self._unfit(incoming):
             self._reject(incoming, refused)
         elif headers.to(request.headers).tag:
-            await self._in_dialog(incoming)
+            return self._in_dialog(incoming)
         elif request.method in DIALOG_ONLY:
             self._reject(incoming, Answer(481, f"{request.method} belongs into a dialog"))
         elif request.uri.is_sip and (not request.uri.user or self._is_for_nobody_else(request)):
-            await self._for_us(incoming)
+            return self._for_us(incoming)
         else:
-            await self._out_of_dialog(incoming)
+            return self._knowing(incoming, self._out_of_dialog, split_user(request.uri.user)[0], proxy=True)
+        return None
+
+    def _knowing(
+        self, incoming: IncomingRequest, then: Step, *ids: str, proxy: bool
+    ) -> Coroutine[Any, Any, None] | None:
+        """Go on with `then` once it is known who claims to ask, and what else is named."""
+        ids = (self._challenger.claimed(incoming.request, proxy=proxy), *ids)
+        if all(self._finder.is_settled(identity) for identity in ids):
+            return then(incoming)
+        return self._look_up(incoming, then, ids)
+
+    async def _look_up(self, incoming: IncomingRequest, then: Step, ids: tuple[str, ...]) -> None:
+        for identity in ids:
+            await self._finder.find(identity)
+        if not self._endpoint.is_open(incoming.flow):
+            incoming.drop()  # closed while we looked: a binding to it would never end before its time
+            return
+        rest = then(incoming)
+        if rest is not None:
+            await rest
 
     def _unfit(self, incoming: IncomingRequest) -> Answer | None:
         """What no proxy passes on (RFC 3261 §16.3)."""
@@ -172,16 +211,12 @@ class Server:
     def _is_for_nobody_else(self, request: Request) -> bool:
         return local.is_keepalive(request) and not self._accounts.knows(split_user(request.uri.user)[0])
 
-    async def _register(self, incoming: IncomingRequest) -> None:
-        account = await self._trusted(incoming, proxy=False)
+    def _register(self, incoming: IncomingRequest) -> None:
+        account = self._trusted(incoming, proxy=False)
         if account is None:
             return
         request, now = incoming.request, self._now()
         aor = self._registrar.address_of(request)
-        await self._finder.find(aor)
-        if not self._endpoint.is_open(incoming.flow):
-            incoming.drop()  # closed while we looked: a binding to it would never end before its time
-            return
         before = self._location.bindings(aor, now)
         answer = self._registrar.register(request, account, incoming.flow, now)
         after = self._location.bindings(aor, now)
@@ -196,18 +231,23 @@ class Server:
             event = "registered" if after else "unregistered"
             _log.info(event, id=aor, account=account.id, source=str(incoming.flow), contacts=len(after))
 
-    async def _in_dialog(self, incoming: IncomingRequest) -> None:
+    def _in_dialog(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         path = self._forwarder.path_of(incoming.request)
         way = from_path(path, FlowKey.of(incoming.flow), self._book) if path is not None else None
         if way is None:
-            account = await self._trusted(incoming, proxy=True)
-            if account is None:
-                return
-            way = self._far_side(path, account) if path is not None else None
-        if way is None:
-            self._answer(incoming, Answer(481, "no dialog of yours passes here; keep the Route of its start"))
-            return
-        await self._forwarder.in_dialog(incoming, way)
+            return self._knowing(incoming, self._moved, proxy=True)
+        return self._forwarder.in_dialog(incoming, way)
+
+    def _moved(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
+        account = self._trusted(incoming, proxy=True)
+        if account is None:
+            return None
+        path = self._forwarder.path_of(incoming.request)
+        way = self._far_side(path, account) if path is not None else None
+        if way is not None:
+            return self._forwarder.in_dialog(incoming, way)
+        self._answer(incoming, Answer(481, "no dialog of yours passes here; keep the Route of its start"))
+        return None
 
     def _far_side(self, path: Path, account: Account) -> Way | None:
         """Where a request in a dialog goes whose sender has moved, and has proved to be one of the two ends."""
@@ -217,7 +257,7 @@ class Server:
                 return far.way
         return None
 
-    async def _for_us(self, incoming: IncomingRequest) -> None:
+    def _for_us(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         request, now = incoming.request, self._now()
         flow = FlowKey.of(incoming.flow)
         speaker = local.speaks_for(request, lambda account: self._location.on_flow(flow, account, now), self._accounts)
@@ -226,29 +266,31 @@ class Server:
                 self._answer(incoming, local.answer(request, registered=True))
             else:
                 self._answer(incoming, busy(f"too many requests of {speaker}", DIRECTORY_RETRY_SECONDS))
-            return
-        account = await self._trusted(incoming, proxy=False)
+            return None
+        return self._knowing(incoming, self._from_elsewhere, proxy=False)
+
+    def _from_elsewhere(self, incoming: IncomingRequest) -> None:
+        request = incoming.request
+        account = self._trusted(incoming, proxy=False)
         if account is not None:
             # A person's or a server's OPTIONS asks what we can do; a device's asks whether it is registered.
             curious = account.kind is not AccountKind.DEVICE and request.method == "OPTIONS"
             self._answer(incoming, local.answer(request, registered=curious))
 
-    async def _out_of_dialog(self, incoming: IncomingRequest) -> None:
-        account = await self._trusted(incoming, proxy=True)
+    def _out_of_dialog(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
+        account = self._trusted(incoming, proxy=True)
         if account is None:
-            return
+            return None
         request = incoming.request
-        await self._finder.find(split_user(request.uri.user)[0])
         caller = Caller(account.id, account.kind, self._identity(request, account), account.role)
         verdict = route(caller, request.method, request.uri, self._tables)
         if isinstance(verdict, Refuse):
             retry = (("Retry-After", str(verdict.retry_after)),) if verdict.retry_after else ()
             self._note(incoming, "request refused", caller=caller.identity, reason=verdict.text)
             self._answer(incoming, Answer(verdict.status, verdict.text, retry))
-        else:
-            source = way_back(request, incoming.flow)
-            way = self._book.name(source, account.id, self._accounts.server_of)
-            await self._forwarder.out_of_dialog(incoming, verdict.legs, End(way, caller.identity))
+            return None
+        way = self._book.name(way_back(request, incoming.flow), account.id, self._accounts.server_of)
+        return self._forwarder.out_of_dialog(incoming, verdict.legs, End(way, caller.identity))
 
     def _identity(self, request: Request, account: Account) -> str:
         """Who is asserted: the id in From where it is one of the account's, else the account."""
@@ -256,10 +298,9 @@ class Server:
         owner = self._accounts.owner_of(claimed)
         return claimed if owner is not None and owner.id == account.id else account.id
 
-    async def _trusted(self, incoming: IncomingRequest, *, proxy: bool) -> Account | None:
+    def _trusted(self, incoming: IncomingRequest, *, proxy: bool) -> Account | None:
         """The account behind a request, or None when it has been answered."""
         request = incoming.request
-        await self._finder.find(self._challenger.claimed(request, proxy=proxy))
         verdict = self._challenger.judge(request, FlowKey.of(incoming.flow), self._now(), proxy=proxy)
         if not isinstance(verdict, Refused):
             return verdict

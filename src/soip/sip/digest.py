@@ -177,6 +177,7 @@ _MARK_LENGTH = 8
 _NONCE = struct.Struct(f">QI{_MARK_LENGTH}s")
 _MAC_LENGTH = 12
 _WINDOW = 64
+_MOST_MARKS = 4096
 
 
 class NonceIssuer:
@@ -207,6 +208,7 @@ class NonceIssuer:
         self._plain_lifetime = int(plain_lifetime * 1000)
         self._capacity = capacity
         self._serial = 0
+        self._marks: dict[str, bytes] = {}  # each source asks at least twice
         # nonce → highest count, and a bit for each of the 64 counts up to it; in the order of first use
         self._used: dict[bytes, tuple[int, int]] = {}
         # Nonces issued up to here and not in the table may have been used: before a restart, or before
@@ -276,7 +278,13 @@ class NonceIssuer:
         return hmac.digest(self._key, b"nonce" + body, "sha256")[:_MAC_LENGTH]
 
     def _mark(self, source: str) -> bytes:
-        return hmac.digest(self._key, b"source" + source.encode(), "sha256")[:_MARK_LENGTH]
+        mark = self._marks.get(source)
+        if mark is None:
+            if len(self._marks) >= _MOST_MARKS:
+                self._marks.clear()
+            mark = hmac.digest(self._key, b"source" + source.encode(), "sha256")[:_MARK_LENGTH]
+            self._marks[source] = mark
+        return mark
 
 
 class Verdict(Enum):

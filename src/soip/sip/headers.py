@@ -7,13 +7,17 @@ the header is mandatory, missing or repeated. None means absent where a header m
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from soip.sip import grammar
 from soip.sip.errors import SipParseError
 from soip.sip.grammar import Params
 from soip.sip.message import Headers, Message, Request
 from soip.sip.uri import NameAddr, format_host
+
+T = TypeVar("T")
 
 MAGIC_COOKIE = "z9hG4bK"
 """Begin of every branch made by RFC 3261 (§8.1.1.7); others are matched the way of RFC 2543."""
@@ -90,13 +94,12 @@ class Via:
     def with_source(self, host: str, port: int) -> Via:
         """A copy told where the request came from: `received` where the address differs from sent-by or rport
         was asked for (RFC 3261 §18.2.1, RFC 3581 §4)."""
-        via = self
-        asked = grammar.find_param(self.params, "rport") is not None
-        if asked:
-            via = via.with_param("rport", str(port))
-        if asked or self.host.lower() != host.lower():
-            via = via.with_param("received", host)
-        return via
+        params = self.params
+        if grammar.find_param(params, "rport") is not None:
+            params = grammar.replace_param(params, "rport", str(port))
+        elif self.host == host or self.host.lower() == host.lower():
+            return self
+        return Via(self.transport, self.host, self.port, grammar.replace_param(params, "received", host))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,11 @@ class Authorization:
     scheme: str
     params: tuple[tuple[str, str], ...] = ()
     token: str = ""
+    _values: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, value in self.params:
+            self._values.setdefault(name.lower(), grammar.unquote(value))
 
     @classmethod
     def parse(cls, text: str) -> Authorization:
@@ -190,19 +198,19 @@ class Authorization:
 
     def param(self, name: str) -> str:
         """Value of a parameter (name in lower case), unquoted; "" when absent."""
-        return _auth_param(self.params, name)
+        return self._values.get(name, "")
 
     @property
     def username(self) -> str:
-        return _auth_param(self.params, "username")
+        return self._values.get("username", "")
 
     @property
     def realm(self) -> str:
-        return _auth_param(self.params, "realm")
+        return self._values.get("realm", "")
 
     @property
     def nonce(self) -> str:
-        return _auth_param(self.params, "nonce")
+        return self._values.get("nonce", "")
 
 
 def _parse_auth(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -221,10 +229,18 @@ def _auth_param(params: tuple[tuple[str, str], ...], name: str) -> str:
 
 def _single(headers: Headers, name: str) -> str:
     """The value of a header that must stand exactly once (RFC 4475 §3.3.8 shows the opposite)."""
-    values = headers.get_all(name)
-    if len(values) != 1 or not values[0]:
-        raise SipParseError(f"missing {name}" if not any(values) else f"repeated {name}")
-    return values[0]
+    value = headers.single(name.lower())
+    if not value:
+        raise SipParseError(f"missing {name}" if not any(headers.get_all(name)) else f"repeated {name}")
+    return value
+
+
+def _once(headers: Headers, key: str, parse: Callable[[Headers], T]) -> T:
+    """What `parse` reads of the header `key`, read once until that header changes."""
+    found: T | None = headers.read.get(key)
+    if found is None:
+        found = headers.read[key] = parse(headers)
+    return found
 
 
 def _elements(headers: Headers, name: str) -> list[str]:
@@ -241,10 +257,22 @@ def via_list(headers: Headers) -> list[Via]:
 
 def top_via(headers: Headers) -> Via:
     """The topmost Via: the one hop a transaction looks at."""
+    return _once(headers, "via", _read_top_via)
+
+
+def _read_top_via(headers: Headers) -> Via:
     value = headers.get("Via")
     if not value:
         raise SipParseError("missing Via")
     return Via.parse(grammar.split_list(value)[0] if "," in value else value)
+
+
+def set_top_via(headers: Headers, via: Via) -> None:
+    """Put another element in the place of the topmost Via: one that was told its source."""
+    first = headers.get("Via") or ""
+    rest = grammar.split_list(first)[1:] if "," in first else []
+    headers.replace_first("Via", ", ".join([str(via), *rest]))
+    headers.read["via"] = via
 
 
 def pop_first(headers: Headers, name: str) -> str | None:
@@ -257,31 +285,24 @@ def pop_first(headers: Headers, name: str) -> str | None:
     return first
 
 
-def replace_first(headers: Headers, name: str, value: str) -> None:
-    """Put another element in the place of the first one of a list header: a Via told its source."""
-    values = headers.get_all(name)
-    rest = grammar.split_list(values[0])[1:] if values else []
-    headers.set_all(name, [", ".join([value, *rest]), *values[1:]])
-
-
 def cseq(headers: Headers) -> CSeq:
     """The CSeq header."""
-    return CSeq.parse(_single(headers, "CSeq"))
+    return _once(headers, "cseq", lambda headers: CSeq.parse(_single(headers, "CSeq")))
 
 
 def call_id(headers: Headers) -> str:
     """The Call-ID header."""
-    return _single(headers, "Call-ID")
+    return _once(headers, "call-id", lambda headers: _single(headers, "Call-ID"))
 
 
 def from_(headers: Headers) -> NameAddr:
     """The From header."""
-    return NameAddr.parse(_single(headers, "From"))
+    return _once(headers, "from", lambda headers: NameAddr.parse(_single(headers, "From")))
 
 
 def to(headers: Headers) -> NameAddr:
     """The To header."""
-    return NameAddr.parse(_single(headers, "To"))
+    return _once(headers, "to", lambda headers: NameAddr.parse(_single(headers, "To")))
 
 
 def name_addrs(headers: Headers, name: str) -> list[NameAddr]:
@@ -289,9 +310,9 @@ def name_addrs(headers: Headers, name: str) -> list[NameAddr]:
     return [NameAddr.parse(item) for item in _elements(headers, name)]
 
 
-def routes(headers: Headers) -> list[NameAddr]:
+def routes(headers: Headers) -> tuple[NameAddr, ...]:
     """The Route set of a request, first hop first."""
-    return name_addrs(headers, "Route")
+    return _once(headers, "route", lambda headers: tuple(name_addrs(headers, "Route")))
 
 
 def record_routes(headers: Headers) -> list[NameAddr]:
@@ -304,9 +325,9 @@ def asserted_identity(headers: Headers) -> list[NameAddr]:
     return name_addrs(headers, "P-Asserted-Identity")
 
 
-def contacts(headers: Headers) -> list[NameAddr]:
+def contacts(headers: Headers) -> tuple[NameAddr, ...]:
     """All Contact elements. For the "*" of a REGISTER see `is_wildcard`, which comes first."""
-    return name_addrs(headers, "Contact")
+    return _once(headers, "contact", lambda headers: tuple(name_addrs(headers, "Contact")))
 
 
 def is_wildcard(headers: Headers) -> bool:
@@ -387,9 +408,13 @@ def challenges(headers: Headers, name: str = "WWW-Authenticate") -> list[Challen
     return [Challenge.parse(value) for value in headers.get_all(name)]
 
 
-def authorizations(headers: Headers, name: str = "Authorization") -> list[Authorization]:
+def authorizations(headers: Headers, name: str = "Authorization") -> tuple[Authorization, ...]:
     """The credentials of a request, or with `name="Proxy-Authorization"` those for proxies."""
-    return [Authorization.parse(value) for value in headers.get_all(name)]
+    return _once(
+        headers,
+        name.lower(),
+        lambda headers: tuple([Authorization.parse(value) for value in headers.get_all(name)]),
+    )
 
 
 def warning(code: int, agent: str, text: str) -> str:

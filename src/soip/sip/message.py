@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from soip.sip import grammar
 from soip.sip.errors import SipBuildError, SipParseError, UriError
@@ -75,12 +76,16 @@ class Headers:
 
     Names and values are kept as received, folds made one space (RFC 3261 §7.3.1). A value may hold several
     elements separated by commas; `headers.py` knows which.
+
+    `read` holds what `headers.py` has parsed, by key: one message is asked for its From by many. A change of a header
+    drops what was read of it.
     """
 
-    __slots__ = ("_items",)
+    __slots__ = ("_items", "read")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self._items: list[tuple[str, str, str]] = []
+        self.read: dict[str, Any] = {}
         for name, value in items:
             self.add(name, value)
 
@@ -88,6 +93,7 @@ class Headers:
     def _of(cls, items: list[tuple[str, str, str]]) -> Headers:
         headers = cls.__new__(cls)
         headers._items = items
+        headers.read = {}
         return headers
 
     def get(self, name: str) -> str | None:
@@ -105,11 +111,14 @@ class Headers:
 
     def add(self, name: str, value: str) -> None:
         """Append a line. Raises SipBuildError for a name that is no token and a value with a line break."""
-        self._items.append(_item(name, value))
+        item = _item(name, value)
+        self.read.pop(item[0], None)
+        self._items.append(item)
 
     def prepend(self, name: str, value: str) -> None:
         """Insert a line above the others of its name, or at the top."""
         item = _item(name, value)
+        self.read.pop(item[0], None)
         for at, old in enumerate(self._items):
             if old[0] == item[0]:
                 self._items.insert(at, item)
@@ -119,6 +128,7 @@ class Headers:
     def set(self, name: str, value: str) -> None:
         """Make this the only line of that name, in the place of the first one."""
         item = _item(name, value)
+        self.read.pop(item[0], None)
         for at, old in enumerate(self._items):
             if old[0] == item[0]:
                 rest = [later for later in self._items[at + 1 :] if later[0] != item[0]]
@@ -130,6 +140,7 @@ class Headers:
         """Make these the lines of that name, in the place of the first one; none removes them."""
         items = [_item(name, value) for value in values]
         key = header_key(name)
+        self.read.pop(key, None)
         at = next((n for n, item in enumerate(self._items) if item[0] == key), len(self._items))
         rest = [later for later in self._items[at:] if later[0] != key]
         self._items[at:] = items + rest
@@ -137,7 +148,27 @@ class Headers:
     def remove(self, name: str) -> None:
         """Drop all lines of that name; none is fine."""
         key = header_key(name)
+        self.read.pop(key, None)
         self._items = [item for item in self._items if item[0] != key]
+
+    def single(self, key: str) -> str | None:
+        """The value of the only line of that key (lower case, long form); None when there are none or several."""
+        found: str | None = None
+        for item in self._items:
+            if item[0] == key:
+                if found is not None:
+                    return None
+                found = item[2]
+        return found
+
+    def replace_first(self, name: str, value: str) -> None:
+        """Change the first line of that name. Raises SipBuildError as `add` does, and ValueError when there is none."""
+        item = _item(name, value)
+        self.read.pop(item[0], None)
+        at = next((at for at, old in enumerate(self._items) if old[0] == item[0]), None)
+        if at is None:
+            raise ValueError(f"there is no {name}")
+        self._items[at] = item
 
     def items(self) -> Iterator[tuple[str, str]]:
         """Name and value of each line, in order."""
@@ -145,7 +176,9 @@ class Headers:
 
     def copy(self) -> Headers:
         """A copy to change."""
-        return Headers._of(self._items.copy())
+        copy = Headers._of(self._items.copy())
+        copy.read = self.read.copy()
+        return copy
 
     def __contains__(self, name: str) -> bool:
         key = header_key(name)
@@ -309,25 +342,28 @@ def _read_lines(text: str, offset: int) -> tuple[list[tuple[str, str, str]], Sip
     if len(lines) > MAX_HEADERS:
         error = SipParseError("too many header lines", offset, 513)
         del lines[MAX_HEADERS:]
-    keys = _KEYS
-    for line in lines:
+    keys, short = _KEYS, len(text) <= MAX_LINE
+    for number, line in enumerate(lines):
         name, colon, value = line.partition(":")
         key = keys.get(name)
         if key is None:
             name = name.rstrip(" \t")
             if not colon or not grammar.is_token(name):
-                error = error or SipParseError("malformed header line", offset)
-                offset += len(line) + 2
+                error = error or SipParseError("malformed header line", offset + _length(lines[:number]))
                 continue
             key = header_key(name)
         elif not colon:
-            error = error or SipParseError("header line without a colon", offset)
+            error = error or SipParseError("header line without a colon", offset + _length(lines[:number]))
         value = value.strip(" \t")
-        if len(name) + len(value) > MAX_LINE:
-            error = error or SipParseError("header line too long", offset, 513)
+        if not short and len(name) + len(value) > MAX_LINE:
+            error = error or SipParseError("header line too long", offset + _length(lines[:number]), 513)
         items.append((key, name, value))
-        offset += len(line) + 2
     return items, error
+
+
+def _length(lines: list[str]) -> int:
+    """Of lines with their ends."""
+    return sum(map(len, lines)) + 2 * len(lines)
 
 
 def _status_line(line: str, headers: Headers) -> Response:
