@@ -310,7 +310,8 @@ import subprocess, sys
 from pathlib import Path
 from soip.process import holding
 with holding(Path(sys.argv[1]), "held"):
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    # Without our pipe: its end is the holder's end.
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=subprocess.DEVNULL)
     print(child.pid, flush=True)
     child.wait()
 """
