@@ -249,6 +249,28 @@ def test_a_mistake_is_one_line(soip: Soip, arguments: tuple[str, ...], code: int
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "cam1", "--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T00:01:00Z"),
+        ("play", "sip:cam1@soip.local", "--user", "u", "--password", "p", "--server", "127.0.0.1:9"),
+    ],
+    ids=["export", "play"],
+)
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        (".", ". is a folder: name a file in it with --output"),
+        ("/", "/ is a folder"),
+        ("no/such.mp4", "there is no folder no: make it, or give another --output"),
+    ],
+)
+def test_a_film_that_cannot_be_written_is_told_first(
+    soip: Soip, command: tuple[str, ...], output: str, text: str
+) -> None:
+    failed(soip(*command, "--output", output, in_data=command[0] == "export"), 2, text)
+
+
+@pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (("nonsense",), "No such command 'nonsense'"),
@@ -425,9 +447,7 @@ def test_an_export(soip: Soip, tmp_path: Path, recorded: RecordingRow) -> None:
     content = output.read_bytes()
     assert content[4:8] == b"ftyp"
     assert content.count(b"abcd") == 50
-    failed(
-        soip("export", "cam1", *times, "--output", str(tmp_path / "no" / "such.mp4")), 1, "No such file or directory"
-    )
+    failed(soip("export", "cam1", *times, "--output", "/dev/full/x.mp4"), 2, "there is no folder /dev/full")
 
 
 def test_check_finds_what_disagrees(soip: Soip, data: Path, recorded: RecordingRow) -> None:

@@ -74,7 +74,6 @@ async def play(options: PlayOptions) -> int:
 async def fetch(options: PlayOptions, stop: asyncio.Event, progress: OnProgress) -> PlayStats:
     """`play` without a terminal. Raises PlayError, AgentError, NetError, or OSError for the output file."""
     uri = dialled(options)
-    _check_output(options.output)
     station = Station(options.rtp_ports)
     await station.start(options.server)
     try:
@@ -125,12 +124,6 @@ def dialled(options: PlayOptions) -> Uri:
 
 def _compact(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-def _check_output(path: Path) -> None:
-    """Fail before the call rather than at its first picture."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise PlayError(f"cannot write {path}: no such folder, or it is one; check --output", EXIT_USAGE)
 
 
 @contextmanager

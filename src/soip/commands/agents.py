@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soip.commands.options import PasswordOption
-from soip.commands.terminal import parse_moment, settings_for
+from soip.commands.terminal import check_output, parse_moment, settings_for
 
 if TYPE_CHECKING:
     from soip.agents.station import Server
@@ -60,6 +60,7 @@ def play(
 ) -> None:
     """Watch a camera, live or recorded, into a file."""
     at = _server(server)
+    check_output(output)
     from soip import logs
     from soip.agents.player import PlayOptions
     from soip.agents.player import play as run

@@ -11,6 +11,7 @@ import typer
 from soip.commands.options import DataOption, JsonOption
 from soip.commands.terminal import (
     CommandError,
+    check_output,
     format_second,
     format_time,
     parse_time,
@@ -71,6 +72,7 @@ def export(
     from_us, to_us = parse_time(start), parse_time(stop)
     if from_us >= to_us:
         raise typer.BadParameter("--to must be later than --from")
+    check_output(output)
 
     async def work(directory: Directory) -> list[RecordingRow]:
         rows = await directory.catalog.recordings(camera, from_us, to_us)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -52,6 +53,14 @@ def format_time(us: int) -> str:
 def format_second(us: int) -> str:
     """As `format_time`, to the second: for people."""
     return format_time(us)[:19] + "Z"
+
+
+def check_output(file: Path) -> None:
+    """Raises CommandError where no file can be written: told before a call is made or a film is put together."""
+    if file.is_dir():
+        raise CommandError(f"{file} is a folder: name a file in it with --output", exit_code=2)
+    if not file.parent.is_dir():
+        raise CommandError(f"there is no folder {file.parent}: make it, or give another --output", exit_code=2)
 
 
 def print_json(value: object) -> None:
