@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from soip.rtp.batch import SLOTS, DatagramBatch
 from soip.rtp.h264 import MAX_ACCESS_UNIT
 from soip.rtp.receiver import VideoReceiver
@@ -12,16 +14,23 @@ _BATCH = DatagramBatch()
 def fuzz(data: bytes) -> None:
     """In batches or one by one, the same access units come out; nothing is raised, nothing exceeds its bound."""
     datagrams = _datagrams(data)
-    fast, slow = VideoReceiver(96), VideoReceiver(96)
-    drained = []
+    fast, slow, burst = VideoReceiver(96), VideoReceiver(96), VideoReceiver(96)
+    drained, joined = [], []
     for at in range(0, len(datagrams), SLOTS):
         _BATCH.load(datagrams[at : at + SLOTS])
         drained += fast.take(_BATCH, 1.0)
     drained += fast.flush()
     single = [unit for datagram in datagrams for unit in slow.receive(datagram, 1.0)] + slow.flush()
-    assert drained == single
+    for size, run in groupby(datagrams, key=len):
+        if size:
+            _BATCH.load_joined(list(run))
+            joined += burst.take(_BATCH, 1.0)
+        else:
+            burst.malformed += len(list(run))
+    joined += burst.flush()
+    assert drained == joined == single
     assert fast.lost == slow.lost
-    assert fast.malformed == slow.malformed
+    assert fast.malformed == burst.malformed == slow.malformed
     assert all(unit.size <= MAX_ACCESS_UNIT and unit.nals for unit in drained)
 
 

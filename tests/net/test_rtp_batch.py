@@ -1,37 +1,58 @@
 from __future__ import annotations
 
 import errno
+import socket
 from random import Random
 
 import pytest
 
-from soip.net.batch import BatchReader
-from soip.rtp.batch import SLOT_SIZE, SLOTS
+from soip.net.batch import BatchReader, join_bursts
+from soip.net.gso import UDP_SEGMENT
+from soip.rtp.batch import SLOTS
 from tests.net.rtp_pairs import LOOPBACK, peer, port_of
 
 
-def test_datagrams_come_as_they_were_sent_in_batches() -> None:
+def datagrams(reader: BatchReader) -> list[bytes]:
+    """What the last read brought."""
+    return [
+        bytes(slot[:size]) for batch in reader.batches() for slot, size in zip(batch.slots, batch.sizes, strict=False)
+    ]
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_datagrams_come_as_they_were_sent_in_batches(joined: bool) -> None:
     random = Random(1)
     reader = BatchReader()
     sent = [random.randbytes(random.choice((1, 100, 1200, 1200, 9000))) for _ in range(SLOTS + 5)]
     with peer() as sink, peer() as source:
+        if joined:
+            join_bursts(sink)
         for datagram in sent:
             source.sendto(datagram, (LOOPBACK, port_of(sink)))
         got: list[bytes] = []
         for expected in (SLOTS, 5, 0):
-            assert reader.read(sink.fileno()) == expected == reader.batch.count
-            batch = reader.batch
-            got += [bytes(slot[:size]) for slot, size in zip(batch.slots, batch.sizes, strict=False)]
+            assert reader.read(sink.fileno()) == expected
+            got += datagrams(reader)
     assert got == sent
 
 
-def test_a_datagram_longer_than_a_slot_is_given_as_nothing() -> None:
+def test_bursts_come_joined_and_are_cut_where_they_were() -> None:
+    random = Random(2)
     reader = BatchReader()
+    sent: list[bytes] = []
     with peer() as sink, peer() as source:
-        for size in (SLOT_SIZE - 1, SLOT_SIZE, 60_000, 10):
-            source.sendto(bytes(size), (LOOPBACK, port_of(sink)))
-        assert reader.read(sink.fileno()) == 4
-        assert list(reader.batch.sizes) == [SLOT_SIZE - 1, 0, 0, 10]
+        join_bursts(sink)
+        source.connect((LOOPBACK, port_of(sink)))
+        for size, count, last in ((1200, 14, 500), (1200, 1, 0), (20, 5, 20), (100, 64, 0), (8, 3, 1), (1200, 50, 7)):
+            burst = [random.randbytes(size) for _ in range(count)] + [random.randbytes(last)][: bool(last)]
+            sent += burst
+            source.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, size if len(burst) > 1 else 0)
+            source.send(b"".join(burst))
+            sent.append(random.randbytes(30))
+            source.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+            source.send(sent[-1])
+        assert reader.read(sink.fileno()) == 12, "a burst is one message"
+        assert datagrams(reader) == sent
 
 
 def test_errors_are_the_systems() -> None:
@@ -45,4 +66,4 @@ def test_errors_are_the_systems() -> None:
         sink.send(b"x")
         with pytest.raises(ConnectionRefusedError):
             reader.read(sink.fileno())
-        assert reader.batch.count == 0
+        assert datagrams(reader) == []

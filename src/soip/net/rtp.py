@@ -17,7 +17,7 @@ from functools import cache, partial
 from struct import calcsize, unpack_from
 from typing import Protocol, TypeVar
 
-from soip.net.batch import BatchReader
+from soip.net.batch import BatchReader, join_bursts
 from soip.net.ports import PortPairs, PortsExhaustedError
 from soip.rtp.batch import SLOTS, DatagramBatch
 
@@ -112,8 +112,8 @@ class RtpSocketPair:
             reader = _reader()
             for _ in range(MAX_BATCHES):
                 count = reader.read(self._number)
-                if count:
-                    ready += receiver.take(reader.batch, now)
+                for batch in reader.batches():
+                    ready += receiver.take(batch, now)
                 if count < SLOTS:
                     break
         except BlockingIOError:
@@ -130,7 +130,9 @@ class RtpSocketPair:
                 size, source = self.rtp.recvfrom_into(buffer)
             except BlockingIOError:
                 # Connected and empty: nothing that came before the connect can be left in the queue.
-                self._settled = self.remote is not None
+                if self.remote is not None:
+                    self._settled = True
+                    join_bursts(self.rtp)
                 raise
             if source == self._source:
                 return size

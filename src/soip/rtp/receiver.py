@@ -212,6 +212,10 @@ class VideoReceiver(StreamReceiver):
 
     def take(self, batch: DatagramBatch, now: float) -> list[AccessUnit]:
         """Take the datagrams of a batch; return the access units they completed."""
+        if not batch.uniform:  # datagrams too short to be RTP
+            for slot, size in zip(batch.slots, batch.sizes, strict=False):
+                self._packet(slot, size, now)
+            return self._take()
         depacketiser = self._depacketiser
         starts = batch.starts()
         words, origins, headers = starts[::3], starts[1::3], starts[2::3]
