@@ -61,8 +61,8 @@ def test_times_rise_and_stay_near_for_any_camera_clock(drift: float, jitter: int
     assert holds(clock)
     for (_, before), (_, after) in pairwise(mapped):
         assert abs(after - before - FRAME_US) <= FRAME_US * (2 * MAX_SLEW_PPM + 2) / 1e6 + 25  # µs: two ticks
-    # After a while the map is right to within what drift makes of a window, and the least delay seen. A first frame that
-    # was very late is made up for no faster than the map may bend.
+    # After a while the map is right to within what drift makes of a window, and the least delay seen. A first frame
+    # that was very late is made up for no faster than the map may bend.
     first = mapped[0][1] - mapped[0][0]
     for true, got in mapped[-25 * 30 :]:
         bent = (true - mapped[0][0] - 3 * WINDOW_US) * MAX_SLEW_PPM / 1e6
