@@ -230,22 +230,24 @@ async def test_an_export_across_codecs_has_parts(home: House, name: str, tmp_pat
     await home.recorded(0.5, name)
     await home.directory.cameras.change(name, audio=True)
     await record(home, name, 1.3)
-    first, last = await home.recordings(name)
+    first, *_, last = await home.recordings(name)  # more than two where a busy machine broke the stream
     client = await home.http()
     token = home.token("export", camera=name)
     query = {"from": timestamp(first.start_us), "to": timestamp(last.end_us), "token": token}
     noted = len(await home.directory.settings.audited())
     answer = await client.head(f"/export/{name}.mp4", params=query)
-    assert (answer.status_code, answer.headers["x-export-parts"], answer.content) == (200, "2", b"")
+    assert (answer.status_code, answer.content) == (200, b"")
+    parts = int(answer.headers["x-export-parts"])
+    assert parts >= 2
     assert len(await home.directory.settings.audited()) == noted, "who only asks has taken nothing"
     missing = {**query, "from": "2020-11-20T10:00:00Z", "to": "2020-11-20T11:00:00Z"}
     assert (await client.head(f"/export/{name}.mp4", params=missing)).status_code == 404
-    for number in (1, 2):
+    for number in range(1, parts + 1):
         part = await client.get(f"/export/{name}.mp4", params={**query, "part": str(number)})
         file = tmp_path / f"{number}.mp4"
         file.write_bytes(part.content)
         assert (await asyncio.to_thread(probe, file)).errors == ""
-    for wrong in ("0", "3", "-1", "one", "²"):
+    for wrong in ("0", str(parts + 1), "-1", "one", "²"):
         answer = await client.get(f"/export/{name}.mp4", params={**query, "part": wrong})
         assert fault(answer) == (404, "no_such_part"), wrong
 
