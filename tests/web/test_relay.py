@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
 from soip.policy import mediaurl
+from soip.web.times import render
 from tests.web.media_face import record
 from tests.web.system import System, now_us
 
@@ -85,12 +86,19 @@ async def test_the_media_worker_judges_the_token(system: System) -> None:
         assert (answer.status_code, answer.json()["error"]) == (401, "token")
 
 
-async def test_an_export_keeps_its_name(system: System) -> None:
-    system.face.recordings.append(record("cam1", T, 4))
+async def test_an_export_keeps_its_name_and_tells_its_parts_before(system: System) -> None:
+    film = record("cam1", T, 4)
+    system.face.recordings.append(film)
+    system.face.parts = 2
+    query = {"from": render(T), "to": render(film.end_us), "token": _token(system, "export")}
     async with system.client() as client:
         address = f"/media/{system.instance.id}/export/cam1.mp4"
-        answer = await client.get(address, params={"token": _token(system, "export")})
-    assert answer.headers["content-disposition"] == 'attachment; filename="cam1.mp4"'
+        asked, answer = await client.head(address, params=query), await client.get(address, params=query)
+    for each in (asked, answer):
+        assert each.headers["content-disposition"] == 'attachment; filename="cam1-1.mp4"'
+        assert each.headers["x-export-parts"] == "2"
+        assert each.headers["content-length"] == str(len(film.data))
+    assert (asked.content, answer.content) == (b"", film.data)
 
 
 async def test_a_browser_that_leaves_ends_the_workers_sending(system: System) -> None:
