@@ -505,6 +505,20 @@ def test_a_branch_of_rfc_2543_is_matched_by_the_parts_that_do_not_change() -> No
 STEPS = ["client", "server", "response", "reply", "repeat", "ack", "cancel", "peercancel", "fail", "lost", "time"]
 
 
+def test_an_answered_request_is_not_kept_whole() -> None:
+    layer = make_layer()
+    layer.receive(with_via(invite(1, method="MESSAGE"), "z9hG4bK1"), UDP, 0.0)
+    (arrived,) = layer.take()
+    assert isinstance(arrived, RequestArrived)
+    whole = arrived.transaction.request
+    layer.send_response(arrived.transaction, make_response(whole, 200, to_tag="x"), 0.0)
+    assert len(arrived.transaction.request.headers) == 0
+    layer.receive(whole, UDP, 1.0)
+    again = [output for output in layer.take() if isinstance(output, Transmit)]
+    assert len(again) == 2, "the answer, and the same once more for the repeat"
+    assert again[0].data == again[1].data
+
+
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_whatever_happens_every_transaction_ends(data: st.DataObject) -> None:
@@ -513,6 +527,7 @@ def test_whatever_happens_every_transaction_ends(data: st.DataObject) -> None:
     flow = data.draw(st.sampled_from([UDP, TCP]))
     clients: list[ClientTransaction] = []
     servers: list[ServerTransaction] = []
+    requests: dict[ServerTransaction, Request] = {}
     ended: list[object] = []
     now = 0.0
     for number in range(data.draw(st.integers(1, 25))):
@@ -539,7 +554,7 @@ def test_whatever_happens_every_transaction_ends(data: st.DataObject) -> None:
         elif server is not None and step == "reply":
             layer.send_response(server, make_response(server.request, status, to_tag="x"), now)
         elif server is not None and step == "repeat":
-            layer.receive(server.request, flow, now)
+            layer.receive(requests[server], flow, now)
         elif server is not None and step == "ack" and server.is_invite:
             layer.receive(make_ack(server.request, make_response(server.request, status, to_tag="x")), flow, now)
         elif server is not None and step == "peercancel" and server.is_invite:
@@ -547,6 +562,7 @@ def test_whatever_happens_every_transaction_ends(data: st.DataObject) -> None:
         for output in layer.take():
             if isinstance(output, RequestArrived):
                 servers.append(output.transaction)
+                requests[output.transaction] = output.transaction.request
             elif isinstance(output, Terminated):
                 ended.append(output.transaction)
     for server in servers:

@@ -33,4 +33,5 @@ class Limits:
     connect_seconds: float = 5.0
     send_buffer: int = 1 << 20
     """Unsent bytes of a connection whose peer does not read; beyond it the connection is closed."""
-    transactions: int = 50_000
+    transactions: int = 200_000
+    """Of each side. Answered requests are kept for 32 s to absorb repeats: this is 6,000 a second."""

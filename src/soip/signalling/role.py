@@ -26,6 +26,7 @@ from soip.signalling.forward import House
 from soip.signalling.limits import default_gate
 from soip.signalling.location import Binding, Location
 from soip.signalling.memory import restored, row_of, rows_of
+from soip.signalling.news import News
 from soip.signalling.server import Keys, Server
 from soip.sip.flow import Address
 
@@ -56,6 +57,7 @@ class Role:
         self.endpoint = SipEndpoint(settings.sip.host, settings.sip.port, setting="--sip / SOIP_SIP")
         self._accounts = AccountTable()
         self._location = Location()
+        self._news = News(time.monotonic)
         self._finder = Finder(self._accounts, self._lookup, time.monotonic)
 
     async def serve(self) -> None:
@@ -72,6 +74,7 @@ class Role:
             self._location,
             self._finder,
             default_gate(),
+            self._news,
             time.monotonic,
         )
         self.endpoint.serve(server)
@@ -99,7 +102,7 @@ class Role:
             self._finder.forget_misses()
         _log.info("configuration loaded", accounts=len(accounts))
         for binding in self._location.forget(lambda b: b.account in changed or not self._rightful(b)):
-            _log.info("unregistered", id=binding.aor, reason="its account was changed or removed")
+            self._news.tell("unregistered", id=binding.aor, reason="its account was changed or removed")
 
     def _rightful(self, binding: Binding) -> bool:
         owner = self._accounts.owner_of(binding.aor)
@@ -118,7 +121,10 @@ class Role:
     async def _sweep(self) -> None:
         while True:
             for binding in self._location.expire(time.monotonic()):
-                _log.info("unregistered", id=binding.aor, source=str(binding.flow), reason="not refreshed in time")
+                self._news.tell(
+                    "unregistered", id=binding.aor, source=str(binding.flow), reason="not refreshed in time"
+                )
+            self._news.sum_up()
             self._write()
             await asyncio.sleep(SWEEP_SECONDS)
 

@@ -31,6 +31,7 @@ from soip.signalling.flowtoken import End, Path
 from soip.signalling.forward import Forwarder, House, from_path
 from soip.signalling.limits import Buckets, Budget, Gate
 from soip.signalling.location import Binding, Location
+from soip.signalling.news import News
 from soip.signalling.registrar import Registrar
 from soip.signalling.routing import Caller, Refuse, route
 from soip.signalling.trust import Challenger, Refused
@@ -88,6 +89,7 @@ class Server:
         location: Location,
         finder: Finder,
         gate: Gate,
+        news: News,
         now: Callable[[], float],
     ) -> None:
         self._endpoint = endpoint
@@ -96,6 +98,7 @@ class Server:
         self._location = location
         self._finder = finder
         self._gate = gate
+        self._news = news
         self._now = now
         self._book = FlowBook(location, now)
         self._registrar = Registrar(accounts, location)
@@ -152,7 +155,7 @@ class Server:
         """A connection has ended, and with it what was registered over it."""
         self._book.closed(flow)
         for binding in self._location.drop_flow(FlowKey.of(flow)):
-            _log.info("unregistered", id=binding.aor, source=str(binding.flow), reason="connection closed")
+            self._news.tell("unregistered", id=binding.aor, source=str(binding.flow), reason="connection closed")
 
     async def _pass_ack(self, request: Request, way: Way) -> None:
         try:
@@ -229,7 +232,7 @@ class Server:
             self._endpoint.keep(incoming.flow, max(mine) - now)
         if {b.target for b in after} != {b.target for b in before}:
             event = "registered" if after else "unregistered"
-            _log.info(event, id=aor, account=account.id, source=str(incoming.flow), contacts=len(after))
+            self._news.tell(event, id=aor, account=account.id, source=str(incoming.flow), contacts=len(after))
 
     def _in_dialog(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         path = self._forwarder.path_of(incoming.request)

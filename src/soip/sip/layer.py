@@ -41,6 +41,7 @@ from soip.sip.transaction import (
 )
 
 Key = tuple[str, ...]
+_NOTHING = Headers()
 
 
 class Transaction:
@@ -82,7 +83,8 @@ class ClientTransaction(Transaction):
 
 class ServerTransaction(Transaction):
     """A request we received. `source` is the flow it came over, `flow` the one its responses go to. `tag` is
-    for the To of our own responses; `cancelled` once a CANCEL has come in time.
+    for the To of our own responses; `cancelled` once a CANCEL has come in time. Once a non-INVITE is
+    answered only the first line is left of `request`: what absorbs repeats for 32 s is not to hold all that came.
     """
 
     __slots__ = ("cancelled", "source", "tag")
@@ -178,7 +180,7 @@ class TransactionLayer:
         branches: Callable[[], str],
         tags: Callable[[], str],
         timers: Timers | None = None,
-        limit: int = 50_000,
+        limit: int = 200_000,
     ) -> None:
         self.timers = timers or Timers()
         self.limit = limit
@@ -325,6 +327,8 @@ class TransactionLayer:
         if (transaction.state, event) in transaction.machine.table:
             transaction._sent = response.to_bytes()
             self._run(transaction, event, now)
+            if response.status >= 200 and not transaction.is_invite:
+                transaction.request = Request(transaction.request.method, transaction.request.uri, _NOTHING)
 
     def forget(self, transaction: ServerTransaction) -> None:
         """Its user will not answer, or has answered statelessly (§8.2.7): a repeat of the request is a new one.
