@@ -1,4 +1,4 @@
-"""`python -m benches [ingest] [fanout]`: measure and print ratios; options for shorter or longer runs."""
+"""`python -m benches [ingest] [fanout] [sip] [restart]`: measure and print ratios; options for other lengths."""
 
 from __future__ import annotations
 
@@ -6,31 +6,40 @@ import argparse
 import subprocess
 import sys
 
-from benches import fanout, ingest
+from benches import fanout, ingest, registrar
+
+NAMES = ("ingest", "fanout", "sip", "restart")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], "ingest", "fanout"], help="which to run; all by default")
+    parser.add_argument("names", nargs="*", choices=[[], *NAMES], help="which to run; all by default")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each side, in turn (default 5)")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of a round (default 8)")
     parser.add_argument("--cameras", type=int, default=200)
     parser.add_argument("--viewers", type=int, default=100)
     options = parser.parse_args()
-    names = options.names or ["ingest", "fanout"]
     failed = False
-    for name in names:
+    for name in options.names or NAMES:
         try:
-            if name == "ingest":
-                comparison = ingest.run(options.rounds, options.seconds, options.cameras)
-            else:
-                comparison = fanout.run(options.rounds, options.seconds, options.viewers)
+            lines = measure(name, options)
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             print(f"{name}: did not run: {error}", file=sys.stderr)
             failed = True
             continue
-        print(*comparison.lines(), sep="\n", flush=True)
+        print(*lines, sep="\n", flush=True)
     return int(failed)
+
+
+def measure(name: str, options: argparse.Namespace) -> list[str]:
+    """Run one of them; the report for people."""
+    if name == "ingest":
+        return ingest.run(options.rounds, options.seconds, options.cameras).lines()
+    if name == "fanout":
+        return fanout.run(options.rounds, options.seconds, options.viewers).lines()
+    if name == "restart":
+        return registrar.restart()
+    return [line for comparison in registrar.run(options.rounds, options.seconds) for line in comparison.lines()]
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ class Comparison:
     name: str
     what: str
     mark: float
+    unit: str = "packet"
+    other: str = "floor"
+    """What ours is compared with."""
     ours: list[Figure] = field(default_factory=list)
     floor: list[Figure] = field(default_factory=list)
 
@@ -43,14 +46,14 @@ class Comparison:
     def lines(self) -> list[str]:
         """Return the report for people."""
         out = [f"{self.name}: {self.what}"]
-        for title, figures in (("ours", self.ours), ("floor", self.floor)):
+        for title, figures in (("ours", self.ours), (self.other, self.floor)):
             if figures:
                 rounds = " ".join(f"{figure.per_packet:.2f}" for figure in figures)
-                out.append(f"  {title:5}  {_median(figures):.2f} µs of CPU per packet   (rounds: {rounds})")
+                out.append(f"  {title:5}  {_median(figures):.2f} µs of CPU per {self.unit}   (rounds: {rounds})")
                 out += [f"         {note}" for note in sorted({figure.note for figure in figures if figure.note})]
         ratio = self.ratio
         if ratio is None:
-            out.append("  no C compiler, so no floor and no ratio")
+            out.append(f"  no {self.other} here, so no ratio")
         else:
             verdict = "kept" if ratio <= self.mark else "MISSED"
             out.append(f"  ratio  {ratio:.2f}, mark {self.mark:g} {verdict}")

@@ -60,6 +60,11 @@ class Role:
         self._news = News(time.monotonic)
         self._finder = Finder(self._accounts, self._lookup, time.monotonic)
 
+    @property
+    def registered(self) -> int:
+        """How many bindings there are."""
+        return len(self._location)
+
     async def serve(self) -> None:
         """Load, listen, and keep going until cancelled."""
         realm = await self._directory.settings.realm(self._settings.domain)
