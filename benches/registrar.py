@@ -33,6 +33,8 @@ RATES = {"register": 300, "keepalive": 800, "call": 80}
 """What SIPp begins each second: well below what either server can do, for the figure is CPU time."""
 RESTART_RATE = 500
 RESTART_SECONDS = 60
+SETTLED_SECONDS = 35
+"""After which what absorbs repeats is gone, and all is written."""
 
 _HERE = Path(__file__).parent
 
@@ -129,7 +131,7 @@ def restart() -> list[str]:
         with _ours(directory) as ours:
             empty = ours.ask()[1]
             _sipp(directory, ours, "register", RESTART_RATE, ACCOUNTS)
-            time.sleep(35)  # What absorbs repeats is gone by then, and all is written.
+            time.sleep(SETTLED_SECONDS)
             full, bindings = ours.ask()[1:]
             ours.process.kill()
         began = time.monotonic()

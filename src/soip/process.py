@@ -22,6 +22,7 @@ from soip.config import HostPort, Settings
 from soip.directory.errors import DirectoryError, NewerSchemaError
 from soip.lifeline import StartError, supervised
 from soip.net.errors import NetError, PortBusyError
+from soip.store.errors import StoreError
 
 _MOST_FILES = 65_536
 _KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
@@ -116,7 +117,7 @@ def run_role(settings: Settings, role: str, main: Callable[[], Awaitable[None]])
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise StartError(f"an address is in use by another program: {error.strerror or error}") from error
         # The text of these is all an operator needs; for others a developer will need to see the way there.
-        known = isinstance(error, DirectoryError | NetError)
+        known = isinstance(error, DirectoryError | NetError | StoreError)
         structlog.get_logger().error(
             "cannot go on", reason=str(error) or repr(error), exc_info=None if known else error
         )

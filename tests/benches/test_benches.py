@@ -8,7 +8,7 @@ import pytest
 from benches.frames import BIT_RATE, FRAME_RATE, GOP, SPS, gop
 from benches.report import Comparison, Figure, free_ports
 
-from benches import fanout, floor, ingest
+from benches import fanout, floor, ingest, registrar
 from soip.rtp.h264_sets import parse_sps
 
 
@@ -60,3 +60,22 @@ def test_what_does_not_run_makes_the_exit_code() -> None:
 
 def test_free_ports_are_pairs() -> None:
     assert free_ports(3) % 2 == 0
+
+
+def test_sip_is_measured_beside_kamailio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registrar, "ACCOUNTS", 400)
+    comparisons = registrar.run(rounds=1, seconds=0.5)
+    assert [comparison.unit for comparison in comparisons] == ["register", "keepalive", "call"]
+    for comparison in comparisons:
+        assert comparison.lines()[1].endswith(")")
+        for figure in (*comparison.ours, *comparison.floor):
+            assert figure.cpu_us > 0
+        assert len(comparison.floor) == 1
+
+
+def test_a_restart_brings_everybody_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registrar, "ACCOUNTS", 100)
+    monkeypatch.setattr(registrar, "SETTLED_SECONDS", 3)
+    lines = registrar.restart()
+    assert lines[1].startswith("  100 registered, 100 online again")
+    assert lines[2].endswith("kept")

@@ -24,7 +24,8 @@ def row_of(binding: Binding, now: float, now_us: int) -> BindingRow:
         flow=f"{binding.flow} {binding.target}",
         call_id=binding.call_id,
         cseq=binding.cseq,
-        registered_us=now_us,
+        # When the device registered, not when there was time to write it: whoever waits for a camera looks at this.
+        registered_us=now_us - int((now - binding.registered_at) * 1_000_000),
         expires_us=now_us + int((binding.expires_at - now) * 1_000_000),
         instance_id=binding.instance,
         reg_id=binding.reg_id,
@@ -63,6 +64,7 @@ def binding_of(row: BindingRow, now: float, now_us: int) -> Binding | None:
         instance=row.instance_id,
         reg_id=row.reg_id,
         user_agent=row.user_agent,
+        registered_at=now - (now_us - row.registered_us) / 1_000_000,
     )
 
 

@@ -66,7 +66,7 @@ class Registrar:
             expires = min(headers.contact_expires(contact, request.headers, MAX_EXPIRES), MAX_EXPIRES)
             if 0 < expires < MIN_EXPIRES:
                 return Answer(423, f"register for {MIN_EXPIRES} s or longer", (("Min-Expires", str(MIN_EXPIRES)),))
-            binding = _binding(request, contact, flow, aor, account.id, now + expires)
+            binding = _binding(request, contact, flow, aor, account.id, now, now + expires)
             (added if expires else removed).append(binding)
         gone = [binding.key for binding in removed]
         self._location.check_order(aor, [*gone, *(b.key for b in added)], call_id, cseq, now)
@@ -81,7 +81,9 @@ class Registrar:
         )
 
 
-def _binding(request: Request, contact: NameAddr, flow: Flow, aor: str, account: str, expires_at: float) -> Binding:
+def _binding(
+    request: Request, contact: NameAddr, flow: Flow, aor: str, account: str, now: float, expires_at: float
+) -> Binding:
     uri = str(contact.uri)
     if not contact.uri.is_sip or contact.uri.headers or len(uri) > MAX_CONTACT:
         raise SipParseError("a contact must be a sip URI without headers")  # RFC 3261 §19.1.1, table 1
@@ -98,4 +100,5 @@ def _binding(request: Request, contact: NameAddr, flow: Flow, aor: str, account:
         instance=(contact.param("+sip.instance") or "")[:200],
         reg_id=int(reg_id) if reg_id.isascii() and reg_id.isdigit() and len(reg_id) < 10 else 0,
         user_agent=(request.headers.get("User-Agent") or "")[:200],
+        registered_at=now,
     )

@@ -308,8 +308,7 @@ class Server:
         if not isinstance(verdict, Refused):
             return verdict
         if verdict.wrong:
-            name = "".join(letter if letter.isprintable() else "?" for letter in verdict.wrong)  # it goes to a terminal
-            self._note(incoming, "wrong password or unknown id", id=name)
+            self._note(incoming, "wrong password or unknown id", id=verdict.wrong)
         self._turn_away(incoming, verdict.answer)
         return None
 
