@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soip.directory import accounts
 from soip.directory.accounts import DIGESTS, ha1
 from soip.directory.directory import Directory
 from soip.directory.errors import InvalidValueError, NotFoundError, TakenError
@@ -82,3 +85,30 @@ async def test_a_removed_id_is_free_again(directory: Directory) -> None:
     assert await directory.accounts.get("one") is None
     with pytest.raises(NotFoundError):
         await directory.users.remove("one")
+
+
+@pytest.mark.parametrize("page", [1, 2, 5, 6])
+async def test_all_are_read_page_by_page(directory: Directory, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    monkeypatch.setattr(accounts, "_PAGE", page)
+    for number in range(5):
+        await directory.cameras.add(f"cam{number}", realm=REALM, password="p")
+    found = await directory.accounts.all()
+    assert [(account.id, account.cameras) for account in found] == [(f"cam{n}", (f"cam{n}",)) for n in range(5)]
+
+
+async def test_reading_all_gives_others_their_turn(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "_PAGE", 1)
+    for number in range(5):
+        await directory.cameras.add(f"cam{number}", realm=REALM, password="p")
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(other())
+    await directory.accounts.all()
+    task.cancel()
+    assert turns >= 5

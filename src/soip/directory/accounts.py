@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from hashlib import new
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, true
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
 from soip.directory import schema
 from soip.directory.database import Database, now_us
@@ -15,6 +16,7 @@ from soip.directory.rows import Account, AccountKind
 from soip.directory.settings import ORGANISATION, check_id
 
 _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+_PAGE = 500
 DIGESTS = tuple(_HASHES)
 """The digest algorithms an account can have (RFC 7616 §6.1, RFC 8760)."""
 
@@ -33,12 +35,21 @@ class Accounts:
         self._database = database
 
     async def all(self) -> list[Account]:
-        """Every account: devices, users with a SIP secret, media servers."""
-        return await self._database.read(lambda connection: _accounts(connection, None))
+        """Every account: devices, users with a SIP secret, media servers.
+
+        Read in pages, so that whoever else uses this process's event loop gets its turns in between. What changes
+        meanwhile raises the version, and is read again.
+        """
+        accounts: list[Account] = []
+        after: str | None = ""
+        while after is not None:
+            page, after = await self._database.read(partial(_page, after=after))
+            accounts += page
+        return accounts
 
     async def get(self, identity: str) -> Account | None:
         """The account with this id, or None."""
-        found = await self._database.read(lambda connection: _accounts(connection, identity))
+        found = await self._database.read(lambda connection: _accounts(connection, [identity]))
         return found[0] if found else None
 
     async def of_camera(self, camera: str) -> Account | None:
@@ -48,9 +59,18 @@ class Accounts:
         return await self.get(device) if device else None
 
 
-def _accounts(connection: Connection, identity: str | None) -> list[Account]:
+def _page(connection: Connection, after: str) -> tuple[list[Account], str | None]:
+    """The accounts of the next ids, and the last of these; None when there are no more."""
+    query = select(schema.identity.c.id).where(schema.identity.c.id > after).order_by(schema.identity.c.id)
+    ids = list(connection.execute(query.limit(_PAGE)).scalars())
+    return (_accounts(connection, ids), ids[-1] if len(ids) == _PAGE else None) if ids else ([], None)
+
+
+def _accounts(connection: Connection, ids: Sequence[str]) -> list[Account]:
+    """The accounts of ids that are neighbours, in their order."""
+
     def only(column: ColumnElement[str]) -> ColumnElement[bool]:
-        return true() if identity is None else column == identity
+        return column.between(ids[0], ids[-1])
 
     digests: dict[str, dict[str, str]] = defaultdict(dict)
     credential = schema.credential.c
