@@ -8,7 +8,14 @@ from soip.policy.mediaurl import issue
 from soip.rtp import rtcp
 from soip.rtp.packet import RtpPacket, build
 from tests.agents.test_nalsplit import IDR, PPS, RECORD, SLICE, SPS, annex_b, prefixed
-from tests.fuzz import policy_mediaurl, signalling_flowtoken, signalling_register, sip_sdp, sip_transaction
+from tests.fuzz import (
+    control_manscdp,
+    policy_mediaurl,
+    signalling_flowtoken,
+    signalling_register,
+    sip_sdp,
+    sip_transaction,
+)
 from tests.mp4.files import pieces, sealed
 from tests.sip.captures import BARESIP_ANSWER, BARESIP_OFFER
 from tests.sip.samples import MESSAGE, RESPONSE, SAMPLES
@@ -35,6 +42,7 @@ def _mp4_fragments() -> Iterable[bytes]:
 
 STARTS: dict[str, Callable[[], Iterable[bytes]]] = {
     "agents_nalsplit": _nalsplit,
+    "control_manscdp": lambda: control_manscdp.SAMPLES,
     "mp4_fragment": _mp4_fragments,
     "mp4_init": _mp4_fronts,
     "mp4_rewrite": _mp4_fragments,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soip.control.manscdp import Alarm, Keepalive
 from soip.directory.errors import UnavailableError
 from soip.directory.rows import Account, AccountKind
 from soip.signalling import finder as finder_module
@@ -82,8 +83,10 @@ def test_a_flow_speaks_for_its_own_device_only(accounts: AccountTable) -> None:
     [
         (message(), True, 200),
         (message(), False, 403),
-        (message("<CmdType>Keepalive</CmdType>", kind="Application/MANSCDP+xml"), True, 200),
-        (message("<CmdType>Alarm</CmdType>", kind="Application/MANSCDP+xml"), True, 488),
+        (message("<Notify><CmdType>Keepalive</CmdType></Notify>", kind="Application/MANSCDP+xml"), True, 200),
+        (message("<CmdType>Keepalive</CmdType>", kind="Application/MANSCDP+xml"), True, 488),
+        (message("<Notify><CmdType>Catalog</CmdType></Notify>", kind="Application/MANSCDP+xml"), True, 488),
+        (message("no XML", kind="Application/MANSCDP+xml"), True, 488),
         (message("hi", kind="text/plain"), True, 415),
         (message(method="OPTIONS"), True, 200),
         (message(method="PUBLISH"), True, 405),
@@ -91,6 +94,17 @@ def test_a_flow_speaks_for_its_own_device_only(accounts: AccountTable) -> None:
 )
 def test_answers_of_the_server_itself(request_: Request, registered: bool, status: int) -> None:
     assert local.answer(request_, registered=registered).status == status
+
+
+def test_what_a_device_tells_the_server_itself() -> None:
+    mine = "Application/MANSCDP+xml"
+    told = "<Notify><CmdType>{}</CmdType><SN>1</SN><DeviceID>nvr-1</DeviceID></Notify>"
+    assert isinstance(local.notice(message(told.format("Keepalive"), kind=mine)), Keepalive)
+    assert isinstance(local.notice(message(told.format("Alarm"), kind=mine)), Alarm)
+    assert local.notice(message(told.format("Alarm"), kind="text/plain")) is None
+    assert local.notice(message(told.format("Alarm"), kind=mine, method="INFO")) is None
+    assert local.notice(message("<Response><CmdType>Alarm</CmdType></Response>", kind=mine)) is None
+    assert local.notice(message("<", kind=mine)) is None
 
 
 def test_answers_explain_themselves() -> None:

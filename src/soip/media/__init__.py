@@ -19,5 +19,5 @@ Rules:
    whenever the directory changes: a right that ends hangs up.
 5. Out-of-dialog requests are taken only over the worker's own authenticated connection to the SIP server.
 
-May import net, store, directory, sip, rtp, mp4 and policy; never another role.
+May import net, store, directory, sip, rtp, mp4, control and policy; never another role.
 """

@@ -16,5 +16,5 @@ Rules:
    dialog).
 5. Everything a stranger can make us keep is counted and bounded (`limits.py`, the table sizes).
 
-May import `net`, `directory`, `sip`, `policy` and the settings; never another role, `cli` or `serve`.
+May import `net`, `directory`, `sip`, `control`, `policy` and the settings; never another role, `cli` or `serve`.
 """

@@ -1,22 +1,23 @@
-"""Requests for the server itself: OPTIONS and keepalives (RFC 3261 §11.2, GB/T 28181 §9.6).
+"""Requests for the server itself: OPTIONS, and what devices tell it (RFC 3261 §11.2, GB/T 28181 §9.4, §9.6).
 
 A keepalive tells the device that it is still registered. Without a binding it therefore gets no 200, and the
-device registers again.
+device registers again. An alarm is answered by `alarms.py`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
+from soip.control import manscdp
+from soip.control.errors import ControlParseError
+from soip.control.manscdp import Alarm, Keepalive
 from soip.signalling.accounts import AccountTable
 from soip.signalling.answers import ALLOW, Answer, bad_extension
 from soip.sip import headers
 from soip.sip.message import Request
 from soip.sip.uri import split_user
 
-KEEPALIVE_TYPE = "application/manscdp+xml"
-_KEEPALIVE = re.compile(rb"<CmdType>\s*Keepalive\s*</CmdType>", re.IGNORECASE)
+NOTICE_TYPE = manscdp.CONTENT_TYPE.lower()
 
 
 def speaks_for(request: Request, bound: Callable[[str], object], accounts: AccountTable) -> str:
@@ -29,16 +30,22 @@ def speaks_for(request: Request, bound: Callable[[str], object], accounts: Accou
     return owner.id if owner is not None and bound(owner.id) else ""
 
 
-def is_keepalive(request: Request) -> bool:
-    """Whether this is a device's sign of life, whatever id of ours it is addressed to (GB/T 28181 §9.6: devices write
-    the server's code there).
+def notice(request: Request) -> Keepalive | Alarm | None:
+    """What a device tells the server itself, whatever id of ours it addresses (devices write the server's code there);
+    None for every other request.
     """
-    return request.method == "MESSAGE" and _KEEPALIVE.search(request.body) is not None
+    if request.method != "MESSAGE" or headers.content_type(request.headers) != NOTICE_TYPE:
+        return None
+    try:
+        told = manscdp.parse(request.body)
+    except ControlParseError:
+        return None
+    return told if isinstance(told, Keepalive | Alarm) else None
 
 
 def answer(request: Request, *, registered: bool) -> Answer:
-    """The answer to a trusted request without a user part; `registered`: its sender has a binding on this
-    flow.
+    """The answer to a trusted request without a user part, save an alarm; `registered`: its sender has a binding on
+    this flow.
     """
     if required := headers.option_tags(request.headers, "Require"):
         return bad_extension(required)
@@ -47,10 +54,17 @@ def answer(request: Request, *, registered: bool) -> Answer:
     if not registered:
         return Answer(403, "not registered over this way; register first")
     if request.method == "OPTIONS":
-        return Answer(200, headers=(("Allow", ALLOW), ("Accept", KEEPALIVE_TYPE)))
-    kind = headers.content_type(request.headers)
-    if request.body and kind != KEEPALIVE_TYPE:
-        return Answer(415, "the server takes keepalives only", (("Accept", KEEPALIVE_TYPE),))
-    if request.body and not is_keepalive(request):
-        return Answer(488, "the server takes keepalives only")
-    return Answer(200)
+        return Answer(200, headers=(("Allow", ALLOW), ("Accept", manscdp.CONTENT_TYPE)))
+    return _message(request)
+
+
+def _message(request: Request) -> Answer:
+    if not request.body:
+        return Answer(200)
+    if headers.content_type(request.headers) != NOTICE_TYPE:
+        return Answer(415, "the server takes keepalives and alarms only", (("Accept", manscdp.CONTENT_TYPE),))
+    try:
+        told = manscdp.parse(request.body)
+    except ControlParseError as error:
+        return Answer(488, error.what)
+    return Answer(200) if isinstance(told, Keepalive) else Answer(488, "the server takes keepalives and alarms only")

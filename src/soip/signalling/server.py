@@ -212,7 +212,7 @@ class Server:
         return None
 
     def _is_for_nobody_else(self, request: Request) -> bool:
-        return local.is_keepalive(request) and not self._accounts.knows(split_user(request.uri.user)[0])
+        return not self._accounts.knows(split_user(request.uri.user)[0]) and local.notice(request) is not None
 
     def _register(self, incoming: IncomingRequest) -> None:
         account = self._trusted(incoming, proxy=False)
