@@ -11,6 +11,8 @@ from soip.directory.rows import (
     BindingRow,
     CameraStateRow,
     DialogRow,
+    EventPositionRow,
+    EventRow,
     GapRow,
     MediaInstance,
     RecordingRow,
@@ -66,7 +68,21 @@ def dialog(identity: str, *, instance: str = "m-0", started_us: int = 0) -> Dial
     )
 
 
-KINDS: tuple[type[SavedRow], ...] = (BindingRow, MediaInstance, CameraStateRow, RecordingRow, GapRow, DialogRow)
+def alarm(identity: str, at: float = 0, *, camera: str = "cam1") -> EventRow:
+    """An alarm taken after so many seconds."""
+    detail, body = f"alarm {identity}", f"<Notify>{identity}</Notify>"
+    return EventRow(identity, camera, "alarm", int(at * SECOND), source=camera, detail=detail, method=5, body=body)
+
+
+KINDS: tuple[type[SavedRow], ...] = (
+    BindingRow,
+    MediaInstance,
+    CameraStateRow,
+    RecordingRow,
+    GapRow,
+    DialogRow,
+    EventPositionRow,
+)
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 _VALUES: dict[str, st.SearchStrategy[object]] = {

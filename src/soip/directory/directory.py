@@ -10,6 +10,7 @@ from soip.directory.calls import Calls
 from soip.directory.cameras import Cameras
 from soip.directory.catalog import Catalog
 from soip.directory.database import Database
+from soip.directory.events import Events
 from soip.directory.media import Media
 from soip.directory.rows import SavedRow
 from soip.directory.saving import delete_rows, key_of, save_rows
@@ -23,7 +24,7 @@ class Directory:
     """Open it with `async with await Directory.open(url) as directory:`, or close it yourself.
 
     Its nouns are attributes: `accounts`, `users`, `cameras`, `media`, `calls` (bindings, dialogs), `catalog`
-    (recordings, gaps) and `settings` (realm, secrets, version, audit).
+    (recordings, gaps), `events` (alarms) and `settings` (realm, secrets, version, audit).
     """
 
     def __init__(self, database: Database) -> None:
@@ -34,6 +35,7 @@ class Directory:
         self.media = Media(database)
         self.calls = Calls(database)
         self.catalog = Catalog(database)
+        self.events = Events(database)
         self.settings = Settings(database)
 
     @classmethod

@@ -156,6 +156,39 @@ class GapRow:
 
 
 @dataclass(frozen=True, slots=True)
+class EventRow:
+    """Something that happened at a camera. `start_us` is when the server took it, by its own clock.
+
+    `kind` is alarm; `priority` and `method` are the alarm's own numbers; `body` is what it said, as it is passed on;
+    `detail` is for people; `source` is the account that told it. `position` rises with each row (the directory gives
+    it). `handed_us`: when the camera's media server took it, None until then.
+    """
+
+    id: str
+    camera_id: str
+    kind: str
+    start_us: int
+    end_us: int | None = None
+    source: str = ""
+    detail: str = ""
+    position: int = 0
+    priority: int | None = None
+    method: int | None = None
+    body: str = ""
+    handed_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPositionRow:
+    """The last event somebody acknowledged, of a camera or (`resource` "") of all."""
+
+    user_id: str
+    resource: str
+    position: int
+    updated_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class DialogRow:
     """The journal of a running call, enough to end it after a restart. `route_set` is JSON: a list of
     Route values.
@@ -187,5 +220,5 @@ class AuditRow:
     detail: str = ""
 
 
-SavedRow = BindingRow | MediaInstance | CameraStateRow | RecordingRow | GapRow | DialogRow
+SavedRow = BindingRow | MediaInstance | CameraStateRow | RecordingRow | GapRow | DialogRow | EventPositionRow
 """Rows that are saved whole, by their key: an insert, or a replacement of the row that was there."""

@@ -15,6 +15,8 @@ from soip.directory.rows import (
     CameraRow,
     CameraStateRow,
     DialogRow,
+    EventPositionRow,
+    EventRow,
     GapRow,
     MediaInstance,
     RecordingRow,
@@ -29,11 +31,24 @@ TABLES: dict[type[SavedRow], Table] = {
     RecordingRow: schema.recording,
     GapRow: schema.gap,
     DialogRow: schema.dialog,
+    EventPositionRow: schema.event_position,
 }
 
 _FIELDS = {kind: [field.name for field in dataclasses.fields(kind)] for kind in TABLES}
 
-R = TypeVar("R", UserRow, CameraRow, BindingRow, MediaInstance, CameraStateRow, RecordingRow, GapRow, DialogRow)
+R = TypeVar(
+    "R",
+    UserRow,
+    CameraRow,
+    BindingRow,
+    MediaInstance,
+    CameraStateRow,
+    RecordingRow,
+    GapRow,
+    DialogRow,
+    EventRow,
+    EventPositionRow,
+)
 
 Key = tuple[type[SavedRow], *tuple[str, ...]]
 """What a saved row is known by: its type and the values of its primary key."""
@@ -48,7 +63,7 @@ def save_rows(connection: Connection, rows: Sequence[SavedRow]) -> None:
     """Inserts the rows, or replaces those that are there, in one statement for each kind."""
     for kind, table in TABLES.items():
         names = _FIELDS[kind]
-        values = [{name: _storable(getattr(row, name)) for name in names} for row in rows if type(row) is kind]
+        values = [{name: storable(getattr(row, name)) for name in names} for row in rows if type(row) is kind]
         if not values:
             continue
         statement = insert(table)
@@ -62,7 +77,7 @@ def delete_rows(connection: Connection, keys: Sequence[Key]) -> None:
     for kind, table in TABLES.items():
         columns = list(table.primary_key)
         values = [
-            {f"key_{column.name}": _storable(value) for column, value in zip(columns, key[1:], strict=True)}
+            {f"key_{column.name}": storable(value) for column, value in zip(columns, key[1:], strict=True)}
             for key in keys
             if key[0] is kind
         ]
@@ -71,7 +86,7 @@ def delete_rows(connection: Connection, keys: Sequence[Key]) -> None:
             connection.execute(delete(table).where(match), values)
 
 
-def _storable(value: object) -> object:
+def storable(value: object) -> object:
     """Text as the database takes it: header lines may carry bytes that are no UTF-8, here as lone surrogates."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
 

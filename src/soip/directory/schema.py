@@ -274,7 +274,26 @@ event = Table(
     _time("end_us", null=True),
     _text("source"),
     _text("detail"),
+    # The order in which events were taken: times can run backwards, this does not.
+    Column("position", BigInteger, nullable=False, server_default="0"),
+    Column("priority", Integer),
+    Column("method", Integer),
+    _text("body"),
+    _time("handed_us", null=True),
     Index(None, "camera_id", "start_us"),
+    Index(None, "position"),
+    Index(None, "camera_id", "position"),
+    Index(None, "handed_us", "position"),
+)
+
+# How far somebody has been told of the events of a camera, or (resource "") of all.
+event_position = Table(
+    "event_position",
+    metadata,
+    _key("user_id"),
+    _key("resource"),
+    Column("position", BigInteger, nullable=False),
+    _time("updated_us"),
 )
 
 hold = Table(

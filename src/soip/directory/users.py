@@ -105,6 +105,7 @@ class Users:
         def work(connection: Connection) -> None:
             _found(connection, name)
             connection.execute(delete(schema.identity).where(schema.identity.c.id == name))
+            connection.execute(delete(schema.event_position).where(schema.event_position.c.user_id == name))
             raise_version(connection)
 
         await self._database.write(work)
