@@ -24,7 +24,7 @@ from soip.control.xml import BLANK, ENCODINGS
 from tests.control.samples import ALARM, ALARM_TEXT, KEEPALIVE, RESPONSE
 from tests.fuzz import control_manscdp, seeds
 
-IDS = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)
+IDS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", fullmatch=True)
 NUMBERS = st.integers(0, MAX_SN)
 _TEXT = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), max_size=MAX_DESCRIPTION
@@ -146,6 +146,7 @@ def test_alarms_that_say_things_in_their_own_way(fields: dict[str, str], expecte
         alarm(SN="1" * 5000),
         alarm(DeviceID=""),
         alarm(DeviceID="a b"),
+        alarm(DeviceID=".."),
         alarm(DeviceID="x" * 65),
         b"<Notify><CmdType>Catalog</CmdType></Notify>",
         b"<Control><CmdType>Alarm</CmdType></Control>",

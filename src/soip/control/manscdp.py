@@ -27,7 +27,7 @@ MAX_TIME = 64
 LOWEST_PRIORITY = 4
 OTHER_METHOD = 7
 
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _DEGREES = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{1,20})?")
 

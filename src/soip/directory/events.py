@@ -66,12 +66,13 @@ class Events:
 
         def work(connection: Connection) -> int:
             mark = select(_MARK.c.position).where(_MARK.c.user_id == user, _MARK.c.resource == resource)
-            known = connection.execute(mark).scalar()
+            known: int | None = connection.execute(mark).scalar()
             if known is None:
                 return _last(connection)
             backwards = _alarms(resource, since_us).order_by(None).order_by(_EVENT.c.position.desc())
             beyond = backwards.with_only_columns(_EVENT.c.position).offset(newest).limit(1)
-            return max(known, connection.execute(beyond).scalar() or 0)
+            floor: int = connection.execute(beyond).scalar() or 0
+            return max(known, floor)
 
         return await self._database.read(work)
 
@@ -88,7 +89,8 @@ class Events:
 
 def _last(connection: Connection) -> int:
     """The position of the newest event, 0 when there is none."""
-    return connection.execute(select(func.coalesce(func.max(_EVENT.c.position), 0))).scalar_one()
+    last: int = connection.execute(select(func.coalesce(func.max(_EVENT.c.position), 0))).scalar_one()
+    return last
 
 
 def _alarms(camera: str, since_us: int) -> Select[Any]:

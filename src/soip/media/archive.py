@@ -17,6 +17,7 @@ from soip.policy.placement import worker_for
 from soip.policy.schedule import recording_wanted
 from soip.store.disk import DiskWriter
 from soip.store.folder import newest_files, unsealed
+from soip.store.journal import Entry
 from soip.store.layout import timestamp
 from soip.store.recording import Recording
 from soip.store.repair import repair_all
@@ -100,6 +101,10 @@ class Archive:
             planned = recording_wanted(camera.plan, now_us)
             gaps.missing(cause if planned else Cause.NOT_PLANNED, created_us, now_us)
         return Recorder(self._context, camera.id, self._place, gaps)
+
+    def note(self, camera: str, entry: Entry) -> None:
+        """Write a line beside the recordings of a camera, soon."""
+        self._place.disk.journal(camera, entry)
 
     async def recordings(self, camera: str, range_us: tuple[int, int]) -> list[RecordingRow]:
         """The files that hold something of a range, in order. Raises NothingRecordedError."""

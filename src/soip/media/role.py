@@ -22,6 +22,7 @@ from soip.directory.media import MediaServer
 from soip.directory.rows import MediaInstance
 from soip.directory.settings import MEDIA_URL_KEY
 from soip.directory.writebehind import WriteBehind
+from soip.media.alarms import Alarms
 from soip.media.archive import Archive
 from soip.media.calls import Calls
 from soip.media.cameras import Cameras
@@ -156,6 +157,7 @@ class _Worker:
     async def serve(self) -> None:
         key = await self._context.directory.settings.secret(MEDIA_URL_KEY)
         app = create_app(self._cameras, self._archive, Grants(key, self._context.rights), self._instance.id)
+        self._context.agent.on_message(Alarms(self._context, self._archive.note).take)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(asgi.serve(asgi.configure(app), self._listener))
             tasks.create_task(self._heartbeat())

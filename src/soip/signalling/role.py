@@ -2,8 +2,8 @@
 cancelled.
 
 At the start: accounts and bindings come from the directory before the port opens, so the first request finds
-what the last process knew. Then three tasks: one follows the directory's version, one lets bindings run out
-and hands changes to the writer each half second, and the endpoint serves.
+what the last process knew. Then four tasks: one follows the directory's version, one lets bindings run out
+and hands changes to the writer each half second, one hands alarms over, and the endpoint serves.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class Role:
             self._finder,
             default_gate(),
             self._news,
+            self._directory,
             time.monotonic,
         )
         self.endpoint.serve(server)
@@ -91,8 +92,10 @@ class Role:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._directory.follow(self._load))
                 tasks.create_task(self._sweep())
+                tasks.create_task(server.run())
         finally:
             await self.endpoint.close()
+            await server.close()
             await self._finder.close()
             self._write()
 

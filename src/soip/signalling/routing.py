@@ -141,10 +141,15 @@ def _to_camera_as_guest(caller: Caller, method: str, camera: str, recorded: bool
     permission = permission_for(method, recorded=recorded)
     if not allowed(caller.role, permission):
         return Refuse(403, f"{caller.account} has no right to {permission} {camera}")
-    instance = worker_for(camera, _serving(tables))
+    instance = home_of(camera, tables)
     if instance is None:
         return Refuse(503, "no media server is set up", INSTANCE_RETRY_SECONDS)
     return _to_instance(instance, camera, uri, tables)
+
+
+def home_of(camera: str, tables: Tables) -> str | None:
+    """The media instance that serves a camera, connected or not; None when no media server is set up."""
+    return worker_for(camera, _serving(tables))
 
 
 def _serving(tables: Tables) -> list[str]:

@@ -2,38 +2,45 @@
 
 REGISTER                 trusted by 401 → registrar
 in a dialog (To tag)     over a flow of its token → the other flow; from elsewhere challenged first
-to the server itself     on a registered flow → answered; else trusted by 401
+to the server itself     on a registered flow → answered; else trusted by 401; alarms → `alarms.py`
 anything else            trusted by 407 → id looked up → routing → forwarded
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any
 
 import structlog
 
+from soip.control import manscdp
+from soip.control.manscdp import Alarm, AlarmResponse
+from soip.directory.directory import Directory
 from soip.directory.errors import DirectoryError
-from soip.directory.rows import Account, AccountKind
+from soip.directory.rows import Account, AccountKind, EventRow
 from soip.net.errors import NetError
 from soip.net.exchange import IncomingRequest
 from soip.net.sip import SipEndpoint
 from soip.signalling import local
 from soip.signalling.accounts import AccountTable
+from soip.signalling.alarms import Alarms
 from soip.signalling.answers import Answer, bad_extension, busy
 from soip.signalling.finder import Finder
 from soip.signalling.flowbook import FlowBook
-from soip.signalling.flows import FlowKey, Way, way_back
+from soip.signalling.flows import FlowKey, InstanceFlow, Way, way_back
 from soip.signalling.flowtoken import End, Path
 from soip.signalling.forward import Forwarder, House, from_path
+from soip.signalling.handover import Handover
 from soip.signalling.limits import Buckets, Budget, Gate
 from soip.signalling.location import Binding, Location
+from soip.signalling.messenger import Messenger
 from soip.signalling.news import News
 from soip.signalling.registrar import Registrar
-from soip.signalling.routing import Caller, Refuse, route
+from soip.signalling.routing import Caller, Refuse, home_of, route
 from soip.signalling.trust import Challenger, Refused
 from soip.sip import headers
 from soip.sip.digest import NonceIssuer
@@ -41,12 +48,17 @@ from soip.sip.errors import SipParseError
 from soip.sip.flow import Flow
 from soip.sip.message import Request
 from soip.sip.reply import make_response
-from soip.sip.uri import split_user
+from soip.sip.uri import Uri, split_user
 
 DIRECTORY_RETRY_SECONDS = 5
 # Methods that exist in a dialog only (RFC 3261 §15, RFC 3262, RFC 3311; wire.md of INFO).
 DIALOG_ONLY = frozenset({"BYE", "PRACK", "UPDATE", "INFO"})
 LOG_BUDGET = Budget(rate=1, burst=20)
+TASKS = 1000
+"""ACKs and messages of our own under way at once; more are not sent."""
+MESSAGE_SECONDS = 5.0
+# The server itself asks for a camera as a media server does: it reaches the device.
+OURSELVES = Caller("", AccountKind.MEDIA_SERVER, "")
 
 Step = Callable[[IncomingRequest], Coroutine[Any, Any, None] | None]
 """What is done with a request once everybody in it is known: now, or what is still to be awaited."""
@@ -90,6 +102,7 @@ class Server:
         finder: Finder,
         gate: Gate,
         news: News,
+        directory: Directory,
         now: Callable[[], float],
     ) -> None:
         self._endpoint = endpoint
@@ -107,7 +120,18 @@ class Server:
         self._forwarder = Forwarder(endpoint, self._book, keys.tokens, house)
         self._tables = Tables(accounts, location, now)
         self._log_budget = Buckets(LOG_BUDGET)
-        self._acks: set[asyncio.Task[None]] = set()
+        self._messenger = Messenger(endpoint, self._book, house.domain)
+        self._alarms = Alarms(directory.events, self._alarms_taken, now)
+        self._handover = Handover(directory.events, self._home_of, self._hand_over)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """What goes on beside requests, until cancelled: alarms go to the media servers."""
+        await self._handover.run()
+
+    async def close(self) -> None:
+        """Wait for what reads or writes the directory."""
+        await self._alarms.close()
 
     def request(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         """A new request; always ends in an answer, except where a flood is left unanswered.
@@ -146,16 +170,22 @@ class Server:
             way = from_path(path, FlowKey.of(flow), self._book) if path is not None else None
         except SipParseError:
             return
-        if way is not None and len(self._acks) < 1000 and headers.max_forwards(request.headers) != 0:
-            task = asyncio.ensure_future(self._pass_ack(request, way))
-            self._acks.add(task)
-            task.add_done_callback(self._acks.discard)
+        if way is not None and headers.max_forwards(request.headers) != 0:
+            self._spawn(self._pass_ack(request, way))
 
     def flow_closed(self, flow: Flow) -> None:
         """A connection has ended, and with it what was registered over it."""
         self._book.closed(flow)
         for binding in self._location.drop_flow(FlowKey.of(flow)):
             self._news.tell("unregistered", id=binding.aor, source=str(binding.flow), reason="connection closed")
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        if len(self._tasks) >= TASKS:
+            work.close()
+            return
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _pass_ack(self, request: Request, way: Way) -> None:
         try:
@@ -231,6 +261,8 @@ class Server:
         if mine := [b.expires_at for b in after if b.flow == flow]:
             self._endpoint.keep(incoming.flow, max(mine) - now)
         if {b.target for b in after} != {b.target for b in before}:
+            if aor in self._accounts.instances():
+                self._handover.retry()
             event = "registered" if after else "unregistered"
             self._news.tell(event, id=aor, account=account.id, source=str(incoming.flow), contacts=len(after))
 
@@ -264,21 +296,61 @@ class Server:
         request, now = incoming.request, self._now()
         flow = FlowKey.of(incoming.flow)
         speaker = local.speaks_for(request, lambda account: self._location.on_flow(flow, account, now), self._accounts)
-        if speaker:
-            if self._gate.account(speaker, now):
-                self._answer(incoming, local.answer(request, registered=True))
-            else:
-                self._answer(incoming, busy(f"too many requests of {speaker}", DIRECTORY_RETRY_SECONDS))
+        account = self._accounts.get(speaker) if speaker else None
+        if account is None:
+            return self._knowing(incoming, self._from_elsewhere, proxy=False)
+        if not self._gate.account(speaker, now):
+            self._answer(incoming, busy(f"too many requests of {speaker}", DIRECTORY_RETRY_SECONDS))
             return None
-        return self._knowing(incoming, self._from_elsewhere, proxy=False)
+        return self._told(incoming, account, registered=True)
 
-    def _from_elsewhere(self, incoming: IncomingRequest) -> None:
-        request = incoming.request
+    def _from_elsewhere(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         account = self._trusted(incoming, proxy=False)
-        if account is not None:
-            # A person's or a server's OPTIONS asks what we can do; a device's asks whether it is registered.
-            curious = account.kind is not AccountKind.DEVICE and request.method == "OPTIONS"
-            self._answer(incoming, local.answer(request, registered=curious))
+        if account is None:
+            return None
+        # A person's or a server's OPTIONS asks what we can do; a device's asks whether it is registered.
+        curious = account.kind is not AccountKind.DEVICE and incoming.request.method == "OPTIONS"
+        return self._told(incoming, account, registered=curious)
+
+    def _told(
+        self, incoming: IncomingRequest, account: Account, *, registered: bool
+    ) -> Coroutine[Any, Any, None] | None:
+        """Something for the server itself: an alarm waits for the directory, everything else is answered now."""
+        request = incoming.request
+        alarm = local.notice(request)
+        if isinstance(alarm, Alarm) and not headers.option_tags(request.headers, "Require"):
+            return self._alarm(incoming, alarm, account)
+        self._answer(incoming, local.answer(request, registered=registered))
+        return None
+
+    async def _alarm(self, incoming: IncomingRequest, alarm: Alarm, account: Account) -> None:
+        answer = await self._alarms.take(alarm, account)
+        self._answer(incoming, answer)
+        if answer.status == 200:
+            self._spawn(self._respond(alarm))
+        else:
+            self._note(incoming, "alarm refused", id=alarm.device, status=answer.status, reason=answer.text)
+
+    async def _respond(self, alarm: Alarm) -> None:
+        """Tell the device that its alarm was taken: the 200 alone does not, by GB/T 28181 §9.4."""
+        verdict = route(OURSELVES, "MESSAGE", Uri("sip", alarm.device, self._house.domain), self._tables)
+        if not isinstance(verdict, Refuse):
+            (leg,) = verdict.legs
+            body = manscdp.build(AlarmResponse(alarm.device, alarm.sn))
+            await self._messenger.send(Uri.parse(leg.uri), leg.way, body, manscdp.CONTENT_TYPE, MESSAGE_SECONDS)
+
+    def _alarms_taken(self, _rows: Sequence[EventRow]) -> None:
+        self._handover.wake()
+
+    def _home_of(self, camera: str) -> str | None:
+        instance = home_of(camera, self._tables)
+        return instance if instance is not None and self._tables.bindings(instance) else None
+
+    async def _hand_over(self, row: EventRow, instance: str) -> bool:
+        uri = Uri("sip", row.camera_id, self._house.domain)
+        when = (("Date", formatdate(row.start_us // 1_000_000, usegmt=True)),)  # RFC 3261 §20.17
+        way, body = InstanceFlow(instance), row.body.encode()
+        return await self._messenger.send(uri, way, body, manscdp.CONTENT_TYPE, MESSAGE_SECONDS, when) == 200
 
     def _out_of_dialog(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         account = self._trusted(incoming, proxy=True)
