@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from soip.sip import grammar
 from soip.sip import headers as h
 from soip.sip.errors import SipBuildError, SipParseError
+from soip.sip.headers import EventType
 from soip.sip.message import Headers, Request, Response
 from soip.sip.uri import Uri
 
@@ -374,3 +375,43 @@ def test_check_refuses_what_is_missing(missing: int) -> None:
     with pytest.raises(SipParseError) as caught:
         h.check(Response(200, "OK", Headers(lines)))
     assert caught.value.headers is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("presence", EventType("presence")),
+        (" presence ; id=a7", EventType("presence", "a7")),
+        ("vnd.soip.alarm;x=1;ID=9", EventType("vnd.soip.alarm", "9")),
+        ("Catalog;id=1", EventType("Catalog", "1")),
+    ],
+)
+def test_event(value: str, expected: EventType) -> None:
+    assert h.event(Headers([("Event", value)])) == expected
+    assert h.event(Headers([("o", value)])) == expected
+    assert h.event(Headers([("Event", str(expected))])) == expected
+
+
+def test_no_event_and_malformed_ones() -> None:
+    assert h.event(Headers()) is None
+    for values in (["a b"], [""], [";id=1"], ["a", "b"], ['a;id="b c"'], ["a;=;=;;,"]):
+        with pytest.raises(SipParseError):
+            h.event(Headers([("Event", value) for value in values]))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], True),
+        (["application/pidf+xml"], True),
+        (["text/plain, Application/PIDF+xml;q=0.3"], True),
+        (["text/plain", "*/*;q=0.1"], True),
+        (["application/*"], True),
+        (["text/*"], False),
+        (["application/pidf+xml;q=0"], False),
+        (["application/pidf+xml;q=0.000"], False),
+        ([""], False),
+    ],
+)
+def test_accept(values: list[str], expected: bool) -> None:
+    assert h.accepts(Headers([("Accept", value) for value in values]), "application/pidf+xml") is expected

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from soip.directory.rows import BindingRow, CameraRow, CameraStateRow, MediaInstance
-from soip.web.overview import ALIVE_US, alive, reachable, view
+from soip.policy.liveness import ALIVE_US
+from soip.web.overview import alive, reachable, view
 
 NOW = 1_795_172_645_000_000
 CAMERA = CameraRow("cam1", "cam1", "Gate", "always", True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from soip.sip.headers import warning
 
 # The methods the server takes for itself; everything else in a request to it is 405 (RFC 3261 §8.2.1).
-ALLOW = "REGISTER, OPTIONS, MESSAGE"
+ALLOW = "REGISTER, OPTIONS, MESSAGE, SUBSCRIBE"
 
 
 @dataclass(frozen=True, slots=True)

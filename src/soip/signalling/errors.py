@@ -1,8 +1,9 @@
 """What can go wrong in this room.
 
 SignallingError
-├── StaleRegisterError     an older REGISTER of the same call came after a newer one (RFC 3261 §10.3 step 7)
-└── TooManyBindingsError   the whole table, or one REGISTER, has as many contacts as it may have
+├── StaleRegisterError          an older REGISTER of the same call came after a newer one (RFC 3261 §10.3 step 7)
+├── TooManyBindingsError        the whole table, or one REGISTER, has as many contacts as it may have
+└── TooManySubscriptionsError   the table, or one account, has as many subscriptions as it may have
 """
 
 
@@ -16,3 +17,7 @@ class StaleRegisterError(SignallingError):
 
 class TooManyBindingsError(SignallingError):
     """The table's bound would be exceeded; nothing was changed."""
+
+
+class TooManySubscriptionsError(SignallingError):
+    """A bound of the table of subscriptions would be exceeded; nothing was changed."""

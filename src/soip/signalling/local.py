@@ -13,6 +13,7 @@ from soip.control.errors import ControlParseError
 from soip.control.manscdp import Alarm, Keepalive
 from soip.signalling.accounts import AccountTable
 from soip.signalling.answers import ALLOW, Answer, bad_extension
+from soip.signalling.events import ALLOW_EVENTS
 from soip.sip import headers
 from soip.sip.message import Request
 from soip.sip.uri import split_user
@@ -54,7 +55,7 @@ def answer(request: Request, *, registered: bool) -> Answer:
     if not registered:
         return Answer(403, "not registered over this way; register first")
     if request.method == "OPTIONS":
-        return Answer(200, headers=(("Allow", ALLOW), ("Accept", manscdp.CONTENT_TYPE)))
+        return Answer(200, headers=(("Allow", ALLOW), ("Accept", manscdp.CONTENT_TYPE), ("Allow-Events", ALLOW_EVENTS)))
     return _message(request)
 
 

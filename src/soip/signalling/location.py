@@ -78,6 +78,11 @@ class Location:
         self._gone: dict[tuple[str, str], Binding] = {}
         self._count = 0
         self._order = 0
+        self._changed: Callable[[str], None] = lambda _aor: None
+
+    def on_change(self, changed: Callable[[str], None]) -> None:
+        """Who is told, at once, of each address whose bindings change or are refreshed."""
+        self._changed = changed
 
     def __len__(self) -> int:
         return self._count
@@ -213,6 +218,7 @@ class Location:
             self._by_target[binding.flow, binding.target] += 1
         self._gone.pop((binding.aor, binding.contact), None)
         self._stored[binding.aor, binding.contact] = binding
+        self._changed(binding.aor)
 
     def _remove(self, aor: str, key: tuple[str, int]) -> Binding:
         binding = self._by_aor[aor].pop(key)
@@ -222,6 +228,7 @@ class Location:
         self._count -= 1
         del self._due[(aor, key)]
         self._note_gone(binding)
+        self._changed(aor)
         return binding
 
     def _note_gone(self, binding: Binding) -> None:

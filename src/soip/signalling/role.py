@@ -59,6 +59,7 @@ class Role:
         self._location = Location()
         self._news = News(time.monotonic)
         self._finder = Finder(self._accounts, self._lookup, time.monotonic)
+        self._server: Server | None = None
 
     @property
     def registered(self) -> int:
@@ -71,7 +72,7 @@ class Role:
         await self._load()
         await self._restore()
         tokens = await self._directory.settings.secret(FLOW_TOKEN_KEY)
-        server = Server(
+        self._server = server = Server(
             self.endpoint,
             House(self._settings.domain, realm),
             Keys(tokens, secrets.token_bytes(32)),
@@ -81,6 +82,7 @@ class Role:
             default_gate(),
             self._news,
             self._directory,
+            self._later,
             time.monotonic,
         )
         self.endpoint.serve(server)
@@ -111,6 +113,8 @@ class Role:
         _log.info("configuration loaded", accounts=len(accounts))
         for binding in self._location.forget(lambda b: b.account in changed or not self._rightful(b)):
             self._news.tell("unregistered", id=binding.aor, reason="its account was changed or removed")
+        if self._server is not None:
+            self._server.configured(changed)
 
     def _rightful(self, binding: Binding) -> bool:
         owner = self._accounts.owner_of(binding.aor)

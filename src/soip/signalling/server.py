@@ -3,6 +3,7 @@
 REGISTER                 trusted by 401 → registrar
 in a dialog (To tag)     over a flow of its token → the other flow; from elsewhere challenged first
 to the server itself     on a registered flow → answered; else trusted by 401; alarms → `alarms.py`
+SUBSCRIBE                to a camera or the domain, trusted by 407 or 401 → `events.py`
 anything else            trusted by 407 → id looked up → routing → forwarded
 """
 
@@ -22,6 +23,7 @@ from soip.control.manscdp import Alarm, AlarmResponse
 from soip.directory.directory import Directory
 from soip.directory.errors import DirectoryError
 from soip.directory.rows import Account, AccountKind, EventRow
+from soip.directory.writebehind import WriteBehind
 from soip.net.errors import NetError
 from soip.net.exchange import IncomingRequest
 from soip.net.sip import SipEndpoint
@@ -29,6 +31,7 @@ from soip.signalling import local
 from soip.signalling.accounts import AccountTable
 from soip.signalling.alarms import Alarms
 from soip.signalling.answers import Answer, bad_extension, busy
+from soip.signalling.events import Events, Facts
 from soip.signalling.finder import Finder
 from soip.signalling.flowbook import FlowBook
 from soip.signalling.flows import FlowKey, InstanceFlow, Way, way_back
@@ -41,6 +44,7 @@ from soip.signalling.messenger import Messenger
 from soip.signalling.news import News
 from soip.signalling.registrar import Registrar
 from soip.signalling.routing import Caller, Refuse, home_of, route
+from soip.signalling.subscriptions import Subscription
 from soip.signalling.trust import Challenger, Refused
 from soip.sip import headers
 from soip.sip.digest import NonceIssuer
@@ -103,6 +107,7 @@ class Server:
         gate: Gate,
         news: News,
         directory: Directory,
+        later: WriteBehind,
         now: Callable[[], float],
     ) -> None:
         self._endpoint = endpoint
@@ -123,11 +128,18 @@ class Server:
         self._messenger = Messenger(endpoint, self._book, house.domain)
         self._alarms = Alarms(directory.events, self._alarms_taken, now)
         self._handover = Handover(directory.events, self._home_of, self._hand_over)
+        self._events = Events(endpoint, self._book, Facts(house.domain, accounts, location, directory, later.save), now)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """What goes on beside requests, until cancelled: alarms go to the media servers."""
-        await self._handover.run()
+        """What goes on beside requests, until cancelled: alarms go to the media servers, subscribers are told."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._handover.run())
+            tasks.create_task(self._events.run())
+
+    def configured(self, changed: set[str]) -> None:
+        """The account table is another; the accounts in `changed` are gone or have other secrets."""
+        self._events.configured(changed)
 
     async def close(self) -> None:
         """Wait for what reads or writes the directory."""
@@ -176,6 +188,7 @@ class Server:
     def flow_closed(self, flow: Flow) -> None:
         """A connection has ended, and with it what was registered over it."""
         self._book.closed(flow)
+        self._events.flow_closed(flow)
         for binding in self._location.drop_flow(FlowKey.of(flow)):
             self._news.tell("unregistered", id=binding.aor, source=str(binding.flow), reason="connection closed")
 
@@ -267,8 +280,14 @@ class Server:
             self._news.tell(event, id=aor, account=account.id, source=str(incoming.flow), contacts=len(after))
 
     def _in_dialog(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
+        flow = FlowKey.of(incoming.flow)
+        if (subscription := self._events.find(incoming.request)) is not None:
+            if self._book.matches(subscription.way, flow):
+                self._resubscribe(incoming, subscription)
+                return None
+            return self._knowing(incoming, self._subscriber_moved, proxy=False)
         path = self._forwarder.path_of(incoming.request)
-        way = from_path(path, FlowKey.of(incoming.flow), self._book) if path is not None else None
+        way = from_path(path, flow, self._book) if path is not None else None
         if way is None:
             return self._knowing(incoming, self._moved, proxy=True)
         return self._forwarder.in_dialog(incoming, way)
@@ -284,6 +303,30 @@ class Server:
         self._answer(incoming, Answer(481, "no dialog of yours passes here; keep the Route of its start"))
         return None
 
+    def _resubscribe(self, incoming: IncomingRequest, subscription: Subscription) -> None:
+        """A SUBSCRIBE in its dialog, from its subscriber."""
+        if (refused := self._events.resubscribe(incoming, subscription)) is not None:
+            self._answer(incoming, refused)
+
+    def _subscriber_moved(self, incoming: IncomingRequest) -> None:
+        """A SUBSCRIBE in its dialog from elsewhere: of who has proved to be the subscriber."""
+        account = self._trusted(incoming, proxy=False)
+        if account is None:
+            return
+        subscription = self._events.find(incoming.request)
+        if subscription is None:
+            self._answer(incoming, Answer(481, "this subscription has ended"))
+        elif account.id != subscription.account:
+            self._answer(incoming, Answer(403, "this is the subscription of somebody else"))
+        else:
+            self._resubscribe(incoming, subscription)
+
+    async def _subscribe(self, incoming: IncomingRequest, account: Account, resource: str) -> None:
+        refused = await self._events.subscribe(incoming, account, resource)
+        if refused is not None:
+            self._note(incoming, "subscription refused", account=account.id, reason=refused.text)
+            self._answer(incoming, refused)
+
     def _far_side(self, path: Path, account: Account) -> Way | None:
         """Where a request in a dialog goes whose sender has moved, and has proved to be one of the two ends."""
         for near, far in ((path.caller, path.callee), (path.callee, path.caller)):
@@ -295,6 +338,8 @@ class Server:
     def _for_us(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         request, now = incoming.request, self._now()
         flow = FlowKey.of(incoming.flow)
+        if request.method == "SUBSCRIBE":  # what is told to a flow alone would be told to whoever forges its address
+            return self._knowing(incoming, self._subscribe_to_all, proxy=False)
         speaker = local.speaks_for(request, lambda account: self._location.on_flow(flow, account, now), self._accounts)
         account = self._accounts.get(speaker) if speaker else None
         if account is None:
@@ -303,6 +348,10 @@ class Server:
             self._answer(incoming, busy(f"too many requests of {speaker}", DIRECTORY_RETRY_SECONDS))
             return None
         return self._told(incoming, account, registered=True)
+
+    def _subscribe_to_all(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
+        account = self._trusted(incoming, proxy=False)
+        return None if account is None else self._subscribe(incoming, account, "")
 
     def _from_elsewhere(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         account = self._trusted(incoming, proxy=False)
@@ -339,8 +388,9 @@ class Server:
             body = manscdp.build(AlarmResponse(alarm.device, alarm.sn))
             await self._messenger.send(Uri.parse(leg.uri), leg.way, body, manscdp.CONTENT_TYPE, MESSAGE_SECONDS)
 
-    def _alarms_taken(self, _rows: Sequence[EventRow]) -> None:
+    def _alarms_taken(self, rows: Sequence[EventRow]) -> None:
         self._handover.wake()
+        self._events.alarmed(rows)
 
     def _home_of(self, camera: str) -> str | None:
         instance = home_of(camera, self._tables)
@@ -357,6 +407,9 @@ class Server:
         if account is None:
             return None
         request = incoming.request
+        target = split_user(request.uri.user)[0]
+        if request.method == "SUBSCRIBE" and self._events.serves(request, account, target):
+            return self._subscribe(incoming, account, target)
         caller = Caller(account.id, account.kind, self._identity(request, account), account.role)
         verdict = route(caller, request.method, request.uri, self._tables)
         if isinstance(verdict, Refuse):

@@ -417,6 +417,44 @@ def authorizations(headers: Headers, name: str = "Authorization") -> tuple[Autho
     )
 
 
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """An Event value (RFC 6665 §8.2.1): the package, and the id that tells subscriptions of one dialog apart."""
+
+    package: str
+    id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.package};id={self.id}" if self.id else self.package
+
+
+def event(headers: Headers) -> EventType | None:
+    """The Event header; its parameters other than `id` mean nothing to us. None when absent."""
+    if "Event" not in headers:
+        return None
+    package, semicolon, rest = _single(headers, "Event").partition(";")
+    identity = grammar.find_param(grammar.parse_params(semicolon + rest), "id") or ""
+    if not grammar.is_token(package.strip()) or (identity and not grammar.is_token(identity)):
+        raise SipParseError("malformed Event")
+    return EventType(package.strip(), identity)
+
+
+def accepts(headers: Headers, kind: str) -> bool:
+    """Whether a body of this type may be sent: Accept names it, or is absent (RFC 3261 §20.1, each package's default).
+
+    `kind` is in lower case. A range with `q=0` is one that is not wanted.
+    """
+    if "Accept" not in headers:
+        return True
+    for item in _elements(headers, "Accept"):
+        name, semicolon, rest = item.partition(";")
+        quality = grammar.find_param(grammar.parse_params(semicolon + rest), "q") or "1"
+        wanted = quality.strip("0.") != ""
+        if wanted and name.strip().lower() in (kind, f"{kind.partition('/')[0]}/*", "*/*"):
+            return True
+    return False
+
+
 def warning(code: int, agent: str, text: str) -> str:
     """A Warning value (RFC 3261 §20.43): what a person should know about this answer."""
     return f"{code} {agent} {grammar.quote(''.join(c if c.isprintable() else '?' for c in text))}"

@@ -10,12 +10,10 @@ from typing import Literal, cast
 
 from soip.directory.directory import Directory
 from soip.directory.rows import BindingRow, CameraRow, CameraStateRow, MediaInstance
+from soip.policy import liveness
 from soip.policy.placement import worker_for
 from soip.web.models import CameraView
 from soip.web.times import render
-
-ALIVE_US = 15_000_000
-"""A worker whose heartbeat (every 5 s) is older than this is not counted on."""
 
 _FRESH_S = 0.5
 
@@ -32,7 +30,7 @@ class Snapshot:
 
 def alive(instances: Iterable[MediaInstance], now_us: int) -> dict[str, MediaInstance]:
     """The workers whose heartbeat is fresh, by id."""
-    return {each.id: each for each in instances if now_us - each.heartbeat_us <= ALIVE_US}
+    return {each.id: each for each in instances if liveness.alive(each.heartbeat_us, now_us)}
 
 
 def reachable(bindings: Iterable[BindingRow], now_us: int) -> set[str]:
@@ -44,14 +42,13 @@ def view(camera: CameraRow, state: CameraStateRow | None, online: bool, workers:
     """One camera as people see it. What a worker that is gone said of its media counts no longer."""
     known = set(workers)
     told = state if state is not None and state.instance_id in known else None
-    unknown: MediaState = "idle" if online else "offline"
     return CameraView(
         id=camera.id,
         name=camera.name or camera.id,
         record=camera.plan,
         audio=camera.audio,
         signalling="online" if online else "offline",
-        media=cast(MediaState, told.media) if told else unknown,
+        media=cast(MediaState, liveness.media_state(told.media if told else None, online=online)),
         since=render(told.since_us) if told else None,
         instance=told.instance_id if told else worker_for(camera.id, known),
     )
