@@ -48,7 +48,7 @@ module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
 module_app ctrl_tcp.so
-avcodec_h264enc libx264
+{more}avcodec_h264enc libx264
 avcodec_h264dec h264
 ctrl_tcp_listen 127.0.0.1:{control}
 menu_bell no
@@ -68,7 +68,9 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5) as s:
 
 
 class Baresip:
-    """One phone in its namespace, running until the site ends."""
+    """One phone in its namespace, running until the site ends. `contacts` are lines of its book, whose presence it
+    follows.
+    """
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class Baresip:
         rate: int = 25,
         bitrate: int = 1_000_000,
         codecs: str = "",
+        contacts: str = "",
     ) -> None:
         folder = site.folder / f"baresip-{user}"
         folder.mkdir()
@@ -95,6 +98,7 @@ class Baresip:
             rate=rate,
             modules=MODULES,
             control=CONTROL,
+            more="module_app contact.so\nmodule_app presence.so\n" if contacts else "",
         )
         (folder / "config").write_text(config)
         account = (
@@ -102,7 +106,7 @@ class Baresip:
             f'outbound="sip:{site.sip_address}";regint=60;answermode=auto{codecs}\n'
         )
         (folder / "accounts").write_text(account)
-        (folder / "contacts").write_text("")
+        (folder / "contacts").write_text(contacts)
         self._namespace = namespace
         # Its output is a pipe's for the C library: without a line buffer it would come in blocks.
         need(f"{MODULES}/avcodec.so")

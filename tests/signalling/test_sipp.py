@@ -56,14 +56,14 @@ def scenario(camera: str, *, last: int, expires: int = 3600, then_leave: bool = 
     return "<?xml version='1.0'?><scenario name='register'>" + "".join(parts) + "</scenario>"
 
 
-async def sipp(house: ServerHouse, file: Path, text: str, password: str, transport: str) -> int:
+async def sipp(house: ServerHouse, file: Path, text: str, password: str, transport: str, user: str = "cam1") -> int:
     """Run one scenario once; 0 when it went as written."""
     write(file, text)
     process = await asyncio.create_subprocess_exec(
         "/usr/bin/sipp",
         f"{house.address[0]}:{house.address[1]}",
         *("-sf", str(file), "-m", "1", "-i", "127.0.0.1", "-t", transport, "-nostdin"),
-        *("-au", "cam1", "-ap", password, "-timeout", "10s", "-timeout_error"),
+        *("-au", user, "-ap", password, "-timeout", "10s", "-timeout_error"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         cwd=file.parent,
@@ -168,3 +168,66 @@ async def test_sipp_is_called_as_a_camera(house: ServerHouse, tmp_path: Path) ->
     assert (await worker.response(bye)).status == 200
     async with asyncio.timeout(10):
         assert await process.wait() == 0
+
+
+SUBSCRIBE = """<send retrans="500"><![CDATA[
+SUBSCRIBE {uri} SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+Max-Forwards: 70
+From: <sip:ann@{domain}>;tag=[call_number]
+{to}
+Call-ID: [call_id]
+CSeq: {cseq} SUBSCRIBE
+Contact: <sip:ann@[local_ip]:[local_port];transport=[transport]>
+Event: {event}
+Accept: {kind}
+Expires: {expires}
+{auth}
+Content-Length: 0
+
+]]></send>"""
+
+NOTIFIED = """<recv request="NOTIFY"><action>
+<ereg regexp="{state}" search_in="hdr" header="Subscription-State:" check_it="true" assign_to="1"/>
+<ereg regexp="{body}" search_in="body" check_it="true" assign_to="2"/>
+</action></recv>
+<send><![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:]
+[last_Call-ID:]
+[last_CSeq:]
+Content-Length: 0
+
+]]></send>"""
+
+
+def subscriber(event: str, kind: str, body: str) -> str:
+    """SUBSCRIBE with digest, the first NOTIFY, SUBSCRIBE with Expires 0, the last NOTIFY."""
+
+    def send(cseq: int, expires: int, auth: str, *, uri: str = f"sip:cam1@{DOMAIN}", to: str = "") -> str:
+        to = to or f"To: <sip:cam1@{DOMAIN}>"
+        return SUBSCRIBE.format(
+            uri=uri, to=to, cseq=cseq, expires=expires, auth=auth, event=event, kind=kind, domain=DOMAIN
+        )
+
+    parts = [
+        send(1, 600, "Subject: without"),
+        '<recv response="407" auth="true"/>',
+        send(2, 600, "[authentication]"),
+        '<recv response="200" rrs="true"><action><ereg regexp=";tag=.+" search_in="hdr" header="To:" assign_to="3"/>'
+        '<ereg regexp="sip:[^>]+" search_in="hdr" header="Contact:" assign_to="4"/></action></recv>',
+        NOTIFIED.format(state="active;expires=", body=body),
+        send(3, 0, "Subject: over its flow", uri="[$4]", to=f"To: <sip:cam1@{DOMAIN}>[$3]"),
+        '<recv response="200"/>',
+        NOTIFIED.format(state="terminated;reason=timeout", body=body),
+        '<Reference variables="1,2"/>',
+    ]
+    return "<?xml version='1.0'?><scenario name='subscriber'>" + "".join(parts) + "</scenario>"
+
+
+@pytest.mark.parametrize("transport", ["u1", "t1"])
+async def test_sipp_subscribes(house: ServerHouse, tmp_path: Path, transport: str) -> None:
+    text = subscriber("presence", "application/pidf+xml", "basic.closed")
+    assert await sipp(house, tmp_path / "s.xml", text, "ann-sip", transport, user="ann") == 0

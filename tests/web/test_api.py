@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from soip.directory.rows import RecordingRow
+import pytest
+
+from soip.directory.rows import EventRow, RecordingRow
 from soip.policy import mediaurl
 from soip.web.times import parse, render
 from tests.web.system import System, now_us
@@ -80,6 +82,30 @@ async def test_a_timeline_tells_what_is_there_and_why_the_rest_is_not(system: Sy
     assert (empty["recordings"], empty["gaps"]) == ([], [])
 
 
+async def test_events_of_a_range_by_time(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    await system.add_user("kim", "viewer")
+    await system.add_camera("cam1")
+    rows = [
+        EventRow(f"e{n}", "cam1", "alarm", T + n * MINUTE, detail=f"alarm {n}", priority=2, method=5) for n in range(4)
+    ]
+    await system.directory.events.record([*rows, EventRow("x", "cam2", "alarm", T)])
+    await system.directory.events.handed(["e1"], T)
+    query = {"from": render(T + 1000), "to": render(T + 3 * MINUTE)}
+    async with system.signed_in("kim") as client:
+        found = (await client.get("/api/cameras/cam1/events", params=query)).json()
+        monkeypatch.setattr("soip.web.api._MOST_EVENTS", 1)
+        fewer = (await client.get("/api/cameras/cam1/events", params=query)).json()
+        unknown = await client.get("/api/cameras/nope/events", params=query)
+        for bad, status in BAD_RANGES:
+            assert (await client.get("/api/cameras/cam1/events", params=bad)).status_code == status
+    first = {"id": "e1", "kind": "alarm", "time": render(T + MINUTE), "priority": 2, "method": 5, "detail": "alarm 1"}
+    second = {**first, "id": "e2", "time": render(T + 2 * MINUTE), "detail": "alarm 2"}
+    assert found["events"] == [{**first, "handed_over": True}, {**second, "handed_over": False}]
+    assert found["complete"]
+    assert ([row["id"] for row in fewer["events"]], fewer["complete"]) == (["e1"], False)
+    assert unknown.status_code == 404
+
+
 BAD_RANGES: list[tuple[dict[str, str], int]] = [
     ({}, 422),
     ({"from": render(T)}, 422),
@@ -145,6 +171,7 @@ async def test_nothing_without_a_session(system: System) -> None:
             await client.get("/api/session"),
             await client.get("/api/cameras"),
             await client.get("/api/cameras/cam1/timeline", params={"from": render(T), "to": render(T + 1000)}),
+            await client.get("/api/cameras/cam1/events", params={"from": render(T), "to": render(T + 1000)}),
             await client.post("/api/cameras/cam1/grants", json={"action": "live"}),
         ]
     for answer in answers:
@@ -187,6 +214,7 @@ async def test_the_api_describes_itself(system: System) -> None:
         "/api/session",
         "/api/cameras",
         "/api/cameras/{camera}/timeline",
+        "/api/cameras/{camera}/events",
         "/api/cameras/{camera}/grants",
     }
 

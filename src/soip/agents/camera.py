@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from soip.agents.alarmbell import AlarmBell
 from soip.agents.cameracall import PEER_SILENCE, CameraCall
 from soip.agents.containersource import ContainerSource
 from soip.agents.errors import AgentError, SourceError
@@ -37,7 +38,8 @@ class SimulateOptions:
     """What `soip simulate` was asked for. `source` is "pattern", a media file or an rtsp:// address.
 
     With `count` > 1 the cameras are `identity`-1 … `identity`-N with the same password. `width` to `bitrate`
-    (bit/s, None: by quality) concern the pattern. `expires` is the registration's lifetime in seconds.
+    (bit/s, None: by quality) concern the pattern. `expires` is the registration's lifetime in seconds,
+    `alarm_every` the pause between two alarms, 0 for none.
     """
 
     identity: str
@@ -54,6 +56,7 @@ class SimulateOptions:
     rtp_ports: tuple[int, int] = (30_000, 32_767)
     expires: int = 60
     peer_silence: float = PEER_SILENCE
+    alarm_every: float = 0.0
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -80,10 +83,13 @@ class Camera:
             backoff=_BACKOFF,
             user_agent="SoIP camera",
         )
+        self._bell = AlarmBell(self.agent, identity, options.alarm_every)
+        self._ringing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Take calls, and register. Raises AgentError if the server will not have us."""
         self.agent.on_invite(self._called)
+        self.agent.on_message(self._bell.told)
         self.agent.on_registration(self._registration_changed)
         await self.agent.start()
         try:
@@ -93,9 +99,14 @@ class Camera:
             if isinstance(error, AuthError) or error.status == 403:
                 raise AgentError(f"{self.identity}: wrong password, or no such camera ({error})") from error
             raise AgentError(f"{self.identity}: the server refuses the registration: {error}") from error
+        if self._options.alarm_every:
+            self._ringing = asyncio.create_task(self._bell.run(), name=f"alarms of {self.identity}")
 
     async def close(self) -> None:
         """End all calls and unregister."""
+        if self._ringing is not None:
+            self._ringing.cancel()
+            await asyncio.gather(self._ringing, return_exceptions=True)
         await self.agent.close()
 
     async def _called(self, incoming: IncomingCall) -> None:

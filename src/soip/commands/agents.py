@@ -29,6 +29,9 @@ def simulate(
         str, typer.Option("--source", metavar="pattern|FILE|rtsp://…", help="What it shows.")
     ] = "pattern",
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, max=10_000, help="N cameras: ID-1 … ID-N.")] = 1,
+    alarm_every: Annotated[
+        float, typer.Option("--alarm-every", metavar="SECONDS", min=0.0, help="Raise an alarm so often; 0: never.")
+    ] = 0.0,
 ) -> None:
     """Be a camera: register, answer calls, send H.264."""
     at = _server(server)
@@ -39,7 +42,8 @@ def simulate(
 
     logs.configure(settings_for(), "simulate")
     raise_file_limit()
-    raise typer.Exit(asyncio.run(run(SimulateOptions(identity, password, at, domain, source=source, count=count))))
+    options = SimulateOptions(identity, password, at, domain, source=source, count=count, alarm_every=alarm_every)
+    raise typer.Exit(asyncio.run(run(options)))
 
 
 def play(

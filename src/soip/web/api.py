@@ -14,6 +14,8 @@ from soip.web.errors import NoMediaServerError, UnknownError
 from soip.web.models import (
     CameraView,
     ErrorView,
+    EventsView,
+    EventView,
     GapView,
     GrantRequest,
     GrantView,
@@ -28,6 +30,7 @@ from soip.web.state import State, state_of
 from soip.web.times import parse_range, render
 
 _MOST_ROWS = 20_000
+_MOST_EVENTS = 1_000
 
 Shared = Annotated[State, Depends(state_of)]
 
@@ -93,6 +96,39 @@ async def timeline(
             RecordingView(start=render(row.start_us), end=render(row.end_us), sealed=row.sealed) for row in recordings
         ],
         gaps=[GapView(start=render(row.start_us), end=render(row.end_us), cause=row.cause) for row in gaps],
+    )
+
+
+@router.get("/cameras/{camera}/events")
+async def events(
+    camera: str,
+    user: SignedIn,
+    state: Shared,
+    start: Annotated[str, Query(alias="from", max_length=64)],
+    end: Annotated[str, Query(alias="to", max_length=64)],
+) -> EventsView:
+    """What happened at a camera in a range: the first so many, by time."""
+    require(user, Permission.PLAYBACK)
+    from_us, to_us = parse_range(start, end)
+    await _camera(state, camera)
+    rows = await state.directory.events.of_camera(camera, from_us, to_us, limit=_MOST_EVENTS + 1)
+    return EventsView(
+        camera=camera,
+        start=render(from_us),
+        end=render(to_us),
+        events=[
+            EventView(
+                id=row.id,
+                kind=row.kind,
+                time=render(row.start_us),
+                priority=row.priority,
+                method=row.method,
+                detail=row.detail,
+                handed_over=row.handed_us is not None,
+            )
+            for row in rows[:_MOST_EVENTS]
+        ],
+        complete=len(rows) <= _MOST_EVENTS,
     )
 
 

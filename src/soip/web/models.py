@@ -64,6 +64,28 @@ class TimelineView(BaseModel):
     gaps: list[GapView]
 
 
+class EventView(BaseModel):
+    """Something that happened at a camera. `handed_over`: its media server knows of it."""
+
+    id: str
+    kind: str
+    time: Time
+    priority: int | None
+    method: int | None
+    detail: str
+    handed_over: bool
+
+
+class EventsView(BaseModel):
+    """The events of a camera in a range, by time. `complete`: there are no more in it."""
+
+    camera: str
+    start: Time = Field(serialization_alias="from")
+    end: Time = Field(serialization_alias="to")
+    events: list[EventView]
+    complete: bool
+
+
 class GrantRequest(BaseModel):
     """What a media token is wanted for."""
 
