@@ -115,6 +115,7 @@ def test_the_bounds_themselves_are_taken() -> None:
         b"<?xml " + b" " * 65000 + b"?><a/>",
         b"<a>" + b"<!---->" * 9000 + b"</a>",
         b"<" * 65000,
+        b"<a>" + b"<b>x</b>" * 8000 + b"</a>",
     ],
 )
 def test_the_worst_bodies_cost_little(body: bytes) -> None:

@@ -28,6 +28,8 @@ VIEWS: tuple[Callable[[Headers], object], ...] = (
     typed.challenges,
     typed.authorizations,
     typed.content_type,
+    typed.event,
+    lambda headers: typed.accepts(headers, "application/pidf+xml"),
     lambda headers: typed.option_tags(headers, "Require"),
 )
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soip.control.manscdp import Alarm, Keepalive
+from soip.control.manscdp import Alarm
 from soip.directory.errors import UnavailableError
 from soip.directory.rows import Account, AccountKind
 from soip.signalling import finder as finder_module
@@ -99,12 +99,13 @@ def test_answers_of_the_server_itself(request_: Request, registered: bool, statu
 def test_what_a_device_tells_the_server_itself() -> None:
     mine = "Application/MANSCDP+xml"
     told = "<Notify><CmdType>{}</CmdType><SN>1</SN><DeviceID>nvr-1</DeviceID></Notify>"
-    assert isinstance(local.notice(message(told.format("Keepalive"), kind=mine)), Keepalive)
-    assert isinstance(local.notice(message(told.format("Alarm"), kind=mine)), Alarm)
-    assert local.notice(message(told.format("Alarm"), kind="text/plain")) is None
-    assert local.notice(message(told.format("Alarm"), kind=mine, method="INFO")) is None
-    assert local.notice(message("<Response><CmdType>Alarm</CmdType></Response>", kind=mine)) is None
-    assert local.notice(message("<", kind=mine)) is None
+    assert local.is_notice(message("<", kind=mine))
+    assert not local.is_notice(message("<", kind="text/plain"))
+    assert not local.is_notice(message("<", kind=mine, method="INFO"))
+    assert local.alarm_in(message(told.format("Alarm"), kind=mine)) == Alarm("nvr-1", 1, "")
+    assert local.alarm_in(message(told.format("Alarm"), kind="text/plain")) is None
+    assert local.alarm_in(message(told.format("Keepalive"), kind=mine)) is None
+    assert local.alarm_in(message("<", kind=mine)) is None
 
 
 def test_answers_explain_themselves() -> None:

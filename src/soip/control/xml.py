@@ -16,7 +16,7 @@ from soip.control.errors import ControlBuildError, NotXmlError
 
 MAX_BYTES = 65536
 MAX_DEPTH = 16
-MAX_ELEMENTS = 4096
+MAX_ELEMENTS = 1024
 
 BLANK = " \t\r\n"
 _BOM = b"\xef\xbb\xbf"

@@ -15,7 +15,6 @@ import structlog
 
 from soip.control import manscdp
 from soip.control.manscdp import Alarm
-from soip.directory.errors import DirectoryError
 from soip.directory.events import ALARM, Events
 from soip.directory.rows import Account, EventRow
 from soip.signalling.answers import Answer, busy
@@ -74,7 +73,7 @@ class Alarms:
             batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
             try:
                 fresh = await self._events.record([row for row, _ in batch])
-            except DirectoryError as error:
+            except Exception as error:  # the directory is away, or something is wrong: who asked has to know
                 _settle(batch, error)
                 continue
             _settle(batch, None)
@@ -83,7 +82,7 @@ class Alarms:
                 self._taken(fresh)
 
 
-def _settle(batch: list[tuple[EventRow, asyncio.Future[None]]], error: DirectoryError | None) -> None:
+def _settle(batch: list[tuple[EventRow, asyncio.Future[None]]], error: Exception | None) -> None:
     for _, written in batch:
         if written.done():  # who asked has been cancelled
             continue

@@ -31,17 +31,22 @@ def speaks_for(request: Request, bound: Callable[[str], object], accounts: Accou
     return owner.id if owner is not None and bound(owner.id) else ""
 
 
-def notice(request: Request) -> Keepalive | Alarm | None:
-    """What a device tells the server itself, whatever id of ours it addresses (devices write the server's code there);
-    None for every other request.
+def is_notice(request: Request) -> bool:
+    """Whether a device tells the server itself something, whatever id it addresses (devices write the server's code
+    there). The body is not looked at: nobody has been asked yet who is sending it.
     """
-    if request.method != "MESSAGE" or headers.content_type(request.headers) != NOTICE_TYPE:
+    return request.method == "MESSAGE" and headers.content_type(request.headers) == NOTICE_TYPE
+
+
+def alarm_in(request: Request) -> Alarm | None:
+    """The alarm that a trusted request tells, None for every other."""
+    if not is_notice(request):
         return None
     try:
         told = manscdp.parse(request.body)
     except ControlParseError:
         return None
-    return told if isinstance(told, Keepalive | Alarm) else None
+    return told if isinstance(told, Alarm) else None
 
 
 def answer(request: Request, *, registered: bool) -> Answer:

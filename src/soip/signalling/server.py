@@ -255,7 +255,7 @@ class Server:
         return None
 
     def _is_for_nobody_else(self, request: Request) -> bool:
-        return not self._accounts.knows(split_user(request.uri.user)[0]) and local.notice(request) is not None
+        return not self._accounts.knows(split_user(request.uri.user)[0]) and local.is_notice(request)
 
     def _register(self, incoming: IncomingRequest) -> None:
         account = self._trusted(incoming, proxy=False)
@@ -283,7 +283,7 @@ class Server:
         flow = FlowKey.of(incoming.flow)
         if (subscription := self._events.find(incoming.request)) is not None:
             if self._book.matches(subscription.way, flow):
-                self._resubscribe(incoming, subscription)
+                self._refresh(incoming, subscription)
                 return None
             return self._knowing(incoming, self._subscriber_moved, proxy=False)
         path = self._forwarder.path_of(incoming.request)
@@ -302,6 +302,13 @@ class Server:
             return self._forwarder.in_dialog(incoming, way)
         self._answer(incoming, Answer(481, "no dialog of yours passes here; keep the Route of its start"))
         return None
+
+    def _refresh(self, incoming: IncomingRequest, subscription: Subscription) -> None:
+        """A SUBSCRIBE in its dialog, over the flow of that: it is counted, as it would be where it is challenged."""
+        if self._gate.account(subscription.account, self._now()):
+            self._resubscribe(incoming, subscription)
+        else:
+            self._answer(incoming, busy(f"too many requests of {subscription.account}", DIRECTORY_RETRY_SECONDS))
 
     def _resubscribe(self, incoming: IncomingRequest, subscription: Subscription) -> None:
         """A SUBSCRIBE in its dialog, from its subscriber."""
@@ -366,8 +373,8 @@ class Server:
     ) -> Coroutine[Any, Any, None] | None:
         """Something for the server itself: an alarm waits for the directory, everything else is answered now."""
         request = incoming.request
-        alarm = local.notice(request)
-        if isinstance(alarm, Alarm) and not headers.option_tags(request.headers, "Require"):
+        alarm = local.alarm_in(request)
+        if alarm is not None and not headers.option_tags(request.headers, "Require"):
             return self._alarm(incoming, alarm, account)
         self._answer(incoming, local.answer(request, registered=registered))
         return None
