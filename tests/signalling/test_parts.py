@@ -93,7 +93,9 @@ def test_a_flow_speaks_for_its_own_device_only(accounts: AccountTable) -> None:
     ],
 )
 def test_answers_of_the_server_itself(request_: Request, registered: bool, status: int) -> None:
-    assert local.answer(request_, registered=registered).status == status
+    answer = local.answer(request_, registered=registered)
+    assert isinstance(answer, Answer)
+    assert answer.status == status
 
 
 def test_what_a_device_tells_the_server_itself() -> None:
@@ -102,10 +104,11 @@ def test_what_a_device_tells_the_server_itself() -> None:
     assert local.is_notice(message("<", kind=mine))
     assert not local.is_notice(message("<", kind="text/plain"))
     assert not local.is_notice(message("<", kind=mine, method="INFO"))
-    assert local.alarm_in(message(told.format("Alarm"), kind=mine)) == Alarm("nvr-1", 1, "")
-    assert local.alarm_in(message(told.format("Alarm"), kind="text/plain")) is None
-    assert local.alarm_in(message(told.format("Keepalive"), kind=mine)) is None
-    assert local.alarm_in(message("<", kind=mine)) is None
+    alarm = message(told.format("Alarm"), kind=mine)
+    for registered in (True, False):
+        assert local.answer(alarm, registered=registered) == Alarm("nvr-1", 1, "")
+    alarm.headers.add("Require", "a")
+    assert local.answer(alarm, registered=True) == bad_extension(["a"])
 
 
 def test_answers_explain_themselves() -> None:

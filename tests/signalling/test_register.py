@@ -297,7 +297,8 @@ async def test_keepalives_say_whether_the_camera_is_registered(house: ServerHous
     [
         ("MESSAGE", "text/plain", b"hello", 415),
         ("MESSAGE", "Application/MANSCDP+xml", b"<CmdType>Alarm</CmdType>", 488),
-        ("SUBSCRIBE", "", b"", 405),
+        ("SUBSCRIBE", "", b"", 489),
+        ("PUBLISH", "", b"", 405),
     ],
 )
 async def test_what_the_server_itself_does_not_take(

@@ -38,33 +38,28 @@ def is_notice(request: Request) -> bool:
     return request.method == "MESSAGE" and headers.content_type(request.headers) == NOTICE_TYPE
 
 
-def alarm_in(request: Request) -> Alarm | None:
-    """The alarm that a trusted request tells, None for every other."""
-    if not is_notice(request):
-        return None
-    try:
-        told = manscdp.parse(request.body)
-    except ControlParseError:
-        return None
-    return told if isinstance(told, Alarm) else None
+def answer(request: Request, *, registered: bool) -> Answer | Alarm:
+    """The answer to a trusted request for the server itself; `registered`: its sender has a binding on this flow.
 
-
-def answer(request: Request, *, registered: bool) -> Answer:
-    """The answer to a trusted request without a user part, save an alarm; `registered`: its sender has a binding on
-    this flow.
+    An alarm is given back instead: what is answered to it is not decided here, and does not depend on a binding.
     """
     if required := headers.option_tags(request.headers, "Require"):
         return bad_extension(required)
     if request.method not in ("OPTIONS", "MESSAGE"):
         return Answer(405, f"{request.method} is for a camera or a person", (("Allow", ALLOW),))
+    told = _message(request) if request.method == "MESSAGE" else None
+    if isinstance(told, Alarm):
+        return told
     if not registered:
         return Answer(403, "not registered over this way; register first")
-    if request.method == "OPTIONS":
-        return Answer(200, headers=(("Allow", ALLOW), ("Accept", manscdp.CONTENT_TYPE), ("Allow-Events", ALLOW_EVENTS)))
-    return _message(request)
+    if told is None:
+        kinds = ("Accept", manscdp.CONTENT_TYPE), ("Allow-Events", ALLOW_EVENTS)
+        return Answer(200, headers=(("Allow", ALLOW), *kinds))
+    return told
 
 
-def _message(request: Request) -> Answer:
+def _message(request: Request) -> Answer | Alarm:
+    """What is answered to a MESSAGE of a registered device, or the alarm it tells."""
     if not request.body:
         return Answer(200)
     if headers.content_type(request.headers) != NOTICE_TYPE:
@@ -73,4 +68,6 @@ def _message(request: Request) -> Answer:
         told = manscdp.parse(request.body)
     except ControlParseError as error:
         return Answer(488, error.what)
+    if isinstance(told, Alarm):
+        return told
     return Answer(200) if isinstance(told, Keepalive) else Answer(488, "the server takes keepalives and alarms only")

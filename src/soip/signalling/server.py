@@ -372,11 +372,10 @@ class Server:
         self, incoming: IncomingRequest, account: Account, *, registered: bool
     ) -> Coroutine[Any, Any, None] | None:
         """Something for the server itself: an alarm waits for the directory, everything else is answered now."""
-        request = incoming.request
-        alarm = local.alarm_in(request)
-        if alarm is not None and not headers.option_tags(request.headers, "Require"):
-            return self._alarm(incoming, alarm, account)
-        self._answer(incoming, local.answer(request, registered=registered))
+        answer = local.answer(incoming.request, registered=registered)
+        if isinstance(answer, Alarm):
+            return self._alarm(incoming, answer, account)
+        self._answer(incoming, answer)
         return None
 
     async def _alarm(self, incoming: IncomingRequest, alarm: Alarm, account: Account) -> None:
