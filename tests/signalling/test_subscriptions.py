@@ -16,7 +16,7 @@ from soip.signalling.subscriptions import (
     DEACTIVATED,
     PROBATION,
     REJECTED,
-    News,
+    Notice,
     Subscription,
     Subscriptions,
 )
@@ -32,7 +32,7 @@ from tests.sip.virtual import Link, World, flow_between
 WAY = FlowKey("udp", "192.0.2.1", 5060)
 OTHER_WAY = FlowKey("tcp", "192.0.2.2", 5060, 7)
 US = NameAddr.parse("<sip:server.test>")
-SAYS = News(b"news", "text/plain")
+SAYS = Notice(b"news", "text/plain")
 
 
 def subscribe(number: int, cseq: int = 1) -> Request:
@@ -147,7 +147,7 @@ def test_more_to_say_is_said_without_a_pause_where_there_is_no_pace() -> None:
     table.open(found, 600, 0.0)
     for _ in range(5):
         (due,) = table.due(0.0)
-        table.notify(due.subscription, News(b"x", "t/t", more=True), 0.0)
+        table.notify(due.subscription, Notice(b"x", "t/t", more=True), 0.0)
         table.answered(found, taken=True)
     (due,) = table.due(0.0)
     table.silent(found)
@@ -303,7 +303,7 @@ class Table(RuleBasedStateMachine):
         if quiet and not found.ends:
             self.table.silent(found)
             return
-        request = self.table.notify(found, News(b"x", "t/t", more), self.now)
+        request = self.table.notify(found, Notice(b"x", "t/t", more), self.now)
         if request is None:
             return
         name, number = found.dialog.id, h.cseq(request.headers).number
@@ -420,7 +420,7 @@ class Notifier:
                 case TimedOut(client):
                     self.table.answered(self.asked.pop(client), taken=False)
         for due in self.table.due(now):
-            request = self.table.notify(due.subscription, News(b"%d" % self.value, "text/plain"), now)
+            request = self.table.notify(due.subscription, Notice(b"%d" % self.value, "text/plain"), now)
             assert request is not None
             flow = flow_between(self.world, self.name, "phone")
             self.asked[self.layer.send_request(request, flow, "server.test:5060", now)] = due.subscription

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from soip.control import manscdp
 from soip.directory.events import Events
 from soip.directory.rows import EventPositionRow, EventRow
-from soip.signalling.subscriptions import News
+from soip.signalling.subscriptions import Notice
 
 PACKAGE = "vnd.soip.alarm"
 CONTENT_TYPE = manscdp.CONTENT_TYPE.lower()
@@ -52,7 +52,7 @@ class AlarmTeller:
         position = await events.start(reader.user, reader.resource, newest=MISSED_NEWEST, since_us=since)
         return cls(events, reader, position, save)
 
-    async def news(self, *, full: bool) -> News | None:
+    async def news(self, *, full: bool) -> Notice | None:
         """The next alarm. Raises DirectoryError."""
         if not self._ahead:
             since = now_us() - MISSED_US
@@ -60,10 +60,10 @@ class AlarmTeller:
             found = await self._events.after(self._read, camera=camera, since_us=since, limit=AHEAD)
             self._ahead.extend(found)
         if not self._ahead:
-            return News() if full else None
+            return Notice() if full else None
         row = self._ahead.popleft()
         self._read = row.position
-        return News(row.body.encode(), manscdp.CONTENT_TYPE, more=True)
+        return Notice(row.body.encode(), manscdp.CONTENT_TYPE, more=True)
 
     def acknowledged(self) -> None:
         """The last news have been taken: the reader need not be told again."""

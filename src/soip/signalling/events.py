@@ -45,7 +45,7 @@ from soip.signalling.subscriptions import (
     REJECTED,
     TIMEOUT,
     Due,
-    News,
+    Notice,
     Subscription,
     Subscriptions,
 )
@@ -76,7 +76,7 @@ _log = structlog.get_logger()
 class Teller(Protocol):
     """What one subscription is told."""
 
-    async def news(self, *, full: bool) -> News | None:
+    async def news(self, *, full: bool) -> Notice | None:
         """What there is to say, None when there is nothing; with `full` all there is. Raises DirectoryError."""
 
     def acknowledged(self) -> None:
@@ -322,7 +322,7 @@ class Events:
         if news is None and not due.full and not subscription.ends:
             self._subscriptions.silent(subscription)
         else:
-            request = self._subscriptions.notify(subscription, news or News(), self._now())
+            request = self._subscriptions.notify(subscription, news or Notice(), self._now())
             if request is not None:
                 taken = await self._send(request, subscription)
                 if taken and teller is not None and subscription.ends in ("", TIMEOUT):
@@ -360,7 +360,7 @@ class Events:
 
     async def _farewell(self, subscription: Subscription) -> None:
         way = self._book.resolve(subscription.way)
-        request = self._subscriptions.notify(subscription, News(), self._now())
+        request = self._subscriptions.notify(subscription, Notice(), self._now())
         if way is not None and request is not None:
             with suppress(NetError):
                 await self._endpoint.send(request, way)

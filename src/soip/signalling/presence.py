@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from soip.control.xml import Element, build
-from soip.signalling.subscriptions import News
+from soip.signalling.subscriptions import Notice
 
 PACKAGE = "presence"
 CONTENT_TYPE = "application/pidf+xml"
@@ -52,13 +52,13 @@ class PresenceTeller:
         self._state = state
         self._told: CameraState | None = None
 
-    async def news(self, *, full: bool) -> News | None:
+    async def news(self, *, full: bool) -> Notice | None:
         """The states now, None when they are known. Raises DirectoryError when they never were to be had."""
         state = await self._state(self._camera)
         if state == self._told and not full:
             return None
         self._told = state
-        return News(document(self._camera, self._domain, state), CONTENT_TYPE)
+        return Notice(document(self._camera, self._domain, state), CONTENT_TYPE)
 
     def acknowledged(self) -> None:
         """The last news have been taken."""

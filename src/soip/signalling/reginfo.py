@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 from soip.control.xml import Element, build
 from soip.signalling.location import Binding
-from soip.signalling.subscriptions import News
+from soip.signalling.subscriptions import Notice
 
 PACKAGE = "reg"
 CONTENT_TYPE = "application/reginfo+xml"
@@ -42,7 +42,7 @@ class RegistrationTeller:
         self._version = 0
         self._was = False
 
-    async def news(self, *, full: bool) -> News | None:
+    async def news(self, *, full: bool) -> Notice | None:
         """All bindings, or those that have come and gone since; None when none has."""
         held = {contact_id(binding): binding for binding in self._bindings()}
         come = [_contact(key, held[key], "active", "registered") for key in held if full or key not in self._told]
@@ -55,7 +55,7 @@ class RegistrationTeller:
         body = document(self._address, self._version, contacts, full=full, bound=bool(held), was=self._was)
         self._version += 1
         self._told = held
-        return News(body, CONTENT_TYPE)
+        return Notice(body, CONTENT_TYPE)
 
     def acknowledged(self) -> None:
         """The last news have been taken."""

@@ -43,7 +43,7 @@ PROBATION = "probation"
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Notice:
     """The body of a NOTIFY. `more`: there is something else to say, in a NOTIFY of its own."""
 
     body: bytes = b""
@@ -191,7 +191,7 @@ class Subscriptions:
             found.append(Due(subscription, full))
         return found
 
-    def notify(self, subscription: Subscription, news: News, now: float) -> Request | None:
+    def notify(self, subscription: Subscription, news: Notice, now: float) -> Request | None:
         """The NOTIFY that says it; None when the subscription is no more.
 
         The last one of a subscription ends it, whatever is answered (§4.4.1). Who has no right any more is not told
@@ -200,7 +200,7 @@ class Subscriptions:
         if self.find(subscription.dialog.id) is not subscription:
             return None
         if subscription.ends not in ("", TIMEOUT):
-            news = News()
+            news = Notice()
         request = subscription.dialog.request("NOTIFY")
         request.headers.add("Event", str(subscription.event))
         request.headers.add("Subscription-State", _state(subscription, now))
