@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import resource
+import socket
 import stat
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from soip.directory.directory import Directory
 from soip.directory.rows import BindingRow, CameraStateRow, GapRow, MediaInstance, RecordingRow
 from soip.mp4.tracks import video_track
 from soip.mp4.writer import Run, Sample
+from soip.net.certificates import names_of
 from soip.process import holding
 from soip.store.disk import DiskWriter
 from soip.store.journal import Entry
@@ -277,6 +279,7 @@ def test_a_film_that_cannot_be_written_is_told_first(
         (("camera", "nonsense"), "No such command"),
         (("simulate", "--id", "a", "--password", "p", "--server", "x", "--domain", "d"), "'x' is not HOST:PORT"),
         (("simulate", "--id", "a", "--password", "p", "--server", "x:1", "--domain", "d", "--count", "0"), "--count"),
+        (("play", "sip:a@b", "--user", "u", "--transport", "sctp"), "'sctp' is not one of 'udp', 'tcp', 'tls'"),
         (("play", "sip:a@b", "--user", "u", "--password", "p", "--server", "x:1"), "Missing option '--output'"),
     ],
 )
@@ -299,6 +302,60 @@ def test_a_wrong_settings_file(soip: Soip, data: Path) -> None:
     data.mkdir()
     (data / "soip.toml").write_text('colour = "red"')
     failed(soip("camera", "list"), 2, "there is no setting 'colour'")
+
+
+def test_a_ca_and_a_certificate_are_made_and_renewed(soip: Soip, data: Path) -> None:
+    made = soip("tls", "init", "--name", "sip.example", "--sip", "192.0.2.1:5060", "--sip-tls", "0.0.0.0:5061")
+    assert made.code == 0
+    assert f"for sip.example, soip.local, {socket.gethostname().lower()}, 192.0.2.1\n" in made.out
+    assert f"CA {data}/tls/ca.pem: give this file to phones and cameras" in made.out
+    assert names_of(data / "tls" / "server.pem")[0] == "sip.example"
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (data / "tls").iterdir()}
+    assert modes == {"ca.pem": 0o644, "ca.key": 0o600, "server.pem": 0o644, "server.key": 0o600}
+    before = {name: (data / "tls" / name).read_bytes() for name in modes}
+    again = soip("tls", "init")
+    assert again.code == 1
+    assert "server.pem is there already: --renew replaces the certificate and keeps the CA" in again.err
+    renewed = soip("tls", "init", "--renew")
+    assert renewed.code == 0
+    assert "a running server takes it over by itself" in renewed.out
+    after = {name: (data / "tls" / name).read_bytes() for name in modes}
+    assert [name for name in modes if before[name] == after[name]] == [name for name in modes if "ca" in name]
+    assert names_of(data / "tls" / "server.pem")[0] == "sip.example", "the names stay"
+    assert soip("tls", "init", "--renew", "--name", "other.example").code == 0
+    assert names_of(data / "tls" / "server.pem")[0] == "other.example"
+
+
+def test_a_certificate_for_a_peer(soip: Soip, data: Path) -> None:
+    early = soip("tls", "client", "pbx.example")
+    assert (early.code, early.err) == (1, f"soip: there is no CA {data}/tls/ca.pem yet: 'soip tls init' makes one\n")
+    assert soip("tls", "init").code == 0
+    made = soip("tls", "client", "PBX.example")
+    assert made.code == 0
+    assert 'sip_peers = ["pbx.example"]' in made.out
+    files = [data / "tls" / "clients" / f"pbx.example.{kind}" for kind in ("pem", "key")]
+    assert names_of(files[0]) == ["pbx.example"]
+    assert stat.S_IMODE(files[1].stat().st_mode) == 0o600
+    assert soip("tls", "client", "pbx.example").code == 1
+    assert soip("tls", "client", "pbx.example", "--renew").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("init", "--name", "a b"), "'a b' is neither a host name nor an IP address"),
+        (("client", "../x"), "'../x' is neither a host name"),
+        (("client", "192.0.2.1"), "192.0.2.1 is an address: peers are known by names"),
+    ],
+)
+def test_a_name_that_is_none_makes_nothing(soip: Soip, data: Path, arguments: tuple[str, ...], text: str) -> None:
+    if arguments[0] == "client":
+        assert soip("tls", "init").code == 0
+    before = sorted(data.rglob("*"))
+    result = soip("tls", *arguments)
+    assert result.code in (1, 2)
+    assert text in result.err
+    assert sorted(data.rglob("*")) == before
 
 
 @pytest.mark.parametrize("command", ["serve", "demo"])

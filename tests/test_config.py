@@ -88,9 +88,32 @@ def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_tls_is_off_until_it_is_given_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.load()
+    assert settings.sip_tls is None
+    folder = tmp_path / "run" / "tls"
+    files = (settings.certificate_file, settings.key_file, settings.ca_file)
+    assert files == (folder / "server.pem", folder / "server.key", folder / "ca.pem")
+    monkeypatch.setenv("SOIP_SIP_TLS", "")
+    assert Settings.load().sip_tls is None
+    (tmp_path / "soip.toml").write_text(
+        'sip_tls = "0.0.0.0:5061"\nsip_peers = ["PBX.example", " b.example"]\ntls_key = "/etc/key.pem"'
+    )
+    monkeypatch.delenv("SOIP_SIP_TLS")
+    settings = Settings.load(data=tmp_path)
+    assert settings.sip_tls == HostPort("0.0.0.0", 5061)
+    assert settings.sip_peers == ("pbx.example", "b.example")
+    assert settings.key_file == Path("/etc/key.pem")
+    monkeypatch.setenv("SOIP_SIP_PEERS", "one.example, two.example,")
+    assert Settings.load(data=tmp_path).sip_peers == ("one.example", "two.example")
+
+
 def test_children_get_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "soip.toml").write_text('rtp_ports = "30000-30099"\nlog_format = "json"')
-    settings = Settings.load(data=tmp_path, http="[::1]:9000", media_workers=3, fragment_seconds=0.5)
+    assert "SOIP_SIP_TLS" not in Settings.load(data=tmp_path).environment(), "what is off stays off"
+    settings = Settings.load(
+        data=tmp_path, sip_tls="[::1]:5061", sip_peers=["A.example", "b.example"], tls_ca="~/ca.pem"
+    )
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     (tmp_path / "soip.toml").write_text('rtp_ports = "40000-40099"\ndomain = "changed.meanwhile"')
@@ -102,6 +125,9 @@ def test_children_get_the_same_settings(tmp_path: Path, monkeypatch: pytest.Monk
     [
         ({"http": "8080"}, "setting 'http': '8080' is not HOST:PORT, for example 127.0.0.1:8080"),
         ({"sip": "host:99999"}, "setting 'sip': 'host:99999' is not HOST:PORT"),
+        ({"sip_tls": "5061"}, "setting 'sip_tls': '5061' is not HOST:PORT"),
+        ({"sip_peers": [1]}, "setting 'sip_peers': [1] is not a list of names"),
+        ({"sip_peers": 7}, "setting 'sip_peers': 7 is not a list of names"),
         ({"rtp_ports": "20000"}, "setting 'rtp_ports': '20000' is not a port range A-B"),
         ({"rtp_ports": "30000-20000"}, "not a port range"),
         ({"rtp_ports": "80-90"}, "within 1024-65535"),

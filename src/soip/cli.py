@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from soip import __version__
-from soip.commands import agents, camera, demo, recordings, server, store, user
+from soip.commands import agents, camera, demo, recordings, server, store, tls, user
 from soip.commands.terminal import CommandError
 from soip.lifeline import StartError
 
@@ -27,6 +27,7 @@ app.command("media")(server.media)
 app.command("demo")(demo.demo)
 app.add_typer(camera.app, name="camera")
 app.add_typer(user.app, name="user")
+app.add_typer(tls.app, name="tls")
 app.command("recordings")(recordings.recordings)
 app.command("export")(recordings.export)
 app.add_typer(store.app, name="store")

@@ -95,7 +95,21 @@ def default_media_workers() -> int:
     return max(1, (os.cpu_count() or 1) - 1)
 
 
+def _optional_address(value: object) -> HostPort | None:
+    return None if value in (None, "") else HostPort.parse(value)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    """A list of names: as TOML writes lists, or with commas in an environment variable. Raises ValueError."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ValueError(f'{value!r} is not a list of names, for example ["a.example", "b.example"]')
+    return tuple(part.strip().lower() for part in parts if part.strip())
+
+
 _Address = Annotated[HostPort, NoDecode, BeforeValidator(HostPort.parse), PlainSerializer(str)]
+_OptionalAddress = Annotated[HostPort | None, NoDecode, BeforeValidator(_optional_address)]
+_Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 _Ports = Annotated[PortRange, NoDecode, BeforeValidator(PortRange.parse), PlainSerializer(str)]
 
 
@@ -110,6 +124,11 @@ class Settings(BaseSettings):
     http: _Address = HostPort("127.0.0.1", 8080)
     sip: _Address = HostPort("127.0.0.1", 5060)
     domain: str = "soip.local"
+    sip_tls: _OptionalAddress = None
+    sip_peers: _Names = ()
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
     rtp_ports: _Ports = PortRange(20000, 29999)
     media_workers: int = Field(default_factory=default_media_workers, ge=1, le=256)
     file_seconds: float = Field(default=600, gt=0, le=86400)
@@ -122,6 +141,11 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return _place(value)
+
+    @field_validator("tls_certificate", "tls_key", "tls_ca")
+    @classmethod
+    def _given_absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @field_validator("domain")
     @classmethod
@@ -145,6 +169,26 @@ class Settings(BaseSettings):
         """Id and SIP secret of this machine's media server."""
         return self.data / "media-server.json"
 
+    @property
+    def tls_folder(self) -> Path:
+        """Where `soip tls` keeps the CA and what it has certified."""
+        return self.data / "tls"
+
+    @property
+    def certificate_file(self) -> Path:
+        """The certificate of SIP over TLS."""
+        return self.tls_certificate or self.tls_folder / "server.pem"
+
+    @property
+    def key_file(self) -> Path:
+        """Its key."""
+        return self.tls_key or self.tls_folder / "server.key"
+
+    @property
+    def ca_file(self) -> Path:
+        """The CA that certifies us and our peers."""
+        return self.tls_ca or self.tls_folder / "ca.pem"
+
     def worker_ports(self, worker: int) -> PortRange:
         """The share of the RTP ports that belongs to a media worker. Raises ValueError when it is too
         small.
@@ -153,7 +197,12 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """All settings as `SOIP_*` variables, for a child process."""
-        return {f"{PREFIX}{name.upper()}": str(getattr(self, name)) for name in type(self).model_fields}
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            f"{PREFIX}{name.upper()}": ",".join(value) if isinstance(value, tuple) else str(value)
+            for name, value in values.items()
+            if value is not None
+        }
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

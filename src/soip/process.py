@@ -21,7 +21,7 @@ from soip import logs
 from soip.config import HostPort, Settings
 from soip.directory.errors import DirectoryError, NewerSchemaError
 from soip.lifeline import StartError, supervised
-from soip.net.errors import NetError, PortBusyError
+from soip.net.errors import NetError, PortBusyError, TlsError
 from soip.store.errors import StoreError
 
 _MOST_FILES = 65_536
@@ -51,12 +51,16 @@ def _bind(address: HostPort, kind: int) -> None:
 
 def _explain(address: HostPort, option: str, transport: str, error: OSError) -> str:
     # Who typed `make run` has no command line to put an option on.
-    elsewhere = f"choose another address with {option} HOST:PORT or SOIP_{option.strip('-').upper()}=HOST:PORT"
+    elsewhere = f"choose another address with {option} HOST:PORT or {_variable(option)}=HOST:PORT"
     if isinstance(error, socket.gaierror):
         return f"there is no host {address.host!r}: {elsewhere}"
     if error.errno == errno.EADDRINUSE:
         return f"{address} ({transport}) is in use by another program: end that one, or {elsewhere}"
     return f"cannot listen on {address} ({transport}): {os.strerror(error.errno or 0)}; {elsewhere}"
+
+
+def _variable(option: str) -> str:
+    return "SOIP_" + option.strip("-").replace("-", "_").upper()
 
 
 class HeldError(StartError):
@@ -112,7 +116,7 @@ def run_role(settings: Settings, role: str, main: Callable[[], Awaitable[None]])
             runner.run(_until_signalled(main))
     except Exception as failure:
         error = _only(failure)
-        if isinstance(error, PortBusyError | NewerSchemaError):
+        if isinstance(error, PortBusyError | TlsError | NewerSchemaError):
             raise StartError(str(error)) from error
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise StartError(f"an address is in use by another program: {error.strerror or error}") from error

@@ -77,6 +77,8 @@ def check(settings: Settings) -> None:
         raise StartError(f"{error}: choose a wider range with --rtp-ports A-B") from error
     check_free(settings.http, "--http")
     check_free(settings.sip, "--sip", ("UDP", "TCP"))
+    if settings.sip_tls is not None:
+        check_free(settings.sip_tls, "--sip-tls")
 
 
 class Supervisor:

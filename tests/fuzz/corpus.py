@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from soip.net.tls import TlsWire
 from soip.policy.mediaurl import issue
 from soip.rtp import rtcp
 from soip.rtp.packet import RtpPacket, build
 from tests.agents.test_nalsplit import IDR, PPS, RECORD, SLICE, SPS, annex_b, prefixed
 from tests.fuzz import (
     control_manscdp,
+    net_tls,
     policy_mediaurl,
     signalling_flowtoken,
     signalling_register,
@@ -47,6 +49,7 @@ STARTS: dict[str, Callable[[], Iterable[bytes]]] = {
     "mp4_init": _mp4_fronts,
     "mp4_rewrite": _mp4_fragments,
     "mp4_walk": _mp4_fragments,
+    "net_tls": lambda: [TlsWire(net_tls.TRUST, "sip.test").output(), MESSAGE, b"\x15\x03\x03\0\x02\x02\x28"],
     "policy_mediaurl": lambda: [issue(policy_mediaurl.KEY, "bob", "cam1", "live", 4e9).encode()],
     "rtp_packet": lambda: [PACKET],
     "rtp_rtcp": lambda: [CONTROL],

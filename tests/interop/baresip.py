@@ -22,6 +22,7 @@ _CONFIG = """\
 poll_method epoll
 sip_listen {address}:5060
 sip_trans_def udp
+{tls}
 audio_player aubridge,nil
 audio_alert aubridge,nil
 {audio}
@@ -86,7 +87,9 @@ class Baresip:
         bitrate: int = 1_000_000,
         codecs: str = "",
         contacts: str = "",
+        tls: tuple[str, str] | None = None,
     ) -> None:
+        """`tls`: address of the server and the CA to believe; else it speaks UDP."""
         folder = site.folder / f"baresip-{user}"
         folder.mkdir()
         config = _CONFIG.format(
@@ -99,11 +102,13 @@ class Baresip:
             modules=MODULES,
             control=CONTROL,
             more="module_app contact.so\nmodule_app presence.so\n" if contacts else "",
+            tls=f"sip_cafile {tls[1]}" if tls else "",
         )
         (folder / "config").write_text(config)
+        transport, proxy = ("tls", f"sip:{tls[0]};transport=tls") if tls else ("udp", f"sip:{site.sip_address}")
         account = (
-            f"<sip:{user}@{DOMAIN};transport=udp>;auth_user={user};auth_pass={password};"
-            f'outbound="sip:{site.sip_address}";regint=60;answermode=auto{codecs}\n'
+            f"<sip:{user}@{DOMAIN};transport={transport}>;auth_user={user};auth_pass={password};"
+            f'outbound="{proxy}";regint=60;answermode=auto{codecs}\n'
         )
         (folder / "accounts").write_text(account)
         (folder / "contacts").write_text(contacts)

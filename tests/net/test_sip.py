@@ -429,8 +429,11 @@ async def test_a_proxy_forwards_both_ways_with_its_own_via_and_passes_cancel_on(
 def test_target_of_a_uri() -> None:
     assert Target.of(Uri.parse("sip:a@192.0.2.1")) == Target("udp", "192.0.2.1", 5060)
     assert Target.of(Uri.parse("sip:a@b.test:5070;transport=TCP")) == Target("tcp", "b.test", 5070)
-    assert Target.of(Uri.parse("sip:a@b.test;maddr=192.0.2.9")).host == "192.0.2.9"
+    assert Target.of(Uri.parse("sip:a@b.test;maddr=192.0.2.9")) == Target("udp", "192.0.2.9", name="b.test")
+    assert Target.of(Uri.parse("sip:a@b.test;transport=tls")) == Target("tls", "b.test", 5061)
+    assert Target.of(Uri.parse("sips:a@b.test")) == Target("tls", "b.test", 5061)
+    assert Target.of(Uri.parse("sips:a@b.test:5070;transport=tcp")) == Target("tls", "b.test", 5070)
     assert str(Target("tcp", "::1", 5060)) == "tcp:[::1]:5060"
-    for text in ("sips:a@b", "tel:+49", "sip:a@b;transport=sctp"):
+    for text in ("tel:+49", "sip:a@b;transport=sctp", "sip:a@b;transport=ws", "sips:a@b;transport=ws"):
         with pytest.raises(FlowError):
             Target.of(Uri.parse(text))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,8 +23,8 @@ from tests.signalling.peer import DOMAIN, Peer, open_peer
 class ServerHouse:
     """One installation. `start` and `stop` may be called again: the directory stays, and so does the port."""
 
-    def __init__(self, data: Path) -> None:
-        self.settings = Settings(data=data, sip=HostPort("127.0.0.1", 0), domain=DOMAIN, media_workers=1)
+    def __init__(self, data: Path, **settings: Any) -> None:
+        self.settings = Settings(data=data, sip=HostPort("127.0.0.1", 0), domain=DOMAIN, media_workers=1, **settings)
         self.directory: Directory
         self.media: MediaServer
         self.role: Role
@@ -70,12 +72,19 @@ class ServerHouse:
                 await self._task
             self._task = None
 
-    async def peer(self, identity: str, password: str = "", transport: str = "udp", host: str = "127.0.0.1") -> Peer:
+    async def peer(
+        self,
+        identity: str,
+        password: str = "",
+        transport: str = "udp",
+        host: str = "127.0.0.1",
+        trust: ssl.SSLContext | None = None,
+    ) -> Peer:
         """A peer of this server, closed at the end of the test. Known ids know their password."""
         passwords = {"cam1": "secret1", "cam2": "secret2", "cam3": "secret3", "ann": "ann-sip", "bob": "bob-sip"}
-        peer = await open_peer(
-            identity, password or passwords.get(identity, ""), self.address, transport=transport, host=host
-        )
+        known = password or passwords.get(identity, "")
+        address = self.role.endpoint.address_towards("127.0.0.1", transport)
+        peer = await open_peer(identity, known, address, transport=transport, host=host, trust=trust)
         self.peers.append(peer)
         return peer
 
@@ -103,14 +112,21 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-@pytest.fixture
-async def house(furnished: Path, tmp_path: Path) -> AsyncIterator[ServerHouse]:
+@contextlib.asynccontextmanager
+async def running(furnished: Path, data: Path, **settings: Any) -> AsyncIterator[ServerHouse]:
     """A furnished house whose SIP server runs."""
-    shutil.copytree(furnished, tmp_path, dirs_exist_ok=True)
-    house = ServerHouse(tmp_path)
+    shutil.copytree(furnished, data, dirs_exist_ok=True)
+    house = ServerHouse(data, **settings)
     await house.open()
     await house.start()
     try:
         yield house
     finally:
         await house.close()
+
+
+@pytest.fixture
+async def house(furnished: Path, tmp_path: Path) -> AsyncIterator[ServerHouse]:
+    """A furnished house with the settings as they come."""
+    async with running(furnished, tmp_path) as house:
+        yield house

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 
 from soip.sip import headers as h
@@ -225,9 +226,15 @@ async def _read(peer: Peer, reader: asyncio.StreamReader) -> None:
 
 
 async def open_peer(
-    identity: str, password: str, server: tuple[str, int], *, transport: str = "udp", host: str = "127.0.0.1"
+    identity: str,
+    password: str,
+    server: tuple[str, int],
+    *,
+    transport: str = "udp",
+    host: str = "127.0.0.1",
+    trust: ssl.SSLContext | None = None,
 ) -> Peer:
-    """A peer with an open socket. Close it at the end of the test."""
+    """A peer with an open socket. Close it at the end of the test. `trust`: what it believes, and shows, over TLS."""
     peer = Peer(identity, password, transport, server)
     if transport == "udp":
         loop = asyncio.get_running_loop()
@@ -238,7 +245,7 @@ async def open_peer(
         peer._write = lambda data: udp.sendto(data, server)
         peer._close = udp.close
         return peer
-    reader, writer = await asyncio.open_connection(*server, local_addr=(host, 0))
+    reader, writer = await asyncio.open_connection(*server, local_addr=(host, 0), ssl=trust)
     peer.local = writer.get_extra_info("sockname")[:2]
     task = asyncio.ensure_future(_read(peer, reader))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip.signalling import flowtoken
-from soip.signalling.flows import FlowKey, InstanceFlow, Way, parse_way
+from soip.signalling.flows import TRANSPORTS, FlowKey, InstanceFlow, Way, parse_way
 from soip.signalling.flowtoken import End, Path
 
 KEY = b"k" * 32
@@ -17,7 +17,7 @@ KEY = b"k" * 32
 WAYS: st.SearchStrategy[Way] = st.one_of(
     st.builds(
         FlowKey,
-        st.sampled_from(["udp", "tcp"]),
+        st.sampled_from(sorted(TRANSPORTS)),
         st.ip_addresses().map(str),
         st.integers(0, 65535),
         st.integers(0, 10**12),

@@ -7,15 +7,19 @@ import ipaddress
 import random
 import re
 import socket
+import ssl
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from soip.agents.errors import AgentError
+from soip.net.errors import TlsError
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
 from soip.net.rtp import DATAGRAM_SIZE, RtpSocketPair, open_pair
 from soip.net.sip import SipEndpoint
 from soip.net.target import Target
+from soip.net.tls import client_context
 from soip.sip.errors import SipParseError
 from soip.sip.uri import Uri
 
@@ -24,11 +28,14 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The SIP server (registrar and outbound proxy): `host` is a name or an address."""
+    """The SIP server (registrar and outbound proxy): `host` is a name or an address. By TLS it must be certified, under
+    that name, by the CA in `tls_ca`, else by one this machine trusts.
+    """
 
     host: str
     port: int = 5060
     transport: str = "udp"
+    tls_ca: Path | None = None
 
 
 class Station:
@@ -40,11 +47,13 @@ class Station:
         self._ports = PortPairs(*rtp_ports)
 
     async def start(self, server: Server) -> None:
-        """Listen on the local address that faces `server`, any port. Raises AgentError if it has no address."""
+        """Listen on the local address that faces `server`, any port. Raises AgentError if it has no address, or
+        if the CA cannot be used.
+        """
         remote = await _resolve(server)
         self.host = local_address(remote, server.port)
-        self.outbound = Target(server.transport, remote, server.port)
-        self.endpoint = SipEndpoint(self.host, 0)
+        self.outbound = Target(server.transport, remote, server.port, name=server.host.strip("[]"))
+        self.endpoint = SipEndpoint(self.host, 0, trust=_trust(server))
         await self.endpoint.start()
         self.poll = MediaPoll(asyncio.get_running_loop())
 
@@ -89,6 +98,15 @@ def local_address(remote: str, port: int) -> str:
         except OSError as error:
             raise AgentError(f"no way to {remote}: {error.strerror}; check --server and the network") from error
         return str(probe.getsockname()[0])
+
+
+def _trust(server: Server) -> ssl.SSLContext | None:
+    if server.transport != "tls":
+        return None
+    try:
+        return client_context(server.tls_ca)
+    except TlsError as error:
+        raise AgentError(f"{error}; check --tls-ca") from error
 
 
 async def _resolve(server: Server) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,23 @@ if TYPE_CHECKING:
     from soip.agents.station import Server
 
 ServerOption = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="The SIP server.", show_default=False)]
+
+
+class Transport(StrEnum):
+    """How SIP travels."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+
+
+TransportOption = Annotated[Transport, typer.Option("--transport", help="How SIP travels.")]
+TlsCaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-ca", metavar="FILE", help="With tls: the CA of the server (default: those this machine trusts)."
+    ),
+]
 
 
 def simulate(
@@ -32,9 +50,11 @@ def simulate(
     alarm_every: Annotated[
         float, typer.Option("--alarm-every", metavar="SECONDS", min=0.0, help="Raise an alarm so often; 0: never.")
     ] = 0.0,
+    transport: TransportOption = Transport.UDP,
+    tls_ca: TlsCaOption = None,
 ) -> None:
     """Be a camera: register, answer calls, send H.264."""
-    at = _server(server)
+    at = _server(server, transport, tls_ca)
     from soip import logs
     from soip.agents.camera import SimulateOptions
     from soip.agents.camera import simulate as run
@@ -61,9 +81,11 @@ def play(
     duration: Annotated[
         float | None, typer.Option("--duration", metavar="SECONDS", min=0.1, help="Stop after so much film.")
     ] = None,
+    transport: TransportOption = Transport.UDP,
+    tls_ca: TlsCaOption = None,
 ) -> None:
     """Watch a camera, live or recorded, into a file."""
-    at = _server(server)
+    at = _server(server, transport, tls_ca)
     check_output(output)
     from soip import logs
     from soip.agents.player import PlayOptions
@@ -78,7 +100,7 @@ def _moment(value: str | None) -> datetime | None:
     return None if value is None else parse_moment(value)
 
 
-def _server(value: str) -> Server:
+def _server(value: str, transport: Transport, tls_ca: Path | None) -> Server:
     from soip.agents.station import Server
     from soip.config import HostPort
 
@@ -86,4 +108,4 @@ def _server(value: str) -> Server:
         address = HostPort.parse(value)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--server") from error
-    return Server(address.host, address.port)
+    return Server(address.host, address.port, transport.value, tls_ca)

@@ -24,6 +24,10 @@ SipOption = Annotated[
         show_default=False,
     ),
 ]
+SipTlsOption = Annotated[
+    str | None,
+    typer.Option("--sip-tls", metavar="HOST:PORT", help="SIP over TLS (default: off).", show_default=False),
+]
 DomainOption = Annotated[
     str | None,
     typer.Option("--domain", metavar="NAME", help="SIP domain (default: soip.local).", show_default=False),

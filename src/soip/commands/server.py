@@ -14,6 +14,7 @@ from soip.commands.options import (
     MediaWorkersOption,
     RtpPortsOption,
     SipOption,
+    SipTlsOption,
 )
 from soip.commands.terminal import CommandError, settings_for, with_directory
 
@@ -26,13 +27,20 @@ def serve(
     data: DataOption = None,
     http: HttpOption = None,
     sip: SipOption = None,
+    sip_tls: SipTlsOption = None,
     domain: DomainOption = None,
     rtp_ports: RtpPortsOption = None,
     media_workers: MediaWorkersOption = None,
 ) -> None:
     """Start everything on this machine: SIP server, web server, media workers."""
     settings = settings_for(
-        data=data, http=http, sip=sip, domain=domain, rtp_ports=rtp_ports, media_workers=media_workers
+        data=data,
+        http=http,
+        sip=sip,
+        sip_tls=sip_tls,
+        domain=domain,
+        rtp_ports=rtp_ports,
+        media_workers=media_workers,
     )
     import asyncio
 
@@ -67,13 +75,21 @@ async def prepare(directory: Directory, settings: Settings) -> str:
     return realm
 
 
-def sip(data: DataOption = None, sip: SipOption = None, domain: DomainOption = None, http: HttpOption = None) -> None:
+def sip(
+    data: DataOption = None,
+    sip: SipOption = None,
+    sip_tls: SipTlsOption = None,
+    domain: DomainOption = None,
+    http: HttpOption = None,
+) -> None:
     """Start the SIP server alone: registrar and proxy."""
-    settings = settings_for(data=data, sip=sip, domain=domain, http=http)
+    settings = settings_for(data=data, sip=sip, sip_tls=sip_tls, domain=domain, http=http)
     from soip.process import check_free, run_role
     from soip.signalling import role
 
     check_free(settings.sip, "--sip", ("UDP", "TCP"))
+    if settings.sip_tls is not None:
+        check_free(settings.sip_tls, "--sip-tls")
     run_role(settings, "sip", lambda: role.run(settings))
 
 

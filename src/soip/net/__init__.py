@@ -5,8 +5,11 @@ SIP, from the ground up:
 - `errors`        the one error tree
 - `limits`        what an endpoint takes from the network at most
 - `target`        where a request may go: transport, host, port
-- `streams`       TCP connections, accepted and opened
-- `transport`     the sockets: UDP and TCP on one port
+- `wire`          what lies between a connection's bytes and SIP
+- `tls`           the wire that is TLS; who we are and whom we believe
+- `certificates`  making a CA and certificates
+- `streams`       connections, accepted and opened
+- `transport`     the sockets: UDP and TCP on one port, others on theirs
 - `exchange`      `IncomingRequest` and `Outgoing`: the two sides of an exchange
 - `sip`           `SipEndpoint`: transports and transactions; for user agents and for a proxy
 - `auth`          answers to 401 and 407, remembered

@@ -2,6 +2,7 @@
 
 NetError
 ├── PortBusyError            our fault: the address to listen on cannot be had; port and setting are named
+├── TlsError                 ours: a certificate, key or CA file cannot be used or made; the file is named
 ├── PortsExhaustedError      ours: no RTP port pair is free; the range is named (defined in `ports`)
 ├── FlowError                the way to the peer is broken: unreachable, refused, closed, or over a limit
 │   └── EndpointClosedError  … because this endpoint has been closed
@@ -25,6 +26,10 @@ class NetError(Exception):
 
 class PortBusyError(NetError):
     """An address cannot be listened on. The text says which, why, and which setting changes it."""
+
+
+class TlsError(NetError):
+    """A certificate, key or CA file cannot be used or made. The text says which and why."""
 
 
 class FlowError(NetError):

@@ -28,7 +28,7 @@ class Handler(Protocol):
         """An ACK for a 2xx. It has no transaction and cannot be answered."""
 
     def flow_closed(self, flow: Flow) -> None:
-        """A TCP connection has ended."""
+        """A connection has ended."""
 
 
 class IncomingRequest:

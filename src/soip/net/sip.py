@@ -1,5 +1,5 @@
-"""`SipEndpoint`: SIP over UDP and TCP on one port, with transactions; for user agents and for a stateful
-proxy.
+"""`SipEndpoint`: SIP over UDP and TCP on one port and more transports on others, with transactions; for user agents
+and for a stateful proxy.
 
 A user agent: `await endpoint.start()`, `endpoint.serve(handler)`, then `await endpoint.request(request,
 target)`.
@@ -18,9 +18,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import ssl
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any
 
 from soip.net.errors import EndpointClosedError, FlowError, NetError, RequestTimeoutError
@@ -28,6 +30,7 @@ from soip.net.exchange import Handler, IncomingRequest, Outgoing
 from soip.net.limits import Limits, Pace
 from soip.net.target import MAX_DATAGRAM_REQUEST, Target
 from soip.net.transport import Transport, local_host_towards
+from soip.net.wire import Listener
 from soip.sip import headers as h
 from soip.sip.errors import SipError, SipParseError, TooManyTransactionsError
 from soip.sip.flow import Address, Flow
@@ -64,7 +67,9 @@ class SipEndpoint:
 
     `port` 0 lets the kernel choose one port for both transports. `advertised` is the host put into Via and
     contacts when `host` is a wildcard (default: our address on the way to the peer). `setting` names, in the
-    error for a busy port, what the operator changes. `counters` counts what was refused or could not be read.
+    error for a busy port, what the operator changes. `listeners` are further addresses, each for a transport of its own
+    (TLS, WebSocket); `trust` says whom we believe when we connect by TLS (`tls.client_context`), without it we do not.
+    `counters` counts what was refused or could not be read.
     """
 
     def __init__(
@@ -77,12 +82,16 @@ class SipEndpoint:
         setting: str = "",
         limits: Limits | None = None,
         timers: Timers | None = None,
+        listeners: Sequence[Listener] = (),
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         limits = limits or Limits()
         self._advertised = advertised
         self._mark = secrets.token_urlsafe(6)
         self._faults = Pace()
-        self._transport = Transport(host, port, transports, setting, limits, self._received, self._flow_closed)
+        self._transport = Transport(
+            host, port, transports, setting, limits, self._received, self._flow_closed, listeners, trust
+        )
         self._layer = TransactionLayer(
             branches=lambda: self._mark + secrets.token_urlsafe(12),
             tags=lambda: secrets.token_hex(6),
@@ -125,12 +134,12 @@ class SipEndpoint:
         host, port = self._transport.bound
         return (self._advertised or host, port)
 
-    def address_towards(self, host: str) -> Address:
-        """As `address`; but with a wildcard and nothing advertised, the address the kernel would use to that
-        host.
+    def address_towards(self, host: str, transport: str = "udp") -> Address:
+        """As `address`, for a transport; but with a wildcard and nothing advertised, the address the kernel would use
+        to that host.
         """
-        bound, port = self._transport.bound
-        if self._advertised is None and self._transport.wildcard:
+        bound, port = self._transport.address_of(transport)
+        if self._advertised is None and ip_address(bound).is_unspecified:
             return (local_host_towards(host), port)
         return (self._advertised or bound, port)
 
@@ -243,11 +252,16 @@ class SipEndpoint:
         return await self._transport.flow_to(way, way.transport)
 
     def _sent_by(self, flow: Flow) -> str:
-        return format_host(*self.address_towards(flow.remote[0]))
+        return format_host(*self.address_towards(flow.remote[0], flow.transport))
 
     async def connect(self, target: Target) -> Flow:
-        """A TCP flow to the target: the open connection if there is one, else a new one. Raises FlowError."""
-        return await self._transport.flow_to(target, "tcp")
+        """A stream to the target: the open connection if there is one, else a new one. Raises FlowError."""
+        return await self._transport.flow_to(target, "tls" if target.transport == "tls" else "tcp")
+
+    def certified(self, flow: Flow) -> frozenset[str]:
+        """The DNS names that the peer of a TLS flow has proved to bear, by a certificate of the CA we ask for."""
+        connection = None if flow.transport == "udp" else self._transport.streams.get(flow)
+        return frozenset() if connection is None else connection.names
 
     def is_open(self, flow: Flow) -> bool:
         """Whether the flow can still be sent on (always true for UDP)."""
@@ -262,7 +276,7 @@ class SipEndpoint:
             connection.kept_until = self._loop.time() + seconds
 
     async def ping(self, flow: Flow, within: float = 10.0) -> None:
-        """CRLF keepalive on a TCP flow, and wait for the pong (RFC 5626 §4.4.1). Raises FlowError and closes
+        """CRLF keepalive on a stream, and wait for the pong (RFC 5626 §4.4.1). Raises FlowError and closes
         it.
         """
         connection = self._transport.streams.get(flow)
@@ -278,7 +292,7 @@ class SipEndpoint:
         return any(via.branch.startswith(h.MAGIC_COOKIE + self._mark) for via in h.via_list(request.headers))
 
     def disconnect(self, flow: Flow) -> None:
-        """Close a TCP connection; nothing happens when it has ended."""
+        """Close a connection; nothing happens when it has ended."""
         connection = self._transport.streams.get(flow)
         if connection is not None:
             connection.close()

@@ -14,6 +14,7 @@ from soip.sip.flow import Address
 from soip.sip.uri import Uri, format_host
 
 DEFAULT_PORT = 5060
+TLS_PORT = 5061
 
 MAX_DATAGRAM_REQUEST = 1300
 """Larger requests go by a stream transport: the path's MTU is not known (RFC 3261 §18.1.1)."""
@@ -22,13 +23,15 @@ MAX_DATAGRAM_REQUEST = 1300
 @dataclass(frozen=True, slots=True)
 class Target:
     """The next hop. `tcp_allowed`: a request over 1300 bytes goes by TCP although `transport` is `udp`
-    (RFC 3261 §18.1.1); set it to False for peers known to listen on UDP only.
+    (RFC 3261 §18.1.1); set it to False for peers known to listen on UDP only. `name` is what a TLS peer's certificate
+    must bear where that is not `host`.
     """
 
     transport: str
     host: str
     port: int = DEFAULT_PORT
     tcp_allowed: bool = True
+    name: str = ""
 
     @classmethod
     def of(cls, uri: Uri) -> Target:
@@ -37,9 +40,13 @@ class Target:
         Raises FlowError for a scheme or transport we do not speak.
         """
         transport = (uri.param("transport") or "udp").lower()
-        if uri.scheme != "sip" or transport not in ("udp", "tcp") or not uri.host:
-            raise FlowError(f"cannot reach {uri}: only sip: over UDP and TCP")
-        return cls(transport, uri.param("maddr") or uri.host, uri.port or DEFAULT_PORT)
+        if uri.scheme == "sips" and transport in ("udp", "tcp"):
+            transport = "tls"  # RFC 3261 §26.2.2; `transport=tcp` there means TLS over TCP (RFC 5630 §3.1.3)
+        if uri.scheme not in ("sip", "sips") or transport not in ("udp", "tcp", "tls") or not uri.host:
+            raise FlowError(f"cannot reach {uri}: only sip: over UDP, TCP and TLS")
+        port = uri.port or (TLS_PORT if transport == "tls" else DEFAULT_PORT)
+        maddr = uri.param("maddr")
+        return cls(transport, maddr or uri.host, port, name=uri.host if maddr else "")
 
     def __str__(self) -> str:
         return f"{self.transport}:{format_host(self.host, self.port)}"

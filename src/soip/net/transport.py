@@ -1,20 +1,22 @@
-"""The sockets of one SIP endpoint: UDP and TCP on one port (RFC 3261 §18)."""
+"""The sockets of one SIP endpoint: UDP and TCP on one port (RFC 3261 §18), and listeners with ports of their own."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import socket
+import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_address
 
 from soip.net.errors import FlowError, PortBusyError
 from soip.net.limits import Limits
-from soip.net.streams import Connection, Received, Streams
+from soip.net.streams import Connection, Hop, Received, Streams
 from soip.net.target import Target, resolve
+from soip.net.wire import Listener, PlainWire
 from soip.sip.errors import SipParseError
 from soip.sip.flow import Address, Flow
 from soip.sip.message import parse_message
@@ -88,97 +90,66 @@ class Transport:
         limits: Limits,
         received: Received,
         closed: Callable[[Flow], None],
+        listeners: Sequence[Listener] = (),
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
-        self.streams = Streams(limits, received, closed, self.counters)
+        self.streams = Streams(limits, received, closed, self.counters, trust)
         self.bound: Address = (host, port)
         self.family = socket.AF_INET
         self._transports = transports
+        self._listeners = listeners
+        self._elsewhere: dict[str, Address] = {}
         self._setting = setting
         self._limits = limits
         self._received = received
         self._udp: _Datagrams | None = None
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     @property
     def wildcard(self) -> bool:
         """Whether we listen on all addresses, so that our own is not known."""
         return ip_address(self.bound[0]).is_unspecified
 
+    def address_of(self, transport: str) -> Address:
+        """Where we listen for a transport, as bound."""
+        return self._elsewhere.get("ws" if transport == "wss" else transport, self.bound)
+
     async def start(self) -> None:
         """Bind and listen. Raises PortBusyError."""
-        loop = asyncio.get_running_loop()
         host, port = self.bound
-        try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        except OSError as error:
-            raise PortBusyError(f"SIP cannot listen on {host!r}: no such address here. {self._advice}") from error
-        self.family, address = found[0][0], str(found[0][4][0])
-        sockets = self._bind(address, port)
+        self.family, address = await _find(host, port, self._setting)
+        sockets = _bind(self.family, address, port, self._transports, self._setting)
         name = next(iter(sockets.values())).getsockname()
         self.bound = (address, name[1])
         if "udp" in sockets:
             self._udp = _Datagrams(sockets["udp"], self.bound, self._received, self.counters)
         if "tcp" in sockets:
-            self._server = await loop.create_server(self.streams.accept, sock=sockets["tcp"], backlog=1024)
+            await self._accept(sockets["tcp"], Listener("tcp", address, port, "", lambda _: PlainWire(opened=False)))
+        for listener in self._listeners:
+            await self._listen(listener)
 
-    def _bind(self, host: str, port: int) -> dict[str, socket.socket]:
-        """One socket for each transport, all on one port; port 0 is tried again until both are free."""
-        for attempt in range(_PORT_TRIES):
-            sockets: dict[str, socket.socket] = {}
-            try:
-                for transport in sorted(self._transports):  # TCP first
-                    wanted = next(iter(sockets.values())).getsockname()[1] if sockets else port
-                    sockets[transport] = self._bind_one(transport, host, wanted)
-                return sockets
-            except OSError as error:
-                for made in sockets.values():
-                    made.close()
-                if port == 0 and error.errno == errno.EADDRINUSE and attempt < _PORT_TRIES - 1:
-                    continue
-                raise self._explain(host, port, error) from error
-        raise AssertionError("unreachable")
+    async def _listen(self, listener: Listener) -> None:
+        setting = listener.setting
+        family, address = await _find(listener.host, listener.port, setting)
+        (made,) = _bind(family, address, listener.port, ("tcp",), setting).values()
+        self._elsewhere[listener.transport] = (address, made.getsockname()[1])
+        await self._accept(made, listener)
 
-    def _bind_one(self, transport: str, host: str, port: int) -> socket.socket:
-        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-        made = socket.socket(self.family, kind)
-        try:
-            made.setblocking(False)
-            if transport == "tcp":  # or a restart waits for connections of before in TIME_WAIT
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            else:
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-                with suppress(OSError):  # beyond net.core.rmem_max, for those who may
-                    made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-            made.bind((host, port))
-            if transport == "tcp":
-                made.listen(1024)
-        except OSError:
-            made.close()
-            raise
-        return made
-
-    def _explain(self, host: str, port: int, error: OSError) -> PortBusyError:
-        place = f"{format_host(host, port)} ({' and '.join(self._transports)})"
-        if error.errno == errno.EADDRINUSE:
-            return PortBusyError(
-                f"SIP cannot listen on {place}: port {port} is in use by another program. "
-                f"Stop that program, or c{self._advice[1:]}"
-            )
-        return PortBusyError(f"SIP cannot listen on {place}: {error.strerror}. {self._advice}")
-
-    @property
-    def _advice(self) -> str:
-        return "Choose another address or port" + (f" with {self._setting}." if self._setting else ".")
+    async def _accept(self, made: socket.socket, listener: Listener) -> None:
+        server = await asyncio.get_running_loop().create_server(
+            lambda: self.streams.accept(listener.wire), sock=made, backlog=1024
+        )
+        self._servers.append(server)
 
     def close(self) -> None:
         """Stop listening and end all connections."""
         if self._udp is not None:
             self._udp.close()
             self._udp = None
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
         self.streams.close()
 
     def send(self, data: bytes, flow: Flow) -> None:
@@ -196,15 +167,79 @@ class Transport:
         connection.send(data)
 
     async def flow_to(self, target: Target, transport: str) -> Flow:
-        """A flow to a target: for TCP the open connection or a new one. Raises FlowError."""
+        """A flow to a target: for streams the open connection or a new one. Raises FlowError."""
         address = await resolve(target.host, target.port, self.family, self._limits.connect_seconds)
         if transport == "udp":
             return Flow("udp", self.bound, address)
-        if "tcp" not in self._transports:
+        if transport == "tcp" and "tcp" not in self._transports:
             raise FlowError("this endpoint does not speak TCP")
-        connection: Connection = await self.streams.connect(address, None if self.wildcard else self.bound[0])
+        hop = Hop(transport, address, (target.name or target.host) if transport == "tls" else "")
+        connection: Connection = await self.streams.connect(hop, None if self.wildcard else self.bound[0])
         assert connection.flow is not None
         return connection.flow
+
+
+async def _find(host: str, port: int, setting: str) -> tuple[socket.AddressFamily, str]:
+    """The family and the literal of an address to listen on. Raises PortBusyError."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise PortBusyError(f"SIP cannot listen on {host!r}: no such address here. {_advice(setting)}") from error
+    return found[0][0], str(found[0][4][0])
+
+
+def _bind(
+    family: socket.AddressFamily, host: str, port: int, transports: tuple[str, ...], setting: str
+) -> dict[str, socket.socket]:
+    """One socket for each transport, all on one port; port 0 is tried again until all are free."""
+    for attempt in range(_PORT_TRIES):
+        sockets: dict[str, socket.socket] = {}
+        try:
+            for transport in sorted(transports):  # TCP first
+                wanted = next(iter(sockets.values())).getsockname()[1] if sockets else port
+                sockets[transport] = _bind_one(family, transport, host, wanted)
+            return sockets
+        except OSError as error:
+            for made in sockets.values():
+                made.close()
+            if port == 0 and error.errno == errno.EADDRINUSE and attempt < _PORT_TRIES - 1:
+                continue
+            raise _explain(host, port, transports, setting, error) from error
+    raise AssertionError("unreachable")
+
+
+def _bind_one(family: socket.AddressFamily, transport: str, host: str, port: int) -> socket.socket:
+    kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+    made = socket.socket(family, kind)
+    try:
+        made.setblocking(False)
+        if transport == "tcp":  # or a restart waits for connections of before in TIME_WAIT
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            with suppress(OSError):  # beyond net.core.rmem_max, for those who may
+                made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        made.bind((host, port))
+        if transport == "tcp":
+            made.listen(1024)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _explain(host: str, port: int, transports: tuple[str, ...], setting: str, error: OSError) -> PortBusyError:
+    place = f"{format_host(host, port)} ({' and '.join(transports)})"
+    if error.errno == errno.EADDRINUSE:
+        return PortBusyError(
+            f"SIP cannot listen on {place}: port {port} is in use by another program. "
+            f"Stop that program, or c{_advice(setting)[1:]}"
+        )
+    return PortBusyError(f"SIP cannot listen on {place}: {error.strerror}. {_advice(setting)}")
+
+
+def _advice(setting: str) -> str:
+    return "Choose another address or port" + (f" with {setting}." if setting else ".")
 
 
 @lru_cache(maxsize=1024)

@@ -107,8 +107,10 @@ class UserAgent:
         self._source_host, _ = await resolve(self.outbound.host, self.outbound.port, family, _FLOW_WITHIN)
         if self._own_contact:
             host, port = self.endpoint.address_towards(self._source_host)
-            stream = self._persistent or self.outbound.transport == "tcp"
-            params = (("transport", "tcp"),) if stream else ()
+            transport = self.outbound.transport
+            if self._persistent and transport == "udp":
+                transport = "tcp"
+            params = () if transport == "udp" else (("transport", transport),)
             self.contact = NameAddr("", Uri("sip", self.aor.user, host, port, params))
         self.endpoint.serve(_Inbox(self), self._user)
         self._started = True
@@ -384,6 +386,8 @@ class UserAgent:
         """Whether a request came from our proxy: over our flow, or from its address (a UDP source port included)."""
         if self._keeper is not None:
             return flow == self._keeper.flow
+        if (flow.transport == "tls") != (self.outbound.transport == "tls"):
+            return False  # who asked for TLS believes no address
         same_port = flow.transport != "udp" or flow.remote[1] == self.outbound.port
         return flow.remote[0] == self._source_host and same_port
 

@@ -1,7 +1,7 @@
 """Flow keys: the name of a way a message came, so that an answer or a later request can go back the same way.
 
 RFC 5626 §5: a flow is the pair of transport addresses a REGISTER came over. UDP flows are addresses and
-survive a restart of this server; TCP flows are connections and die with theirs. Media instances keep one
+survive a restart of this server; all others are connections and die with theirs. Media instances keep one
 connection each and are written by name, so that a flow token stays good when they reconnect.
 """
 
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from soip.sip import headers
 from soip.sip.flow import Flow
 from soip.sip.message import Request
+
+TRANSPORTS = frozenset({"udp", "tcp", "tls", "ws", "wss"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,13 @@ class FlowKey:
         """Whether the flow is only an address, and so outlives a restart."""
         return self.transport == "udp"
 
+    @property
+    def parameter(self) -> str:
+        """The transport parameter of a URI that leads over such a flow; "" for the default (RFC 7118 §5.3: `ws` also
+        where the WebSocket is secure).
+        """
+        return {"udp": "", "wss": "ws"}.get(self.transport, self.transport)
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.transport}:{host}:{self.port}" + (f"#{self.connection}" if self.connection else "")
@@ -46,7 +55,7 @@ class FlowKey:
         transport, _, rest = text.partition(":")
         address, _, connection = rest.partition("#")
         host, _, port = address.rpartition(":")
-        if transport not in ("udp", "tcp") or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        if transport not in TRANSPORTS or not port.isascii() or not port.isdigit() or int(port) > 65535:
             raise ValueError(f"not a flow: {text[:80]!r}")
         if connection and not (connection.isascii() and connection.isdigit() and len(connection) < 20):
             raise ValueError(f"not a flow: {text[:80]!r}")

@@ -108,8 +108,8 @@ class Forwarder:
         key = self._book.key(way)
         if key is None:  # a media instance that has just gone; it will come back over TCP
             return f"{format_host(*self._endpoint.address)};transport=tcp"
-        address = format_host(*self._endpoint.address_towards(key.host))
-        return address if key.datagram else f"{address};transport={key.transport}"
+        address = format_host(*self._endpoint.address_towards(key.host, key.transport))
+        return f"{address};transport={key.parameter}" if key.parameter else address
 
     async def _send(self, incoming: IncomingRequest, copies: list[tuple[Request, Way, str]]) -> None:
         branches = _Branches(incoming, len(copies), self._house.domain)

@@ -20,6 +20,8 @@ from soip.directory.rows import Account
 from soip.directory.settings import FLOW_TOKEN_KEY
 from soip.directory.writebehind import WriteBehind
 from soip.net.sip import SipEndpoint
+from soip.net.tls import Identity
+from soip.net.wire import Listener
 from soip.signalling.accounts import AccountTable
 from soip.signalling.finder import Finder
 from soip.signalling.forward import House
@@ -38,7 +40,7 @@ _log = structlog.get_logger()
 
 
 async def run(settings: Settings) -> None:
-    """Serve SIP until cancelled. Raises DirectoryError or net.PortBusyError when it cannot start."""
+    """Serve SIP until cancelled. Raises DirectoryError, net.PortBusyError or net.TlsError when it cannot start."""
     async with (
         await Directory.open(settings.database_url) as directory,
         directory.write_behind(interval_s=WRITE_SECONDS) as later,
@@ -54,7 +56,9 @@ class Role:
         self._directory = directory
         self._later = later
         self.ready: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
-        self.endpoint = SipEndpoint(settings.sip.host, settings.sip.port, setting="--sip / SOIP_SIP")
+        self.endpoint = SipEndpoint(
+            settings.sip.host, settings.sip.port, setting="--sip / SOIP_SIP", listeners=_listeners(settings)
+        )
         self._accounts = AccountTable()
         self._location = Location()
         self._news = News(time.monotonic)
@@ -90,6 +94,8 @@ class Role:
         host, port = self.endpoint.address
         self.ready.set_result((host, port))
         _log.info("SIP server ready", host=host, port=port, domain=self._settings.domain, realm=realm)
+        if self._settings.sip_tls is not None:
+            _log.info("SIP over TLS ready", port=self.endpoint.address_towards(host, "tls")[1])
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._directory.follow(self._load))
@@ -150,3 +156,15 @@ class Role:
     async def _lookup(self, identity: str) -> Account | None:
         found = await self._directory.accounts.get(identity)
         return found if found is not None else await self._directory.accounts.of_camera(identity)
+
+
+def _listeners(settings: Settings) -> list[Listener]:
+    """What the server listens on beside UDP and TCP. Raises TlsError."""
+    found = []
+    if settings.sip_tls is not None:
+        # Only where peers may be known by their certificates are they asked for one: some phones send whatever they
+        # came with from the factory.
+        ca = settings.ca_file if settings.sip_peers else None
+        identity = Identity(settings.certificate_file, settings.key_file, ca)
+        found.append(identity.listener(settings.sip_tls.host, settings.sip_tls.port, "--sip-tls / SOIP_SIP_TLS"))
+    return found

@@ -12,7 +12,7 @@ Address = tuple[str, int]
 class Flow:
     """One way between us and a peer.
 
-    `transport` is `udp` or `tcp`, in lower case. `local` and `remote` are addresses. `connection` numbers the
+    `transport` is `udp`, `tcp`, `tls`, `ws` or `wss`. `local` and `remote` are addresses. `connection` numbers the
     connections of an endpoint from 1 and is never used twice; 0 for UDP, where a flow is only its addresses and
     so outlives a restart.
     """
