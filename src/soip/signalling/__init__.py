@@ -8,12 +8,12 @@ Rules:
 
 1. The caller decides the way: a media server reaches the camera's own binding, everyone else the camera's
    media instance (`routing.py` is the whole table).
-2. One challenger per path: whoever crosses this proxy outside a dialog has been asked for a digest here, and
-   only then carries our P-Asserted-Identity. A foreign one never crosses.
+2. One challenger per path: whoever crosses this proxy outside a dialog has been asked here who he is, and only then
+   carries our P-Asserted-Identity. A foreign one never crosses.
 3. No database round trip stands between a REGISTER of a known account and its answer.
-4. Asserting is a right of an account, never of an address. The one exception is a flow: what comes over the
-   flow of an authenticated REGISTER (keepalives), or over a flow named in our own flow token (requests in a
-   dialog).
+4. Asserting is a right of an account or of a certified name (`sip_peers`), never of an address. The one exception is
+   a flow: what comes over the flow of an authenticated REGISTER (keepalives), or over a flow named in our own flow
+   token (requests in a dialog).
 5. Everything a stranger can make us keep is counted and bounded (`limits.py`, the table sizes).
 
 May import `net`, `directory`, `sip`, `control`, `policy` and the settings; never another role, `cli` or `serve`.

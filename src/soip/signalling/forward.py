@@ -7,7 +7,6 @@ branch's Via, its transaction and timer C are the endpoint's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from soip.net.errors import FlowError, NetError, RequestTimeoutError
 from soip.net.exchange import IncomingRequest, Outgoing
@@ -18,7 +17,7 @@ from soip.signalling.flows import FlowKey, InstanceFlow, Way
 from soip.signalling.flowtoken import End, Path
 from soip.signalling.forking import Fork
 from soip.signalling.routing import Leg
-from soip.signalling.trust import strip_credentials
+from soip.signalling.trust import House, strip_credentials
 from soip.sip import headers
 from soip.sip.message import Request, Response
 from soip.sip.reply import make_response
@@ -28,14 +27,6 @@ DEFAULT_MAX_FORWARDS = 70
 IDENTITY_HEADERS = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID")
 # Requests that make a dialog, whose later requests must pass here too (RFC 3261 §16.6 step 4).
 DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What the installation is called: the SIP domain, and the realm of its digests."""
-
-    domain: str
-    realm: str
 
 
 class Forwarder:

@@ -24,12 +24,12 @@ from soip.net.tls import Identity
 from soip.net.wire import Listener
 from soip.signalling.accounts import AccountTable
 from soip.signalling.finder import Finder
-from soip.signalling.forward import House
 from soip.signalling.limits import default_gate
 from soip.signalling.location import Binding, Location
 from soip.signalling.memory import restored, row_of, rows_of
 from soip.signalling.news import News
 from soip.signalling.server import Keys, Server
+from soip.signalling.trust import House
 from soip.sip.flow import Address
 
 # With the writer's own second, a binding is in the directory well within two, mostly within one.
@@ -78,7 +78,7 @@ class Role:
         tokens = await self._directory.settings.secret(FLOW_TOKEN_KEY)
         self._server = server = Server(
             self.endpoint,
-            House(self._settings.domain, realm),
+            House(self._settings.domain, realm, frozenset(self._settings.sip_peers)),
             Keys(tokens, secrets.token_bytes(32)),
             self._accounts,
             self._location,

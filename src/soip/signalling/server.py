@@ -36,7 +36,7 @@ from soip.signalling.finder import Finder
 from soip.signalling.flowbook import FlowBook
 from soip.signalling.flows import FlowKey, InstanceFlow, Way, way_back
 from soip.signalling.flowtoken import End, Path
-from soip.signalling.forward import Forwarder, House, from_path
+from soip.signalling.forward import Forwarder, from_path
 from soip.signalling.handover import Handover
 from soip.signalling.limits import Buckets, Budget, Gate
 from soip.signalling.location import Binding, Location
@@ -45,7 +45,7 @@ from soip.signalling.news import News
 from soip.signalling.registrar import Registrar
 from soip.signalling.routing import Caller, Refuse, home_of, route
 from soip.signalling.subscriptions import Subscription
-from soip.signalling.trust import Challenger, Refused
+from soip.signalling.trust import Challenger, House, Refused, Sender
 from soip.sip import headers
 from soip.sip.digest import NonceIssuer
 from soip.sip.errors import SipParseError
@@ -121,7 +121,7 @@ class Server:
         self._book = FlowBook(location, now)
         self._registrar = Registrar(accounts, location)
         nonces = NonceIssuer(keys.nonces, started=now())
-        self._challenger = Challenger(house.realm, accounts, location, nonces, gate)
+        self._challenger = Challenger(house, accounts, location, nonces, gate)
         self._forwarder = Forwarder(endpoint, self._book, keys.tokens, house)
         self._tables = Tables(accounts, location, now)
         self._log_budget = Buckets(LOG_BUDGET)
@@ -226,7 +226,7 @@ class Server:
         self, incoming: IncomingRequest, then: Step, *ids: str, proxy: bool
     ) -> Coroutine[Any, Any, None] | None:
         """Go on with `then` once it is known who claims to ask, and what else is named."""
-        ids = (self._challenger.claimed(incoming.request, proxy=proxy), *ids)
+        ids = (self._challenger.claimed(incoming.request, self._sender(incoming), proxy=proxy), *ids)
         if all(self._finder.is_settled(identity) for identity in ids):
             return then(incoming)
         return self._look_up(incoming, then, ids)
@@ -435,13 +435,16 @@ class Server:
     def _trusted(self, incoming: IncomingRequest, *, proxy: bool) -> Account | None:
         """The account behind a request, or None when it has been answered."""
         request = incoming.request
-        verdict = self._challenger.judge(request, FlowKey.of(incoming.flow), self._now(), proxy=proxy)
+        verdict = self._challenger.judge(request, self._sender(incoming), self._now(), proxy=proxy)
         if not isinstance(verdict, Refused):
             return verdict
         if verdict.wrong:
             self._note(incoming, "wrong password or unknown id", id=verdict.wrong)
         self._turn_away(incoming, verdict.answer)
         return None
+
+    def _sender(self, incoming: IncomingRequest) -> Sender:
+        return Sender(FlowKey.of(incoming.flow), self._endpoint.certified(incoming.flow))
 
     def _reject(self, incoming: IncomingRequest, answer: Answer) -> None:
         """Answer a request that is refused before anybody asked whose it is."""

@@ -1,6 +1,8 @@
 """Who is asking: the one challenger of the path (RFC 3261 §22, RFC 7616, RFC 8760).
 
-A request is judged by its digest alone, never by its address. The answer to a stranger is a challenge with
+A request is judged by its digest, never by its address. One exception is not one of addresses either: a peer that has
+proved by its certificate to bear a name we were told (`sip_peers`) may say which of our users it speaks for, with
+P-Asserted-Identity (RFC 3325): it has authenticated them. The answer to a stranger is a challenge with
 the algorithms its account has; to a wrong password 403, a limited number of times, then 503; to a flood,
 silence. A wrong password and an unknown id look the same from outside.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from soip.directory.rows import Account
+from soip.directory.rows import Account, AccountKind
 from soip.signalling.accounts import AccountTable
 from soip.signalling.answers import Answer, busy
 from soip.signalling.flows import FlowKey
@@ -33,36 +35,65 @@ class Refused:
     wrong: str = ""
 
 
-class Challenger:
-    """Judges requests. `realm` is the installation's, fixed at its first start, since HA1s depend on it."""
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Where a request came from: its flow, and the DNS names proved there by a certificate."""
 
-    def __init__(self, realm: str, accounts: AccountTable, location: Location, nonces: NonceIssuer, gate: Gate) -> None:
-        self._realm = realm
+    flow: FlowKey
+    names: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the installation is called: the SIP domain, and the realm of its digests, fixed at its first start since
+    HA1s depend on it. `peers` are the names of certificates whose holders may assert its users.
+    """
+
+    domain: str
+    realm: str
+    peers: frozenset[str] = frozenset()
+
+
+class Challenger:
+    """Judges requests."""
+
+    def __init__(
+        self, house: House, accounts: AccountTable, location: Location, nonces: NonceIssuer, gate: Gate
+    ) -> None:
+        self._house = house
+        self._realm = house.realm
         self._accounts = accounts
         self._location = location
         self._nonces = nonces
         self._gate = gate
 
-    def claimed(self, request: Request, *, proxy: bool) -> str:
-        """The id a request claims to come from: the digest's username, else To of a REGISTER, else From.
+    def claimed(self, request: Request, sender: Sender, *, proxy: bool) -> str:
+        """The id a request claims to come from: whom a peer asserts, else the digest's username, else To of a REGISTER,
+        else From.
 
         Raises SipParseError.
         """
+        if proxy and (asserted := self._asserted(request, sender)):
+            return asserted
         credentials = self._credentials(request, proxy)
         if credentials is not None:
             return credentials.username
         name = headers.to if request.method == "REGISTER" else headers.from_
         return split_user(name(request.headers).uri.user)[0]
 
-    def judge(self, request: Request, flow: FlowKey, now: float, *, proxy: bool) -> Account | Refused:
-        """The account behind a request that came over `flow`, or what to answer.
+    def judge(self, request: Request, sender: Sender, now: float, *, proxy: bool) -> Account | Refused:
+        """The account behind a request, or what to answer.
 
-        `proxy`: a request that passes through (407, RFC 3261 §22.3), else one for this server (401, §22.2).
-        Raises SipParseError for credentials that cannot be read.
+        `proxy`: a request that passes through (407, RFC 3261 §22.3), else one for this server (401, §22.2), where
+        nobody speaks for others. Raises SipParseError for credentials that cannot be read.
         """
-        credentials, source = self._credentials(request, proxy), flow.host
+        asserted = self._accounts.get(self._asserted(request, sender)) if proxy else None
+        if asserted is not None and asserted.kind is AccountKind.USER:
+            return self._counted(asserted, now)
+        flow, source = sender.flow, sender.flow.host
+        credentials = self._credentials(request, proxy)
         if credentials is None:
-            account = self._accounts.owner_of(self.claimed(request, proxy=proxy))
+            account = self._accounts.owner_of(self.claimed(request, sender, proxy=proxy))
             return self._challenged(account, source, source, now, proxy, stale=False)
         account = self._accounts.get(credentials.username)
         # A device that is registered over this very flow is counted apart from whoever else shares its address:
@@ -73,13 +104,26 @@ class Challenger:
             return Refused(busy("too many wrong passwords", self._gate.retry_after(source, who, known, now)))
         verdict = self._verdict(credentials, request.method, account, source, now)
         if verdict is Verdict.GOOD and account is not None:
-            if self._gate.account(account.id, now):
-                return account
-            return Refused(busy(f"too many requests of {account.id}", ACCOUNT_RETRY_SECONDS))
+            return self._counted(account, now)
         if verdict is Verdict.WRONG:
             self._gate.failed(source, who, now)
             return Refused(Answer(403, "wrong password or unknown id"), wrong=credentials.username[:64])
         return self._challenged(account, who if known else source, source, now, proxy, stale=True)
+
+    def _counted(self, account: Account, now: float) -> Account | Refused:
+        if self._gate.account(account.id, now):
+            return account
+        return Refused(busy(f"too many requests of {account.id}", ACCOUNT_RETRY_SECONDS))
+
+    def _asserted(self, request: Request, sender: Sender) -> str:
+        """The id of our domain that a peer asserts, "" where there is none or the sender may not."""
+        if sender.names.isdisjoint(self._house.peers):
+            return ""
+        for identity in headers.asserted_identity(request.headers):
+            # One sip address, and perhaps a number beside it (RFC 3325 §9.1). An id of another domain is somebody else.
+            if identity.uri.is_sip and identity.uri.host == self._house.domain:
+                return split_user(identity.uri.user)[0]
+        return ""
 
     def _verdict(
         self, credentials: Authorization, method: str, account: Account | None, source: str, now: float
