@@ -126,6 +126,8 @@ class Settings(BaseSettings):
     domain: str = "soip.local"
     sip_tls: _OptionalAddress = None
     sip_peers: _Names = ()
+    sip_ws: _Address = HostPort("127.0.0.1", 0)
+    sip_ws_origins: _Names = ()
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     tls_ca: Path | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from soip.directory.directory import Directory
-from soip.directory.settings import FLOW_TOKEN_KEY, MEDIA_URL_KEY, NONCE_KEY
+from soip.directory.settings import FLOW_TOKEN_KEY, MEDIA_URL_KEY, NONCE_KEY, SIP_TOKEN_KEY, SIP_WEBSOCKET
 
 
 async def test_the_realm_is_that_of_the_first_start(url: str, directory: Directory) -> None:
@@ -30,10 +30,20 @@ async def test_an_empty_setting_is_a_setting(directory: Directory) -> None:
     assert await directory.settings.fix("note", "later") == ""
 
 
+async def test_what_is_published_changes_and_is_no_change_of_configuration(url: str, directory: Directory) -> None:
+    version = await directory.settings.version()
+    assert await directory.settings.get(SIP_WEBSOCKET) is None
+    for address in ("127.0.0.1:40001", "127.0.0.1:40002", "127.0.0.1:40002"):
+        await directory.settings.publish(SIP_WEBSOCKET, address)
+        async with await Directory.open(url) as other:
+            assert await other.settings.get(SIP_WEBSOCKET) == address
+    assert await directory.settings.version() == version
+
+
 async def test_each_secret_is_its_own(url: str, directory: Directory) -> None:
-    names = (MEDIA_URL_KEY, NONCE_KEY, FLOW_TOKEN_KEY)
+    names = (MEDIA_URL_KEY, NONCE_KEY, FLOW_TOKEN_KEY, SIP_TOKEN_KEY)
     keys = [await directory.settings.secret(name) for name in names]
-    assert len(set(keys)) == 3
+    assert len(set(keys)) == 4
     assert {len(key) for key in keys} == {32}
     async with await Directory.open(url) as other:
         assert [await other.settings.secret(name) for name in names] == keys

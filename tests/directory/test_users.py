@@ -11,6 +11,7 @@ import pytest
 
 from soip.directory.directory import Directory
 from soip.directory.errors import InvalidValueError, NotFoundError
+from soip.directory.rows import AccountKind
 from soip.policy.access import Role
 
 from .samples import REALM
@@ -28,6 +29,14 @@ async def test_the_right_password_and_only_it(bob: Directory) -> None:
     assert (user.id, user.display_name, user.role) == ("bob", "Bob", "viewer")
     for name, password in (("bob", "pass"), ("bob", ""), ("Bob", "päss"), ("eve", "päss"), ("bob", "x" * 2000)):
         assert await bob.users.verify(name, password) is None
+
+
+async def test_a_user_may_have_no_sip_secret_and_is_an_account_all_the_same(directory: Directory) -> None:
+    await directory.users.add("web", password="p", role="viewer", realm=REALM, sip_password=None)
+    account = await directory.accounts.get("web")
+    assert account is not None
+    assert (account.kind, account.ha1, account.role) == (AccountKind.USER, {}, "viewer")
+    assert [account.id for account in await directory.accounts.all()] == ["web"]
 
 
 async def test_no_password_or_token_is_stored(bob: Directory, file: Path) -> None:

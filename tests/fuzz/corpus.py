@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from websockets.frames import Opcode
+
 from soip.net.tls import TlsWire
+from soip.policy import siptoken
 from soip.policy.mediaurl import issue
 from soip.rtp import rtcp
 from soip.rtp.packet import RtpPacket, build
@@ -13,12 +16,14 @@ from tests.fuzz import (
     control_manscdp,
     net_tls,
     policy_mediaurl,
+    policy_siptoken,
     signalling_flowtoken,
     signalling_register,
     sip_sdp,
     sip_transaction,
 )
 from tests.mp4.files import pieces, sealed
+from tests.net.browser import opening, text
 from tests.sip.captures import BARESIP_ANSWER, BARESIP_OFFER
 from tests.sip.samples import MESSAGE, RESPONSE, SAMPLES
 
@@ -50,7 +55,9 @@ STARTS: dict[str, Callable[[], Iterable[bytes]]] = {
     "mp4_rewrite": _mp4_fragments,
     "mp4_walk": _mp4_fragments,
     "net_tls": lambda: [TlsWire(net_tls.TRUST, "sip.test").output(), MESSAGE, b"\x15\x03\x03\0\x02\x02\x28"],
+    "net_websocket": lambda: [opening(), text(MESSAGE), text(MESSAGE[:20], fin=False) + text(b"", opcode=Opcode.PING)],
     "policy_mediaurl": lambda: [issue(policy_mediaurl.KEY, "bob", "cam1", "live", 4e9).encode()],
+    "policy_siptoken": lambda: [siptoken.issue(policy_siptoken.KEY, "bob", policy_siptoken.EXPIRES).encode()],
     "rtp_packet": lambda: [PACKET],
     "rtp_rtcp": lambda: [CONTROL],
     "rtp_sps": lambda: [SEQUENCE_SET, b"Z0LAHukBQHsg,aM4BJiA="],

@@ -12,6 +12,9 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
+
 from soip.sip import headers as h
 from soip.sip.digest import Credentials, answer_challenge
 from soip.sip.headers import Challenge
@@ -225,6 +228,32 @@ async def _read(peer: Peer, reader: asyncio.StreamReader) -> None:
     peer.closed.set()
 
 
+async def _open_socket(peer: Peer, server: tuple[str, int]) -> None:
+    """Be a page in a browser: a WebSocket (RFC 7118)."""
+    address = f"ws://{format_host(*server)}/sip"
+    socket = await connect(address, subprotocols=[Subprotocol("sip")], proxy=None, compression=None)
+    peer.local = ("page.invalid", 5060)
+    sending: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def write() -> None:
+        while True:
+            await socket.send(await sending.get(), text=True)
+
+    async def read() -> None:
+        async for data in socket:
+            peer.take(parse_message(data.encode() if isinstance(data, str) else data))
+        peer.closed.set()
+
+    tasks = [asyncio.ensure_future(write()), asyncio.ensure_future(read())]
+
+    def close() -> None:
+        socket.transport.close()
+        for task in tasks:
+            task.cancel()
+
+    peer._write, peer._close = sending.put_nowait, close
+
+
 async def open_peer(
     identity: str,
     password: str,
@@ -244,6 +273,9 @@ async def open_peer(
         peer.local = udp.get_extra_info("sockname")[:2]
         peer._write = lambda data: udp.sendto(data, server)
         peer._close = udp.close
+        return peer
+    if transport == "ws":
+        await _open_socket(peer, server)
         return peer
     reader, writer = await asyncio.open_connection(*server, local_addr=(host, 0), ssl=trust)
     peer.local = writer.get_extra_info("sockname")[:2]

@@ -16,7 +16,7 @@ from soip.asgi import configure, serve
 from soip.config import HostPort
 from soip.directory.directory import Directory
 from soip.directory.rows import BindingRow, CameraStateRow, GapRow, MediaInstance, RecordingRow
-from soip.directory.settings import MEDIA_URL_KEY
+from soip.directory.settings import MEDIA_URL_KEY, SIP_TOKEN_KEY
 from soip.web.app import create_app
 from soip.web.files import STATIC
 from soip.web.overview import Overview
@@ -115,7 +115,8 @@ async def running(folder: Path, static: Path = STATIC) -> AsyncIterator[System]:
         media = await stack.enter_async_context(serving(configure(face.app())))
         server = await directory.media.create_or_load(folder / "media-server.json", REALM)
         instance = await directory.media.publish(server.id, 0, sip="127.0.0.1:1", http=media)
-        state = State(directory, key, Overview(directory))
+        sip_key = await directory.settings.secret(SIP_TOKEN_KEY)
+        state = State(directory, key, Overview(directory), sip_key, REALM)
         relay = await stack.enter_async_context(MediaRelay())
         web = await stack.enter_async_context(serving(configure(create_app(state, relay, static))))
         yield System(directory, face, instance, state, f"http://{web}", folder)

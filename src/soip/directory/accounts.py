@@ -35,7 +35,7 @@ class Accounts:
         self._database = database
 
     async def all(self) -> list[Account]:
-        """Every account: devices, users with a SIP secret, media servers.
+        """Every account: devices, users (also those without a SIP secret), media servers.
 
         Read in pages, so that whoever else uses this process's event loop gets its turns in between. What changes
         meanwhile raises the version, and is read again.
@@ -91,7 +91,7 @@ def _accounts(connection: Connection, ids: Sequence[str]) -> list[Account]:
     return [
         Account(name, AccountKind(kind), digests[name], tuple(cameras[name]), roles.get(name))
         for name, kind in connection.execute(select(known.id, known.kind).where(only(known.id)).order_by(known.id))
-        if name in digests
+        if name in digests or kind == AccountKind.USER
     ]
 
 

@@ -25,7 +25,8 @@ class Account:
     """Who may register or call by SIP.
 
     `ha1` maps digest algorithm names as RFC 7616 and 8760 write them (MD5, SHA-256, SHA-512-256) to
-    H(user:realm: password) in lower-case hex; the account is challenged with these algorithms only. `cameras`
+    H(user:realm: password) in lower-case hex; the account is challenged with these algorithms only. A user may have
+    none, and then registers from a browser only. `cameras`
     are the cameras of a device, `role` is a user's; both are empty for the other kinds.
     """
 

@@ -15,6 +15,10 @@ from soip.directory.rows import AuditRow
 MEDIA_URL_KEY = "media-url-key"
 NONCE_KEY = "nonce-key"
 FLOW_TOKEN_KEY = "flow-token-key"  # noqa: S105 - the name of a secret, not one
+SIP_TOKEN_KEY = "sip-token-key"  # noqa: S105 - as above
+
+SIP_WEBSOCKET = "sip-websocket"
+"""Published: HOST:PORT where the SIP server takes WebSockets now."""
 
 ORGANISATION = "default"
 
@@ -66,8 +70,20 @@ class Settings:
         known = await self.get(name)
         return await self._database.write(work) if known is None else known
 
+    async def publish(self, name: str, value: str) -> None:
+        """Tells the other processes where something is found now; they `get` it when they need it. That is no change of
+        configuration: the version stays.
+        """
+        table = schema.setting
+
+        def work(connection: Connection) -> None:
+            if not connection.execute(update(table).where(table.c.name == name).values(value=value)).rowcount:
+                connection.execute(insert(table).values(name=name, value=value))
+
+        await self._database.write(work)
+
     async def get(self, name: str) -> str | None:
-        """The setting's value, or None when it was never fixed."""
+        """The setting's value, or None when it was never fixed or published."""
         return await self._database.read(lambda connection: _setting(connection, name))
 
     async def realm(self, domain: str) -> str:

@@ -36,11 +36,12 @@ class Users:
         password: str,
         role: str,
         realm: str,
-        sip_password: str,
+        sip_password: str | None,
         display_name: str = "",
         digest: str = "MD5",
     ) -> UserRow:
-        """Adds a user with a login password and another one for SIP phones. In force within two seconds.
+        """Adds a user with a login password and another one for SIP phones, or None: browsers need none. In force
+        within two seconds.
 
         Raises InvalidValueError, TakenError.
         """
@@ -50,7 +51,8 @@ class Users:
             claim(connection, name, AccountKind.USER)
             row = {"id": name, "display_name": display_name or name, "password_hash": hashed}
             connection.execute(insert(schema.user).values(**row, **organisation_values()))
-            set_credentials(connection, name, realm, sip_password, [digest])
+            if sip_password is not None:
+                set_credentials(connection, name, realm, sip_password, [digest])
             _check_role(connection, role)
             connection.execute(insert(schema.grant).values(user_id=name, role=role, **_SCOPE))
             raise_version(connection)

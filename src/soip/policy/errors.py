@@ -1,7 +1,7 @@
 """The error tree of the policy room.
 
 PolicyError
-└── TokenError          a media token is not accepted
+└── TokenError          a token is not accepted
     ├── InvalidTokenError    malformed, oversized, or not signed by our key
     └── ExpiredTokenError    signed by us, but its time is over
 """
@@ -14,7 +14,7 @@ class PolicyError(Exception):
 
 
 class TokenError(PolicyError):
-    """A media token is not accepted."""
+    """A token is not accepted."""
 
 
 class InvalidTokenError(TokenError):

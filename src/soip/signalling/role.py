@@ -14,11 +14,12 @@ import time
 
 import structlog
 
-from soip.config import Settings
+from soip.config import HostPort, Settings
 from soip.directory.directory import Directory
 from soip.directory.rows import Account
-from soip.directory.settings import FLOW_TOKEN_KEY
+from soip.directory.settings import FLOW_TOKEN_KEY, SIP_TOKEN_KEY, SIP_WEBSOCKET
 from soip.directory.writebehind import WriteBehind
+from soip.net import websocket
 from soip.net.sip import SipEndpoint
 from soip.net.tls import Identity
 from soip.net.wire import Listener
@@ -76,10 +77,11 @@ class Role:
         await self._load()
         await self._restore()
         tokens = await self._directory.settings.secret(FLOW_TOKEN_KEY)
+        bearer = await self._directory.settings.secret(SIP_TOKEN_KEY)
         self._server = server = Server(
             self.endpoint,
             House(self._settings.domain, realm, frozenset(self._settings.sip_peers)),
-            Keys(tokens, secrets.token_bytes(32)),
+            Keys(tokens, secrets.token_bytes(32), bearer),
             self._accounts,
             self._location,
             self._finder,
@@ -88,10 +90,13 @@ class Role:
             self._directory,
             self._later,
             time.monotonic,
+            time.time,
         )
         self.endpoint.serve(server)
         await self.endpoint.start()
         host, port = self.endpoint.address
+        browsers = HostPort(*self.endpoint.address_towards("127.0.0.1", "ws"))
+        await self._directory.settings.publish(SIP_WEBSOCKET, str(browsers))
         self.ready.set_result((host, port))
         _log.info("SIP server ready", host=host, port=port, domain=self._settings.domain, realm=realm)
         if self._settings.sip_tls is not None:
@@ -160,7 +165,8 @@ class Role:
 
 def _listeners(settings: Settings) -> list[Listener]:
     """What the server listens on beside UDP and TCP. Raises TlsError."""
-    found = []
+    origins = frozenset(settings.sip_ws_origins)
+    found = [websocket.listener(settings.sip_ws.host, settings.sip_ws.port, origins, "SOIP_SIP_WS")]
     if settings.sip_tls is not None:
         # Only where peers may be known by their certificates are they asked for one: some phones send whatever they
         # came with from the factory.

@@ -27,6 +27,7 @@ from soip.directory.writebehind import WriteBehind
 from soip.net.errors import NetError
 from soip.net.exchange import IncomingRequest
 from soip.net.sip import SipEndpoint
+from soip.policy import siptoken
 from soip.signalling import local
 from soip.signalling.accounts import AccountTable
 from soip.signalling.alarms import Alarms
@@ -72,10 +73,13 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Secrets of the server: `tokens` outlives a restart, `nonces` need not."""
+    """Secrets of the server: `tokens` signs flow tokens and outlives a restart, `nonces` need not, `bearer` signs what
+    the web server gives to those who have signed in.
+    """
 
     tokens: bytes
     nonces: bytes
+    bearer: bytes
 
 
 class Tables:
@@ -94,7 +98,9 @@ class Tables:
 
 
 class Server:
-    """Registrar and proxy on one endpoint. `now` is monotonic seconds, the clock of all its tables."""
+    """Registrar and proxy on one endpoint. `now` is monotonic seconds, the clock of all its tables; `wall` is UNIX
+    seconds, the web server's clock.
+    """
 
     def __init__(
         self,
@@ -109,6 +115,7 @@ class Server:
         directory: Directory,
         later: WriteBehind,
         now: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
         self._endpoint = endpoint
         self._house = house
@@ -121,7 +128,9 @@ class Server:
         self._book = FlowBook(location, now)
         self._registrar = Registrar(accounts, location)
         nonces = NonceIssuer(keys.nonces, started=now())
-        self._challenger = Challenger(house, accounts, location, nonces, gate)
+        self._challenger = Challenger(
+            house, accounts, location, nonces, gate, lambda token: siptoken.verify(keys.bearer, token, wall())
+        )
         self._forwarder = Forwarder(endpoint, self._book, keys.tokens, house)
         self._tables = Tables(accounts, location, now)
         self._log_budget = Buckets(LOG_BUDGET)

@@ -1,17 +1,21 @@
-"""Who is asking: the one challenger of the path (RFC 3261 §22, RFC 7616, RFC 8760).
+"""Who is asking: the one challenger of the path (RFC 3261 §22, RFC 7616, RFC 8760, RFC 8898).
 
 A request is judged by its digest, never by its address. One exception is not one of addresses either: a peer that has
 proved by its certificate to bear a name we were told (`sip_peers`) may say which of our users it speaks for, with
-P-Asserted-Identity (RFC 3325): it has authenticated them. The answer to a stranger is a challenge with
-the algorithms its account has; to a wrong password 403, a limited number of times, then 503; to a flood,
-silence. A wrong password and an unknown id look the same from outside.
+P-Asserted-Identity (RFC 3325): it has authenticated them. Who has signed in at the web server brings its token instead
+of a digest, over TLS or a WebSocket: elsewhere it could be read and used by others.
+
+The answer to a stranger is a challenge with the algorithms its account has; to a wrong password 403, a limited number
+of times, then 503; to a flood, silence. A wrong password and an unknown id look the same from outside.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from soip.directory.rows import Account, AccountKind
+from soip.policy.errors import TokenError
 from soip.signalling.accounts import AccountTable
 from soip.signalling.answers import Answer, busy
 from soip.signalling.flows import FlowKey
@@ -20,11 +24,13 @@ from soip.signalling.location import Location
 from soip.sip import headers
 from soip.sip.digest import ALGORITHMS, MD5, NonceIssuer, Verdict, canonical_algorithm, judge, make_challenge
 from soip.sip.errors import SipParseError
-from soip.sip.headers import Authorization
+from soip.sip.grammar import quote
+from soip.sip.headers import Authorization, Challenge
 from soip.sip.message import Request
 from soip.sip.uri import split_user
 
 ACCOUNT_RETRY_SECONDS = 2
+CREDENTIALS = ("Authorization", "Proxy-Authorization")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,16 @@ class Sender:
     flow: FlowKey
     names: frozenset[str] = frozenset()
 
+    @property
+    def is_browser(self) -> bool:
+        """Whether it speaks through a WebSocket."""
+        return self.flow.parameter == "ws"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody between can have read what it sent, as far as we can see."""
+        return self.is_browser or self.flow.transport == "tls"
+
 
 @dataclass(frozen=True, slots=True)
 class House:
@@ -55,10 +71,16 @@ class House:
 
 
 class Challenger:
-    """Judges requests."""
+    """Judges requests. `holder` gives the user who was given a token, and raises TokenError."""
 
     def __init__(
-        self, house: House, accounts: AccountTable, location: Location, nonces: NonceIssuer, gate: Gate
+        self,
+        house: House,
+        accounts: AccountTable,
+        location: Location,
+        nonces: NonceIssuer,
+        gate: Gate,
+        holder: Callable[[str], str],
     ) -> None:
         self._house = house
         self._realm = house.realm
@@ -66,10 +88,11 @@ class Challenger:
         self._location = location
         self._nonces = nonces
         self._gate = gate
+        self._holder = holder
 
     def claimed(self, request: Request, sender: Sender, *, proxy: bool) -> str:
-        """The id a request claims to come from: whom a peer asserts, else the digest's username, else To of a REGISTER,
-        else From.
+        """The id a request claims to come from: whom a peer asserts, else the digest's username, else whom a good token
+        is for, else To of a REGISTER, else From.
 
         Raises SipParseError.
         """
@@ -78,6 +101,8 @@ class Challenger:
         credentials = self._credentials(request, proxy)
         if credentials is not None:
             return credentials.username
+        if subject := self._subject(self._token(request, sender)):
+            return subject
         name = headers.to if request.method == "REGISTER" else headers.from_
         return split_user(name(request.headers).uri.user)[0]
 
@@ -93,8 +118,12 @@ class Challenger:
         flow, source = sender.flow, sender.flow.host
         credentials = self._credentials(request, proxy)
         if credentials is None:
+            token = self._token(request, sender)
+            account = self._accounts.get(self._subject(token))
+            if account is not None and account.kind is AccountKind.USER:
+                return self._counted(account, now)
             account = self._accounts.owner_of(self.claimed(request, sender, proxy=proxy))
-            return self._challenged(account, source, source, now, proxy, stale=False)
+            return self._challenged(account, source, sender, now, proxy, invalid=bool(token))
         account = self._accounts.get(credentials.username)
         # A device that is registered over this very flow is counted apart from whoever else shares its address:
         # a neighbour behind the same address translation must not be able to lock it out by guessing.
@@ -108,7 +137,7 @@ class Challenger:
         if verdict is Verdict.WRONG:
             self._gate.failed(source, who, now)
             return Refused(Answer(403, "wrong password or unknown id"), wrong=credentials.username[:64])
-        return self._challenged(account, who if known else source, source, now, proxy, stale=True)
+        return self._challenged(account, who if known else source, sender, now, proxy, stale=True)
 
     def _counted(self, account: Account, now: float) -> Account | Refused:
         if self._gate.account(account.id, now):
@@ -142,18 +171,45 @@ class Challenger:
         return answer
 
     def _challenged(
-        self, account: Account | None, counted: str, source: str, now: float, proxy: bool, *, stale: bool
+        self,
+        account: Account | None,
+        counted: str,
+        sender: Sender,
+        now: float,
+        proxy: bool,
+        *,
+        stale: bool = False,
+        invalid: bool = False,
     ) -> Refused:
-        return Refused(self.reject(self._challenge(account, source, now, proxy, stale=stale), counted, now))
-
-    def _challenge(self, account: Account | None, source: str, now: float, proxy: bool, *, stale: bool) -> Answer:
+        """`stale`: the nonce of the digest was; `invalid`: the token was, or had expired."""
         status, name = (407, "Proxy-Authenticate") if proxy else (401, "WWW-Authenticate")
+        lines = self._digests(account, sender.flow.host, now, stale=stale)
+        # After the digests: who has a password for a browser's library looks at the first challenge only.
+        if sender.is_browser or invalid:
+            error = (("error", quote("invalid_token")),) if invalid else ()
+            lines.append(Challenge("Bearer", (("realm", quote(self._realm)), *error)))
+        answer = Answer(status, headers=tuple((name, str(line)) for line in lines))
+        return Refused(self.reject(answer, counted, now))
+
+    def _digests(self, account: Account | None, source: str, now: float, *, stale: bool) -> list[Challenge]:
         known = account.ha1 if account is not None else ()
         # The strongest first (RFC 8760 §2.4); who is unknown is asked for what most phones know.
         algorithms = [algorithm for algorithm in ALGORITHMS if algorithm in known] or [MD5]
         nonce = self._nonces.issue(now, source)
-        lines = [make_challenge(self._realm, nonce, algorithm, stale=stale) for algorithm in algorithms]
-        return Answer(status, headers=tuple((name, str(line)) for line in lines))
+        return [make_challenge(self._realm, nonce, algorithm, stale=stale) for algorithm in algorithms]
+
+    def _token(self, request: Request, sender: Sender) -> str:
+        """The token of a request, "" without one. It may stand in either header field: browsers' libraries know one."""
+        if not sender.is_private:
+            return ""
+        found = (bearer(value) for name in CREDENTIALS for value in request.headers.get_all(name))
+        return next((token for token in found if token is not None), "")
+
+    def _subject(self, token: str) -> str:
+        try:
+            return self._holder(token) if token else ""
+        except TokenError:
+            return ""
 
     def _credentials(self, request: Request, proxy: bool) -> Authorization | None:
         """The digest for our realm: a request may carry others, for other proxies (RFC 3261 §22.3)."""
@@ -166,8 +222,20 @@ class Challenger:
         return None
 
 
+def bearer(value: str) -> str | None:
+    """The token in credentials of scheme Bearer (RFC 8898 §3), None in others."""
+    scheme, _, token = value.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
 def strip_credentials(request: Request, realm: str) -> None:
-    """Remove the digest that was for us, before the request goes on (RFC 3261 §22.3)."""
+    """Remove the digest that was for us, and any token, before the request goes on (RFC 3261 §22.3)."""
+    for name in CREDENTIALS:
+        values = request.headers.get_all(name)
+        if kept := [value for value in values if bearer(value) is None]:
+            request.headers.set_all(name, kept)
+        elif values:
+            request.headers.remove(name)
     name = "Proxy-Authorization"
     kept = [
         value

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response, status
 
-from soip.policy import mediaurl
+from soip.policy import mediaurl, siptoken
 from soip.policy.access import ACTIONS, Permission
 from soip.web import sessions
 from soip.web.errors import NoMediaServerError, UnknownError
@@ -23,6 +23,7 @@ from soip.web.models import (
     RecordingView,
     SessionView,
     SignIn,
+    SipTokenView,
     TimelineView,
 )
 from soip.web.sessions import SignedIn, own_page, require
@@ -146,6 +147,19 @@ async def grant(camera: str, body: GrantRequest, user: SignedIn, state: Shared) 
         token=token,
         expires=render(int(expires * 1_000_000)),
         lifetime=mediaurl.LIFETIME_S,
+    )
+
+
+@router.post("/sip-token", dependencies=[Depends(own_page)])
+async def sip_token(user: SignedIn, state: Shared) -> SipTokenView:
+    """A short-lived token with which the user's page registers and calls by SIP, over the WebSocket at `url`."""
+    expires = time.time() + siptoken.LIFETIME_S
+    return SipTokenView(
+        uri=f"sip:{user.id}@{state.domain}",
+        url="/sip",
+        token=siptoken.issue(state.sip_key, user.id, expires),
+        expires=render(int(expires * 1_000_000)),
+        lifetime=siptoken.LIFETIME_S,
     )
 
 

@@ -18,6 +18,7 @@ from soip.web.errors import ApiError
 from soip.web.files import STATIC, Console
 from soip.web.guard import Guard
 from soip.web.relay import MediaRelay
+from soip.web.siprelay import SipRelay
 from soip.web.state import State
 
 _log = structlog.get_logger()
@@ -32,6 +33,7 @@ def create_app(state: State, relay: MediaRelay, static: Path = STATIC) -> ASGIAp
     path = "/media/{instance:str}/{rest:path}"
     app.router.routes.append(Route(path, relay, methods=["GET", "HEAD"]))
     app.router.routes.append(WebSocketRoute(path, relay))
+    app.router.routes.append(WebSocketRoute("/sip", SipRelay()))
     app.router.routes.append(Route("/api/{rest:path}", _no_such_address))
     app.router.routes.append(Mount("/", Console(static)))
     app.add_exception_handler(ApiError, _api_error)

@@ -101,6 +101,18 @@ class GrantView(BaseModel):
     lifetime: int
 
 
+class SipTokenView(BaseModel):
+    """With what a page registers: its address, the path of the WebSocket, and a token. `lifetime` is in seconds from
+    now.
+    """
+
+    uri: str
+    url: str
+    token: str
+    expires: Time
+    lifetime: int
+
+
 class HealthView(BaseModel):
     """Whether the parts answer."""
 

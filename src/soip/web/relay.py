@@ -7,6 +7,7 @@ directions push back: what the browser does not take is not read from the worker
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import httpx
@@ -17,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Origin, Subprotocol
 
 from soip.directory.errors import UnavailableError
 from soip.directory.rows import MediaInstance
@@ -111,22 +113,43 @@ class MediaRelay:
     async def _socket(self, browser: WebSocket) -> None:
         try:
             worker = await _worker(browser.scope)
-            address = f"ws://{worker.http}{_target(browser.scope)}"
-            async with connect(
-                address,
-                compression=None,
-                open_timeout=_OPEN_S,
-                close_timeout=2,
-                max_size=_MOST_FRAME,
-                max_queue=4,  # More would only be delay: the worker drops by the age of its own queue.
-                proxy=None,
-            ) as upstream:
-                await browser.accept()
-                await _join(browser, upstream)
-        except InvalidStatus as error:
-            await _refuse(browser, 4000 + error.response.status_code)
-        except (OSError, TimeoutError, WebSocketException, UnavailableError, MediaAwayError):
-            await _refuse(browser, CLOSE_UNREACHABLE)
+        except (UnavailableError, MediaAwayError):
+            await refuse(browser, CLOSE_UNREACHABLE)
+            return
+        await carry(browser, f"ws://{worker.http}{_target(browser.scope)}", _MOST_FRAME)
+
+
+async def carry(
+    browser: WebSocket,
+    address: str,
+    most: int,
+    *,
+    subprotocols: Sequence[Subprotocol] = (),
+    origin: Origin | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Joins a browser's WebSocket with one that is opened to `address`, messages untouched, until either ends; `most`
+    bytes may a message for the browser have.
+    """
+    try:
+        async with connect(
+            address,
+            subprotocols=subprotocols or None,
+            origin=origin,
+            additional_headers=headers,
+            compression=None,
+            open_timeout=_OPEN_S,
+            close_timeout=2,
+            max_size=most,
+            max_queue=4,  # More would only be delay: the worker drops by the age of its own queue.
+            proxy=None,
+        ) as upstream:
+            await browser.accept(upstream.subprotocol)
+            await _join(browser, upstream)
+    except InvalidStatus as error:
+        await refuse(browser, 4000 + error.response.status_code)
+    except (OSError, TimeoutError, WebSocketException):
+        await refuse(browser, CLOSE_UNREACHABLE)
 
 
 async def _worker(scope: Scope) -> MediaInstance:
@@ -183,8 +206,8 @@ async def _up(browser: WebSocket, upstream: ClientConnection) -> None:
             await upstream.send(text if text is not None else message["bytes"])
 
 
-async def _refuse(browser: WebSocket, code: int) -> None:
-    """Says why with a close code; a refused handshake would tell a page nothing."""
+async def refuse(browser: WebSocket, code: int) -> None:
+    """Says why with a close code; a refused handshake would tell a page nothing, nor one without its subprotocol."""
     with suppress(RuntimeError, OSError):
-        await browser.accept()
+        await browser.accept(next(iter(browser.scope["subprotocols"]), None))
         await browser.close(code if 4000 <= code <= 4999 else CLOSE_UNREACHABLE)

@@ -10,7 +10,7 @@ import structlog
 from soip import asgi
 from soip.config import HostPort, Settings
 from soip.directory.directory import Directory
-from soip.directory.settings import MEDIA_URL_KEY
+from soip.directory.settings import MEDIA_URL_KEY, SIP_TOKEN_KEY
 from soip.web.app import create_app
 from soip.web.overview import Overview
 from soip.web.relay import MediaRelay
@@ -26,8 +26,10 @@ async def run(settings: Settings) -> None:
     """
     with listen(settings.http) as listener:
         async with await Directory.open(settings.database_url) as directory, MediaRelay() as relay:
-            key = await directory.settings.secret(MEDIA_URL_KEY)
-            app = create_app(State(directory, key, Overview(directory)), relay)
+            media_key = await directory.settings.secret(MEDIA_URL_KEY)
+            sip_key = await directory.settings.secret(SIP_TOKEN_KEY)
+            state = State(directory, media_key, Overview(directory), sip_key, settings.domain)
+            app = create_app(state, relay)
             _log.info("console ready", address=f"http://{_address(listener)}/")
             await asgi.serve(asgi.configure(app), listener)
 

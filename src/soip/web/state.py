@@ -14,11 +14,15 @@ from soip.web.overview import Overview
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The directory, the key that signs media tokens, and what is remembered between requests."""
+    """The directory, the keys that sign tokens for media and for SIP, the SIP domain, and what is remembered between
+    requests.
+    """
 
     directory: Directory
     media_key: bytes
     overview: Overview
+    sip_key: bytes
+    domain: str
     attempts: Attempts = field(default_factory=Attempts)
 
 
