@@ -7,6 +7,7 @@ SIP, from the ground up:
 - `target`        where a request may go: transport, host, port
 - `wire`          what lies between a connection's bytes and SIP
 - `tls`           the wire that is TLS; who we are and whom we believe
+- `websocket`     the wire that is WebSocket, for browsers
 - `certificates`  making a CA and certificates
 - `streams`       connections, accepted and opened
 - `transport`     the sockets: UDP and TCP on one port, others on theirs
