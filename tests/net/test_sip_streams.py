@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 import uvloop
@@ -192,6 +193,15 @@ async def test_the_limit_holds_for_connections_we_open_too() -> None:
         await alice.connect(tcp(bob))
         with pytest.raises(FlowError, match="1 connections"):
             await alice.connect(tcp(carol))
+
+
+async def test_a_connection_that_is_closed_at_once_is_not_kept_for_the_next_request() -> None:
+    async with endpoint(Recorder(), limits=Limits(connections_per_source=0)) as bob, endpoint() as alice:
+        for _ in range(20):
+            with suppress(FlowError):
+                await alice.connect(tcp(bob))
+            await until(lambda: len(alice._transport.streams) == 0)
+            assert not alice._transport.streams._by_target
 
 
 async def test_a_peer_that_does_not_read_is_dropped() -> None:

@@ -216,6 +216,7 @@ async def test_the_api_describes_itself(system: System) -> None:
         "/api/cameras/{camera}/timeline",
         "/api/cameras/{camera}/events",
         "/api/cameras/{camera}/grants",
+        "/api/sip-token",
     }
 
 

@@ -309,6 +309,8 @@ class Streams:
         finally:
             if connection is not None and connection.flow is None:
                 connection.abort()
+        if connection.number not in self._by_number:
+            raise FlowError(f"no connection to {hop}: it was closed at once")
         connection.target = hop
         self._by_target[hop] = connection
         return connection
