@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import ssl
 from datetime import timedelta
 from functools import cache
@@ -19,6 +21,7 @@ class Shop:
 
     def __init__(self, name: str) -> None:
         self.folder = Path(mkdtemp(prefix=f"soip-{name}-"))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self.authority = Authority.make(f"{name} CA", now())
         self.ca = self.folder / "ca.pem"
         self.authority.save(self.ca, self.folder / "ca.key")
