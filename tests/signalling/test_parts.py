@@ -206,12 +206,14 @@ def test_a_binding_comes_back_with_the_time_it_has_left(left: float, now: float,
 
 
 def test_a_binding_is_dated_when_it_was_made_and_not_when_it_was_written() -> None:
-    made = replace(binding("cam1", expires=65.0), registered_at=2.0)
+    made = replace(binding("cam1", expires=65.0), registered_at=2.0, path=("<sip:a;lr>", '"b, c" <sip:d;lr>'))
     row = row_of(made, 5.0, 10_000_000)
     assert (row.registered_us, row.expires_us) == (7_000_000, 70_000_000)
     back = binding_of(row, 100.0, 11_000_000)
     assert back is not None
     assert (back.registered_at, back.expires_at) == (96.0, 159.0)
+    assert back.path == made.path
+    assert binding_of(replace(row, path='"broken, x'), 100.0, 11_000_000) is None
 
 
 def test_a_wall_clock_set_back_makes_nothing_last_longer() -> None:

@@ -126,7 +126,18 @@ def test_behind_address_translation_the_flow_counts(site: Site) -> None:
 
 
 def test_a_required_extension(site: Site) -> None:
-    assert site.register("nvr", "<sip:a@h>", Require="path").status == 420
+    assert site.register("nvr", "<sip:a@h>", Require="path, outbound").status == 420
+
+
+def test_the_path_to_a_device_is_kept_and_told(site: Site) -> None:
+    path = "<sip:edge1.d;lr>, <sip:10.9.9.9:5070;lr;ob>"
+    answer = site.register("nvr", "<sip:nvr@h>", Path=path, Require="path")
+    assert answer.status == 200
+    assert [value for name, value in answer.headers if name == "Path"] == path.split(", ")
+    assert [b.path for b in site.location.bindings("nvr", site.now)] == [tuple(path.split(", "))]
+    for wrong in ("<tel:+1>", ", ".join(["<sip:e;lr>"] * 9), f"<sip:{'x' * 1100};lr>"):
+        with pytest.raises(SipParseError, match="a path has"):
+            site.register("nvr", "<sip:nvr@h>", Path=wrong)
 
 
 def test_a_star_beside_another_contact(site: Site) -> None:

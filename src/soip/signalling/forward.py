@@ -44,7 +44,7 @@ class Forwarder:
         for leg in legs:
             copy = self._copy(incoming.request)
             copy.uri = Uri.parse(leg.uri)
-            copy.headers.remove("Route")
+            copy.headers.set_all("Route", leg.routes)  # RFC 3327 §5.5
             copy.headers.add("P-Asserted-Identity", f"<sip:{caller.identity}@{self._house.domain}>")
             if copy.method in DIALOG_METHODS:
                 self._record_route(copy, Path(caller, End(leg.way, leg.identity)))

@@ -13,6 +13,8 @@ from soip.directory.rows import BindingRow
 from soip.signalling.flows import FlowKey
 from soip.signalling.location import Binding, Changes
 from soip.signalling.registrar import MAX_EXPIRES
+from soip.sip.errors import SipParseError
+from soip.sip.grammar import split_list
 
 
 def row_of(binding: Binding, now: float, now_us: int) -> BindingRow:
@@ -30,6 +32,7 @@ def row_of(binding: Binding, now: float, now_us: int) -> BindingRow:
         instance_id=binding.instance,
         reg_id=binding.reg_id,
         user_agent=binding.user_agent,
+        path=", ".join(binding.path),
     )
 
 
@@ -48,7 +51,8 @@ def binding_of(row: BindingRow, now: float, now_us: int) -> Binding | None:
     flow, _, target = row.flow.partition(" ")
     try:
         keys = FlowKey.parse(flow), FlowKey.parse(target)
-    except ValueError:
+        path = tuple(split_list(row.path)) if row.path else ()
+    except (ValueError, SipParseError):
         return None
     if left <= 0 or not all(key.datagram for key in keys):
         return None
@@ -64,6 +68,7 @@ def binding_of(row: BindingRow, now: float, now_us: int) -> Binding | None:
         instance=row.instance_id,
         reg_id=row.reg_id,
         user_agent=row.user_agent,
+        path=path,
         registered_at=now - (now_us - row.registered_us) / 1_000_000,
     )
 

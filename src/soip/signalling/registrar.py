@@ -21,6 +21,7 @@ from soip.sip.uri import NameAddr, split_user
 MAX_EXPIRES = 3600
 MIN_EXPIRES = 60
 MAX_CONTACT = 1024
+MAX_PATH = 8
 RETRY_SECONDS = 60
 
 
@@ -33,8 +34,8 @@ class Registrar:
 
     def register(self, request: Request, account: Account, flow: Flow, now: float) -> Answer:
         """Take one REGISTER of `account` that came over `flow`. Raises SipParseError for malformed headers."""
-        # `path`, `outbound` and `gruu` would change what a binding means, so they are not passed over.
-        if required := headers.option_tags(request.headers, "Require"):
+        # `outbound` and `gruu` would change what a binding means, so they are not passed over.
+        if required := [tag for tag in headers.option_tags(request.headers, "Require") if tag != "path"]:
             return bad_extension(required)
         aor = self.address_of(request)
         owner = self._accounts.owner_of(aor)
@@ -47,7 +48,8 @@ class Registrar:
             return Answer(500, "an older REGISTER came after a newer one", (("Retry-After", "1"),))
         except TooManyBindingsError as error:
             return busy(str(error), RETRY_SECONDS)
-        return refused or Answer(200, headers=self._contacts(aor, now))
+        # RFC 3327 §5.3: what was taken of the path is told, so that the device knows who is on its way.
+        return refused or Answer(200, headers=(*self._contacts(aor, now), *(("Path", hop) for hop in _path(request))))
 
     @staticmethod
     def address_of(request: Request) -> str:
@@ -81,6 +83,14 @@ class Registrar:
         )
 
 
+def _path(request: Request) -> tuple[str, ...]:
+    """The proxies that a request to the device has to pass (RFC 3327 §5.3). Raises SipParseError."""
+    path = headers.name_addrs(request.headers, "Path")
+    if len(path) > MAX_PATH or any(not hop.uri.is_sip or len(str(hop)) > MAX_CONTACT for hop in path):
+        raise SipParseError(f"a path has at most {MAX_PATH} hops, each a sip URI")
+    return tuple([str(hop) for hop in path])
+
+
 def _binding(
     request: Request, contact: NameAddr, flow: Flow, aor: str, account: str, now: float, expires_at: float
 ) -> Binding:
@@ -100,5 +110,6 @@ def _binding(
         instance=(contact.param("+sip.instance") or "")[:200],
         reg_id=int(reg_id) if reg_id.isascii() and reg_id.isdigit() and len(reg_id) < 10 else 0,
         user_agent=(request.headers.get("User-Agent") or "")[:200],
+        path=_path(request),
         registered_at=now,
     )

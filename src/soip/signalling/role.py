@@ -66,6 +66,10 @@ class Role:
         self._finder = Finder(self._accounts, self._lookup, time.monotonic)
         self._server: Server | None = None
 
+    def bindings(self, aor: str) -> tuple[Binding, ...]:
+        """The contacts of an address of record, the latest first."""
+        return self._location.bindings(aor, time.monotonic())
+
     @property
     def registered(self) -> int:
         """How many bindings there are."""

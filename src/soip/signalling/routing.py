@@ -57,11 +57,14 @@ class Tables(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One branch: the way it goes, the Request-URI it carries there, and the id that answers there."""
+    """One branch: the way it goes, the Request-URI it carries there, the id that answers there, and the proxies on
+    its way (Route values).
+    """
 
     way: Way
     uri: str
     identity: str
+    routes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def _to_camera(target: str, uri: Uri, tables: Tables) -> Verdict:
     for aor in dict.fromkeys((target, device)):
         found = tables.bindings(aor)
         if found:
-            return Forward((Leg(found[0].target, _contact_uri(found[0], aor, uri), target),))
+            return Forward((Leg(found[0].target, _contact_uri(found[0], aor, uri), target, found[0].path),))
     return Refuse(480, f"camera {target} is not registered")
 
 
@@ -172,5 +175,5 @@ def _to_contacts(user: str, tables: Tables) -> Verdict:
     found = tables.bindings(user)
     if not found:
         return Refuse(480, f"{user} is not registered")
-    legs = tuple(Leg(b.target, b.contact, user) for b in found)
+    legs = tuple(Leg(b.target, b.contact, user, b.path) for b in found)
     return Forward(legs[:MAX_LEGS])
