@@ -20,6 +20,7 @@ from tests.fuzz import (
     signalling_flowtoken,
     signalling_register,
     sip_sdp,
+    sip_stun,
     sip_transaction,
 )
 from tests.mp4.files import pieces, sealed
@@ -67,6 +68,7 @@ STARTS: dict[str, Callable[[], Iterable[bytes]]] = {
     "sip_message": lambda: SAMPLES,
     "sip_sdp": lambda: [BARESIP_ANSWER, BARESIP_OFFER, sip_sdp.OFFER.to_bytes()],
     "sip_stream": lambda: [b"\r\n\r\n" + MESSAGE, RESPONSE],
+    "sip_stun": lambda: sip_stun.SAMPLES,
     "sip_transaction": sip_transaction.samples,
     "web_range": lambda: [b"2026-11-20T10:00:00Z/2026-11-20T19:00:00.5+09:00"],
 }

@@ -13,6 +13,7 @@ from soip.net.limits import Limits
 from soip.net.sip import SipEndpoint
 from soip.net.target import Target
 from soip.sip import headers as h
+from soip.sip import stun
 from soip.sip.message import Response, parse_message
 from soip.sip.uri import Uri
 from tests.net.helpers import QUICK, Recorder, endpoint, request, tcp, udp, until
@@ -85,6 +86,22 @@ async def test_a_request_over_1300_bytes_goes_by_tcp(size: int, transport: str) 
     async with endpoint(recorder) as bob, endpoint() as alice:
         await alice.request(request(body=b"x" * size), udp(bob))
         assert recorder.requests[0].flow.transport == transport
+
+
+async def test_a_stun_keepalive_is_told_where_it_came_from() -> None:
+    recorder = Recorder()
+    async with endpoint(recorder) as bob:
+        transport, raw = await raw_udp()
+        request = bytes.fromhex("000100002112a442") + b"transaction."
+        transport.sendto(request, bob.address)
+        await until(lambda: raw.received)
+        port = transport.get_extra_info("sockname")[1]
+        assert raw.received == [stun.answer(request, ("127.0.0.1", port))]
+        assert recorder.requests == []
+        assert bob.counters["messages that could not be read"] == 0
+        transport.sendto(b"\0" + request, bob.address)
+        await until(lambda: bob.counters["messages that could not be read"] == 1)
+        transport.close()
 
 
 async def test_a_large_request_goes_by_udp_where_nobody_listens_on_tcp_or_tcp_is_not_allowed() -> None:

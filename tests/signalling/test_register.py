@@ -89,9 +89,9 @@ async def test_a_device_registers_its_other_cameras_too(house: ServerHouse) -> N
 
 async def test_a_required_extension_is_refused_by_name(house: ServerHouse) -> None:
     peer = await house.peer("cam1")
-    response = await peer.register(headers=(("Require", "path, outbound"),))
+    response = await peer.register(headers=(("Require", "path, gruu"),))
     assert response.status == 420
-    assert response.headers.get("Unsupported") == "outbound"
+    assert response.headers.get("Unsupported") == "gruu"
 
 
 async def test_an_older_register_of_the_same_call_is_refused(house: ServerHouse) -> None:

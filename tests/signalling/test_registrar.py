@@ -108,7 +108,9 @@ def test_too_brief(site: Site, asked: str) -> None:
 def test_an_instance_that_changes_its_address_is_one_binding(site: Site) -> None:
     for port in (5060, 5070):
         flow = Flow("udp", FLOW.local, ("10.0.0.1", port))
-        site.register("nvr", f'<sip:nvr@10.0.0.1:{port}>;+sip.instance="<urn:uuid:1>";reg-id=1', flow=flow)
+        site.register(
+            "nvr", f'<sip:nvr@10.0.0.1:{port}>;+sip.instance="<urn:uuid:1>";reg-id=1', flow=flow, Supported="outbound"
+        )
     (held,) = site.location.bindings("nvr", site.now)
     assert (held.contact, held.flow.port, held.instance, held.reg_id) == (
         "sip:nvr@10.0.0.1:5070",
@@ -126,7 +128,7 @@ def test_behind_address_translation_the_flow_counts(site: Site) -> None:
 
 
 def test_a_required_extension(site: Site) -> None:
-    assert site.register("nvr", "<sip:a@h>", Require="path, outbound").status == 420
+    assert site.register("nvr", "<sip:a@h>", Require="path, gruu").status == 420
 
 
 def test_the_path_to_a_device_is_kept_and_told(site: Site) -> None:
@@ -138,6 +140,37 @@ def test_the_path_to_a_device_is_kept_and_told(site: Site) -> None:
     for wrong in ("<tel:+1>", ", ".join(["<sip:e;lr>"] * 9), f"<sip:{'x' * 1100};lr>"):
         with pytest.raises(SipParseError, match="a path has"):
             site.register("nvr", "<sip:nvr@h>", Path=wrong)
+
+
+def test_the_flows_of_a_device_that_says_outbound_stand_side_by_side(site: Site) -> None:
+    contact = '<sip:nvr@10.0.0.{0}>;+sip.instance="<urn:uuid:1>";reg-id={0}'
+    for number in (1, 2):
+        answer = site.register("nvr", contact.format(number), Supported="path, outbound", Require="outbound")
+        assert answer.status == 200
+        assert ("Require", "outbound") in answer.headers
+        assert ("Flow-Timer", "120") in answer.headers
+    assert len(site.bound("nvr")) == 2
+    answer = site.register("nvr", contact.format(1), Supported="path, outbound")
+    assert len(site.bound("nvr")) == 2, "the same flow again"
+
+
+def test_the_number_of_a_flow_says_nothing_without_outbound(site: Site) -> None:
+    for number in (1, 2):
+        answer = site.register("nvr", f'<sip:nvr@10.0.0.{number}>;+sip.instance="<urn:uuid:1>";reg-id={number}')
+        assert "Flow-Timer" not in dict(answer.headers)
+    assert site.bound("nvr") == ["sip:nvr@10.0.0.2"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("", 439), ("<sip:edge.d;lr>", 439), ("<sip:inner.d;lr>, <sip:edge.d;lr;ob>", 200)],
+)
+def test_a_first_hop_must_keep_the_flow(site: Site, path: str, status: int) -> None:
+    edge = "SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK2"
+    contact = '<sip:nvr@10.0.0.1>;+sip.instance="<urn:uuid:1>";reg-id=1'
+    answer = site.register("nvr", contact, Supported="path, outbound", v=edge, **({"Path": path} if path else {}))  # type: ignore[arg-type]  # header lines only
+    assert answer.status == status
+    assert len(site.bound("nvr")) == (status == 200)
 
 
 def test_a_star_beside_another_contact(site: Site) -> None:

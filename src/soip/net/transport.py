@@ -17,6 +17,7 @@ from soip.net.limits import Limits
 from soip.net.streams import Connection, Hop, Received, Streams
 from soip.net.target import Target, resolve
 from soip.net.wire import Listener, PlainWire
+from soip.sip import stun
 from soip.sip.errors import SipParseError
 from soip.sip.flow import Address, Flow
 from soip.sip.message import parse_message
@@ -30,7 +31,8 @@ _BUDGET = 64  # datagrams in one turn of the loop: timers and streams get theirs
 
 
 class _Datagrams:
-    """The UDP side: a datagram is a message, or a keepalive of line breaks and NULs that some phones send.
+    """The UDP side: a datagram is a message, or a keepalive: STUN (RFC 5626 §4.4.2), or line breaks and NULs that some
+    phones send.
 
     The socket is read and written here, not by an asyncio transport, which costs as much per datagram as the kernel.
     """
@@ -57,6 +59,9 @@ class _Datagrams:
     def take(self, data: bytes, remote: Address) -> None:
         """One datagram."""
         if len(data) < 16 and not data.strip(b"\r\n\0 "):
+            return
+        if data[0] == 0 and (answer := stun.answer(data, remote)) is not None:  # no message begins with NUL
+            self.send(answer, remote)
             return
         flow = Flow("udp", self._local, remote)
         try:

@@ -23,6 +23,9 @@ MIN_EXPIRES = 60
 MAX_CONTACT = 1024
 MAX_PATH = 8
 RETRY_SECONDS = 60
+FLOW_TIMER = 120
+"""How often a device that keeps its flow open should say so, in seconds: most translators forget UDP after 180."""
+SUPPORTED = ("path", "outbound")
 
 
 class Registrar:
@@ -34,9 +37,12 @@ class Registrar:
 
     def register(self, request: Request, account: Account, flow: Flow, now: float) -> Answer:
         """Take one REGISTER of `account` that came over `flow`. Raises SipParseError for malformed headers."""
-        # `outbound` and `gruu` would change what a binding means, so they are not passed over.
-        if required := [tag for tag in headers.option_tags(request.headers, "Require") if tag != "path"]:
+        # `gruu` would change what a binding means, so it is not passed over.
+        if required := [tag for tag in headers.option_tags(request.headers, "Require") if tag not in SUPPORTED]:
             return bad_extension(required)
+        outbound = _wants_outbound(request)
+        if outbound and not _keeps_flow(request):
+            return Answer(439, "the proxy that you reached does not keep flows")
         aor = self.address_of(request)
         owner = self._accounts.owner_of(aor)
         if owner is None or owner.id != account.id:
@@ -49,7 +55,10 @@ class Registrar:
         except TooManyBindingsError as error:
             return busy(str(error), RETRY_SECONDS)
         # RFC 3327 §5.3: what was taken of the path is told, so that the device knows who is on its way.
-        return refused or Answer(200, headers=(*self._contacts(aor, now), *(("Path", hop) for hop in _path(request))))
+        lines = [*self._contacts(aor, now), *(("Path", hop) for hop in _path(request))]
+        if outbound:
+            lines += [("Require", "outbound"), ("Flow-Timer", str(FLOW_TIMER))]
+        return refused or Answer(200, headers=tuple(lines))
 
     @staticmethod
     def address_of(request: Request) -> str:
@@ -83,6 +92,22 @@ class Registrar:
         )
 
 
+def _wants_outbound(request: Request) -> bool:
+    """Whether this is one of several flows of a device (RFC 5626 §4.2): without the option its number says nothing."""
+    if "outbound" not in headers.option_tags(request.headers, "Supported") or headers.is_wildcard(request.headers):
+        return False
+    contacts = headers.contacts(request.headers)
+    return any(contact.param("reg-id") and contact.param("+sip.instance") for contact in contacts)
+
+
+def _keeps_flow(request: Request) -> bool:
+    """Whether the first hop, if that is not this server, says that it keeps the flow to the device (RFC 5626 §6)."""
+    if len(headers.via_list(request.headers)) == 1:
+        return True
+    path = headers.name_addrs(request.headers, "Path")
+    return bool(path) and path[-1].uri.param("ob") is not None
+
+
 def _path(request: Request) -> tuple[str, ...]:
     """The proxies that a request to the device has to pass (RFC 3327 §5.3). Raises SipParseError."""
     path = headers.name_addrs(request.headers, "Path")
@@ -97,7 +122,7 @@ def _binding(
     uri = str(contact.uri)
     if not contact.uri.is_sip or contact.uri.headers or len(uri) > MAX_CONTACT:
         raise SipParseError("a contact must be a sip URI without headers")  # RFC 3261 §19.1.1, table 1
-    reg_id = contact.param("reg-id") or "0"
+    reg_id = (contact.param("reg-id") or "0") if _wants_outbound(request) else "0"
     return Binding(
         aor=aor,
         account=account,
