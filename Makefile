@@ -28,7 +28,8 @@ lint: .venv/.dev  ## style, types, import rules
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-bench: .venv/.dev  ## CPU per packet against the floors, in one run
+bench: .venv/.dev  ## CPU time against C floors and against Kamailio, in one run
+	scripts/peers
 	$(PY) -m benches
 
 faults: .venv/.dev src/soip/web/static/.built  ## the whole fault harness: kill -9, disk full, torn writes
