@@ -18,6 +18,7 @@ from soip.sip import headers as h
 from soip.sip.message import Request
 from tests.signalling.conftest import ServerHouse, running
 from tests.signalling.peer import DOMAIN, Peer, eventually
+from tests.signalling.test_events import ask
 
 CAM1 = f"sip:cam1@{DOMAIN}"
 
@@ -95,6 +96,17 @@ async def test_a_dialog_within_tls_names_it_once(secure: ServerHouse) -> None:
     ann, bob = await over_tls(secure, "ann"), await over_tls(secure, "bob")
     await ann.call(f"sip:bob@{DOMAIN}")
     assert sides(await bob.arrives("INVITE")) == ["tls"]
+
+
+@pytest.mark.parametrize("transport", ["tls", "ws"])
+async def test_who_subscribes_is_told_where_this_server_is_reached(secure: ServerHouse, transport: str) -> None:
+    ann = await secure.peer("ann", transport=transport, trust=trust(secure) if transport == "tls" else None)
+    watch = await ask(ann, CAM1, "presence")
+    contact = h.contacts(watch.answer.headers)[0].uri
+    place = secure.role.endpoint.address_towards("127.0.0.1", transport)
+    assert (contact.host, contact.port, contact.param("transport")) == (*place, transport)
+    await watch.notified()
+    assert (await watch.again(0)).status == 200
 
 
 async def test_a_registration_ends_with_its_connection(secure: ServerHouse) -> None:

@@ -196,8 +196,9 @@ class Events:
         self._wake()
 
     def _contact(self, flow: Flow) -> NameAddr:
-        host, port = self._endpoint.address_towards(flow.remote[0])
-        params = (("transport", flow.transport),) if flow.reliable else ()
+        key = FlowKey.of(flow)
+        host, port = self._endpoint.address_towards(key.host, key.transport)
+        params = (("transport", key.parameter),) if key.parameter else ()
         return NameAddr("", Uri("sip", "", host, port, params))
 
     def _refusal(self, package: str, account: Account, resource: str) -> Answer | None:
