@@ -527,7 +527,8 @@ def test_on_a_bad_link_all_is_told_in_order_and_the_newest_in_the_end(
         if source == "server" and data.startswith(b"NOTIFY"):
             sent.setdefault(data, at)
     times = list(sent.values())
-    assert all(later - earlier >= 1.0 for earlier, later in itertools.pairwise(times[:-1]))
+    # A second is added to a moment and the moment taken off again: floating point may lose the last bit of it.
+    assert all(later - earlier > 1.0 - 1e-9 for earlier, later in itertools.pairwise(times[:-1]))
 
 
 def test_a_refresh_in_time_keeps_it_and_an_end_is_told() -> None:
