@@ -1,4 +1,4 @@
-"""`python -m benches [ingest] [fanout] [sip] [restart]`: measure and print ratios; options for other lengths."""
+"""`python -m benches [ingest] [fanout] [sip] [restart] [ladder]`: measure, print ratios; options for other lengths."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 import subprocess
 import sys
 
-from benches import fanout, ingest, registrar
+from benches import fanout, ingest, ladder, registrar
 
-NAMES = ("ingest", "fanout", "sip", "restart")
+NAMES = ("ingest", "fanout", "sip", "restart", "ladder")
 
 
 def main() -> int:
@@ -39,7 +39,8 @@ def measure(name: str, options: argparse.Namespace) -> list[str]:
         return fanout.run(options.rounds, options.seconds, options.viewers).lines()
     if name == "restart":
         return registrar.restart()
-    return [line for comparison in registrar.run(options.rounds, options.seconds) for line in comparison.lines()]
+    run = ladder.run if name == "ladder" else registrar.run
+    return [line for comparison in run(options.rounds, options.seconds) for line in comparison.lines()]
 
 
 if __name__ == "__main__":

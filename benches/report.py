@@ -19,7 +19,7 @@ class Figure:
 
     @property
     def per_packet(self) -> float:
-        """CPU µs per packet."""
+        """CPU µs per packet, or whatever is counted."""
         return self.cpu_us / self.packets
 
 

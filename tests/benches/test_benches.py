@@ -8,7 +8,7 @@ import pytest
 from benches.frames import BIT_RATE, FRAME_RATE, GOP, SPS, gop
 from benches.report import Comparison, Figure, free_ports
 
-from benches import fanout, floor, ingest, registrar
+from benches import fanout, floor, ingest, ladder, registrar
 from soip.rtp.h264_sets import parse_sps
 
 
@@ -79,3 +79,12 @@ def test_a_restart_brings_everybody_back(monkeypatch: pytest.MonkeyPatch) -> Non
     lines = registrar.restart()
     assert lines[1].startswith("  100 registered, 100 online again")
     assert lines[2].endswith("kept")
+
+
+def test_the_cost_of_the_ladder_is_measured_on_calls_that_work() -> None:
+    found = ladder.run(rounds=1, seconds=0.2)
+    assert [comparison.unit for comparison in found] == ["call", "registration"]
+    for comparison in found:
+        assert comparison.ratio is not None
+        assert all(figure.cpu_us > 0 for figure in (*comparison.ours, *comparison.floor))
+        assert f"µs of CPU per {comparison.unit}" in comparison.lines()[1]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from soip.directory.rows import (
     BindingRow,
+    CallTraceRow,
     CameraStateRow,
     DialogRow,
     EventPositionRow,
@@ -74,6 +75,14 @@ def alarm(identity: str, at: float = 0, *, camera: str = "cam1") -> EventRow:
     return EventRow(identity, camera, "alarm", int(at * SECOND), source=camera, detail=detail, method=5, body=body)
 
 
+def trace(
+    slot: int, *, identity: str = "", group: str = "", start: float = 0, caller: str = "ann", callee: str = "cam1"
+) -> CallTraceRow:
+    identity = identity or f"t{slot}"
+    at = int(start * SECOND)
+    return CallTraceRow(slot, identity, group or identity, at, at, caller, True, callee, "ended", 1, "{}", "{}")
+
+
 KINDS: tuple[type[SavedRow], ...] = (
     BindingRow,
     MediaInstance,
@@ -82,6 +91,7 @@ KINDS: tuple[type[SavedRow], ...] = (
     GapRow,
     DialogRow,
     EventPositionRow,
+    CallTraceRow,
 )
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

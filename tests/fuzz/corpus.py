@@ -63,6 +63,7 @@ STARTS: dict[str, Callable[[], Iterable[bytes]]] = {
     "rtp_rtcp": lambda: [CONTROL],
     "rtp_sps": lambda: [SEQUENCE_SET, b"Z0LAHukBQHsg,aM4BJiA="],
     "rtp_video": lambda: [VIDEO],
+    "signalling_facts": lambda: [*SAMPLES, BARESIP_OFFER],
     "signalling_flowtoken": lambda: signalling_flowtoken.SAMPLES,
     "signalling_register": lambda: signalling_register.SAMPLES,
     "sip_message": lambda: SAMPLES,

@@ -10,7 +10,7 @@ from soip.policy.access import ACTIONS, ROLES, Permission, Role, allowed, may, p
 from soip.policy.mediaurl import ACTIONS as TOKEN_ACTIONS
 
 WATCHING = {Permission.WATCH, Permission.PLAYBACK}
-OPERATING = WATCHING | {Permission.EXPORT, Permission.CONTROL, Permission.TALK}
+OPERATING = WATCHING | {Permission.EXPORT, Permission.CONTROL, Permission.TALK, Permission.DIAGNOSE}
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,8 @@ async def test_the_api_describes_itself(system: System) -> None:
         "/api/cameras/{camera}/events",
         "/api/cameras/{camera}/grants",
         "/api/sip-token",
+        "/api/calls",
+        "/api/calls/{call}",
     }
 
 

@@ -18,8 +18,8 @@ async def _try(client: httpx.AsyncClient, name: str, password: str) -> httpx.Res
 @pytest.mark.parametrize(
     ("role", "permissions"),
     [
-        ("admin", ["administer", "control", "export", "playback", "talk", "watch"]),
-        ("operator", ["control", "export", "playback", "talk", "watch"]),
+        ("admin", ["administer", "control", "diagnose", "export", "playback", "talk", "watch"]),
+        ("operator", ["control", "diagnose", "export", "playback", "talk", "watch"]),
         ("viewer", ["playback", "watch"]),
     ],
 )

@@ -2,7 +2,7 @@
 
 import { fromRfc3339, toRfc3339 } from './time';
 
-export type Permission = 'watch' | 'playback' | 'export' | 'control' | 'talk' | 'administer';
+export type Permission = 'watch' | 'playback' | 'export' | 'control' | 'talk' | 'diagnose' | 'administer';
 export type Role = 'admin' | 'operator' | 'viewer';
 export type MediaState = 'recording' | 'live' | 'no-media' | 'offline' | 'idle';
 export type Action = 'live' | 'playback' | 'export';
@@ -50,6 +50,58 @@ export interface Grant {
   readonly token: string;
   /** For how many seconds from now the token is good. */
   readonly lifetime: number;
+}
+
+export type CallState = 'calling' | 'ringing' | 'established' | 'ended' | 'cancelled' | 'failed';
+
+export interface Verdict {
+  readonly code: string;
+  readonly who: string;
+  readonly origin: string;
+  readonly status: number;
+  readonly reason: string;
+  readonly seconds: number;
+  /** The verdict in English. */
+  readonly text: string;
+  readonly hint: string;
+}
+
+export interface Call {
+  readonly id: string;
+  readonly started: number;
+  /** Null while the call goes on. */
+  readonly ended: number | null;
+  readonly caller: string;
+  readonly proven: boolean;
+  readonly callee: string;
+  readonly state: CallState;
+  readonly times: number;
+  readonly verdict: Verdict;
+}
+
+export interface Participant {
+  readonly name: string;
+  readonly address: string;
+  readonly proven: boolean;
+  readonly server: boolean;
+}
+
+export interface Message {
+  /** Milliseconds since the call began. */
+  readonly at: number;
+  readonly from: number;
+  readonly to: number;
+  readonly line: string;
+  readonly cseq: string;
+  readonly facts: readonly string[];
+  readonly again: number;
+}
+
+export interface TracedCall extends Call {
+  readonly participants: readonly Participant[];
+  readonly messages: readonly Message[];
+  readonly left_out: number;
+  readonly calls: readonly Call[];
 }
 
 export class ApiError extends Error {
@@ -156,4 +208,23 @@ export async function timeline(id: string, from: number, to: number): Promise<Ti
 
 export async function grant(id: string, action: Action): Promise<Grant> {
   return (await call('POST', `${camera(id)}/grants`, { action })) as Grant;
+}
+
+type Wire<T> = Omit<T, 'started' | 'ended' | 'calls'> & { started: string; ended: string | null };
+
+function timed<T extends Call>(wire: Wire<T>): T {
+  const times = { started: fromRfc3339(wire.started), ended: wire.ended === null ? null : fromRfc3339(wire.ended) };
+  return { ...wire, ...times } as unknown as T;
+}
+
+/** The last calls, newest first: all, or those of one camera or person. */
+export async function calls(party: string): Promise<Call[]> {
+  const query = new URLSearchParams({ party, limit: '200' });
+  return ((await call('GET', `/api/calls?${query}`)) as Wire<Call>[]).map((one) => timed<Call>(one));
+}
+
+/** One call, message by message, with those that belong to it. */
+export async function tracedCall(id: string): Promise<TracedCall> {
+  const wire = (await call('GET', `/api/calls/${encodeURIComponent(id)}`)) as Wire<TracedCall> & { calls: Wire<Call>[] };
+  return { ...timed<TracedCall>(wire), calls: wire.calls.map((one) => timed<Call>(one)) };
 }

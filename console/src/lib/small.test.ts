@@ -36,11 +36,16 @@ describe('routes', () => {
     for (const id of ['cam1', 'a.b-c_d', '카메라', 'a/b', '100%']) {
       expect(parseRoute(addressOf({ page: 'camera', id }))).toEqual({ page: 'camera', id });
     }
+    for (const id of ['cam1', '카메라', 'a/b']) {
+      expect(parseRoute(addressOf({ page: 'call', id }))).toEqual({ page: 'call', id });
+      expect(parseRoute(addressOf({ page: 'calls', party: id }))).toEqual({ page: 'calls', party: id });
+    }
+    expect(parseRoute(addressOf({ page: 'calls', party: '' }))).toEqual({ page: 'calls', party: '' });
     expect(parseRoute(addressOf({ page: 'grid' }))).toEqual({ page: 'grid' });
   });
 
   it('that make no sense lead to all cameras', () => {
-    for (const hash of ['', '#', '#/x', '#/camera/', '#/camera/%E0%A4%A', '#/camera/a/b']) {
+    for (const hash of ['', '#', '#/x', '#/camera/', '#/camera/%E0%A4%A', '#/camera/a/b', '#/call', '#/calls/', '#/calls/a/b']) {
       expect(parseRoute(hash)).toEqual({ page: 'grid' });
     }
   });

@@ -68,18 +68,24 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
-    """A table for people; `empty` is said instead when there are no rows."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str, *, fold: bool = False) -> None:
+    """A table for people; `empty` is said instead when there are no rows. `fold`: on a terminal the last column, which
+    is a sentence, takes more lines where it has not the room.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*columns, box=box.SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*(Text(cell, no_wrap=True) for cell in row))
     console = Console()
-    if table.row_count:
+    fold = fold and console.is_terminal
+    for row in rows:
+        last = len(row) - 1
+        table.add_row(*(Text(cell, no_wrap=not (fold and at == last)) for at, cell in enumerate(row)))
+    if table.row_count and fold:
+        console.print(table)
+    elif table.row_count:
         # Wider than the terminal rather than cut: a path is there to be copied.
         console.width = max(
             console.width, console.measure(table, options=console.options.update(width=_WIDEST)).maximum

@@ -15,6 +15,7 @@ from soip.directory.media import Media
 from soip.directory.rows import SavedRow
 from soip.directory.saving import delete_rows, key_of, save_rows
 from soip.directory.settings import Settings
+from soip.directory.traces import Traces
 from soip.directory.users import Users
 from soip.directory.watcher import POLL_S, follow_changes
 from soip.directory.writebehind import INTERVAL_S, LIMIT, WriteBehind
@@ -24,7 +25,8 @@ class Directory:
     """Open it with `async with await Directory.open(url) as directory:`, or close it yourself.
 
     Its nouns are attributes: `accounts`, `users`, `cameras`, `media`, `calls` (bindings, dialogs), `catalog`
-    (recordings, gaps), `events` (alarms) and `settings` (realm, secrets, version, audit).
+    (recordings, gaps), `events` (alarms), `settings` (realm, secrets, version, audit) and `traces` (the last
+    calls, hop by hop).
     """
 
     def __init__(self, database: Database) -> None:
@@ -37,6 +39,7 @@ class Directory:
         self.catalog = Catalog(database)
         self.events = Events(database)
         self.settings = Settings(database)
+        self.traces = Traces(database)
 
     @classmethod
     async def open(cls, url: str) -> Directory:

@@ -211,6 +211,31 @@ class DialogRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CallTraceRow:
+    """One call as the SIP server saw it. There are only so many `slot`s, so only so many calls are ever kept.
+
+    `group_id` is the id of the call this one was made for, else its own. `caller` and `callee` are ids; `proven`: the
+    caller's is. `times` in a row the same call failed in the same way. `state` is calling, ringing, established, ended,
+    cancelled or failed; `verdict` is JSON: {code, who, origin, status, reason, seconds, text, hint}. `ladder` is JSON:
+    {call_id, caller, left_out, parties: [[address, name]], messages: [[µs since the start, from, to, line, cseq,
+    [facts], repeats]]}, where party 0 is the server and `left_out` messages are missing after the first 60.
+    """
+
+    slot: int
+    id: str
+    group_id: str
+    started_us: int
+    updated_us: int
+    caller: str
+    proven: bool
+    callee: str
+    state: str
+    times: int
+    verdict: str
+    ladder: str
+
+
+@dataclass(frozen=True, slots=True)
 class AuditRow:
     """Who did what to what, and when."""
 
@@ -221,5 +246,7 @@ class AuditRow:
     detail: str = ""
 
 
-SavedRow = BindingRow | MediaInstance | CameraStateRow | RecordingRow | GapRow | DialogRow | EventPositionRow
+SavedRow = (
+    BindingRow | MediaInstance | CameraStateRow | RecordingRow | GapRow | DialogRow | EventPositionRow | CallTraceRow
+)
 """Rows that are saved whole, by their key: an insert, or a replacement of the row that was there."""

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert
 from soip.directory import schema
 from soip.directory.rows import (
     BindingRow,
+    CallTraceRow,
     CameraRow,
     CameraStateRow,
     DialogRow,
@@ -32,6 +33,7 @@ TABLES: dict[type[SavedRow], Table] = {
     GapRow: schema.gap,
     DialogRow: schema.dialog,
     EventPositionRow: schema.event_position,
+    CallTraceRow: schema.call_trace,
 }
 
 _FIELDS = {kind: [field.name for field in dataclasses.fields(kind)] for kind in TABLES}
@@ -48,9 +50,10 @@ R = TypeVar(
     DialogRow,
     EventRow,
     EventPositionRow,
+    CallTraceRow,
 )
 
-Key = tuple[type[SavedRow], *tuple[str, ...]]
+Key = tuple[type[SavedRow], *tuple[str | int, ...]]
 """What a saved row is known by: its type and the values of its primary key."""
 
 

@@ -224,6 +224,25 @@ dialog = Table(
     Index(None, "instance_id"),
 )
 
+# The last calls as the SIP server saw them: a call takes the place of an older one, so the table never grows.
+call_trace = Table(
+    "call_trace",
+    metadata,
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    Column("group_id", Text, nullable=False),
+    _time("started_us"),
+    _time("updated_us"),
+    _text("caller"),
+    Column("proven", Boolean, nullable=False),
+    _text("callee"),
+    Column("state", Text, nullable=False),
+    Column("times", Integer, nullable=False),
+    _text("verdict"),
+    _text("ladder"),
+    Index(None, "started_us"),
+)
+
 # --- The archive
 
 recording = Table(

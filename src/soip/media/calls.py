@@ -95,7 +95,7 @@ class Calls:
         self, incoming: IncomingCall, offer: SessionDescription | None, ask: Wanted, camera: Camera, subject: str
     ) -> None:
         holder = object()
-        camera.hold(holder)
+        camera.hold(holder, incoming.call_id)
         try:
             if not await camera.ready(self._context.patience.ready_s):
                 raise RequestError(480, camera.problem or "the camera sends no pictures")

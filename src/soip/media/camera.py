@@ -63,7 +63,8 @@ class Camera:
         self._context = context
         self._patience = context.patience
         self._log = _log.bind(camera=row.id)
-        self._holders: set[object] = set()
+        self._holders: dict[object, str] = {}
+        """Who needs pictures, and by which call (its Call-ID) if by one."""
         self._held = asyncio.Event()
         self._poked = asyncio.Event()
         self._pictures = asyncio.Event()
@@ -74,17 +75,19 @@ class Camera:
 
     # -- who needs it
 
-    def hold(self, holder: object) -> None:
-        """`holder` needs pictures from now on. A camera that is not in a call is tried now, once a second at most."""
+    def hold(self, holder: object, call_id: str = "") -> None:
+        """`holder` needs pictures from now on, for the call `call_id` if it is one. A camera that is not in a call is
+        tried now, once a second at most.
+        """
         if holder not in self._holders and self.call is None and self._context.now() - self._tried >= 1.0:
             self.problem = ""
             self._poked.set()
-        self._holders.add(holder)
+        self._holders.setdefault(holder, call_id)
         self._held.set()
 
     def release(self, holder: object) -> None:
         """`holder` needs none any more."""
-        self._holders.discard(holder)
+        self._holders.pop(holder, None)
         if not self._holders:
             self._held.clear()
 
@@ -162,7 +165,8 @@ class Camera:
         self._renew = False
         try:
             async with self._context.calling:
-                call = await CameraCall.place(self._context, self.row, self._picture, self._sound)
+                serves = next(filter(None, self._holders.values()), "")
+                call = await CameraCall.place(self._context, self.row, self._picture, self._sound, serves)
         except (NetError, SipError, OSError) as error:
             self._missing(_explain(error), _cause(error))
             self._log.warning("camera cannot be called", reason=self.problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +26,7 @@ from soip.sip.uri import Uri
 
 KEYFRAME_S = 2.0
 """At most one request for a keyframe in this time."""
+_CALL_ID = re.compile(r"[!-+\--~]{1,256}")  # somebody's words: what a camera could stumble over does not reach it
 DISCARD_PORT = 9
 """Where sound nobody wants would go: phones refuse a call without audio, so it is offered, but inactive."""
 
@@ -101,9 +103,11 @@ class CameraCall:
         camera: CameraRow,
         picture: Callable[[Picture], None],
         sound: Callable[[Sound], None],
+        serves: str = "",
     ) -> CameraCall:
-        """Call a camera. Raises NetError (refused, timed out, no way), OfferError (an answer we cannot use),
-        PortsExhaustedError, SipParseError; nothing is left open then.
+        """Call a camera, for the sake of the call whose Call-ID is `serves` if there is one. Raises NetError (refused,
+        timed out, no way), OfferError (an answer we cannot use), PortsExhaustedError, SipParseError; nothing is left
+        open then.
         """
         pairs = [context.open_pair()]
         try:
@@ -114,7 +118,9 @@ class CameraCall:
             media += [Audio(pair.port, receives=True) for pair in pairs[1:]] or [Audio(DISCARD_PORT)]
             offer = make_offer(local, media)
             uri = Uri.parse(f"sip:{camera.id}@{context.domain}")
-            call = await context.agent.invite(uri, offer.to_bytes(), within=context.patience.setup_s)
+            # RFC 3261 §20.21: which call this one refers to, so that a trace can show the two together.
+            headers = [("In-Reply-To", serves)] if _CALL_ID.fullmatch(serves) else []
+            call = await context.agent.invite(uri, offer.to_bytes(), headers=headers, within=context.patience.setup_s)
             try:
                 agreement = read_answer(offer, SessionDescription.parse(call.remote_sdp))
                 return cls._connected(context, camera, call, agreement, pairs, picture, sound)

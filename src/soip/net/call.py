@@ -233,12 +233,14 @@ class IncomingCall:
 
     `offer` is the peer's SDP; empty: a delayed offer, `answer` then makes the offer. `user` is the user part of the
     Request-URI, as dialled, parameters included. `caller` is P-Asserted-Identity as the proxy sent it, else From.
+    `call_id` is its Call-ID.
     """
 
     def __init__(self, ua: UserAgent, incoming: IncomingRequest) -> None:
         self.request: Request = incoming.request
         self.offer = incoming.request.body
         self.user = incoming.request.uri.user
+        self.call_id = h.call_id(incoming.request.headers)
         asserted = h.asserted_identity(incoming.request.headers)
         self.caller = str(asserted[0].uri if asserted else h.from_(incoming.request.headers).uri)
         self._asserted = str(asserted[0]) if asserted else ""

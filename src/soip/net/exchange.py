@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from soip.net.errors import NetError
 from soip.sip.flow import Flow
 from soip.sip.layer import ClientTransaction, ServerTransaction
-from soip.sip.message import Request, Response
+from soip.sip.message import Message, Request, Response
 from soip.sip.reply import make_response
 
 if TYPE_CHECKING:
@@ -29,6 +29,24 @@ class Handler(Protocol):
 
     def flow_closed(self, flow: Flow) -> None:
         """A connection has ended."""
+
+
+class Witness(Protocol):
+    """Who is shown every message that an endpoint receives and sends, in order. Called on the event loop; must neither
+    block nor change a message, nor keep many: that costs the garbage collector more than reading them at once does.
+    `ignores`: methods whose requests, and responses by a transaction, are not shown.
+    """
+
+    ignores: ClassVar[frozenset[str]] = frozenset()
+
+    def received(self, message: Message, flow: Flow) -> None:
+        """It came over this flow, and could be read."""
+
+    def sent(self, message: Message, flow: Flow) -> None:
+        """It has been sent on this flow."""
+
+    def sent_again(self, data: bytes, request: Request, flow: Flow) -> None:
+        """A message of the transaction of `request` has been repeated."""
 
 
 class IncomingRequest:

@@ -26,7 +26,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from soip.net.errors import EndpointClosedError, FlowError, NetError, RequestTimeoutError
-from soip.net.exchange import Handler, IncomingRequest, Outgoing
+from soip.net.exchange import Handler, IncomingRequest, Outgoing, Witness
 from soip.net.limits import Limits, Pace
 from soip.net.target import MAX_DATAGRAM_REQUEST, Target
 from soip.net.transport import Transport, local_host_towards
@@ -101,6 +101,7 @@ class SipEndpoint:
         self._handlers: dict[str | None, Handler] = {}
         self._incoming: dict[Transaction, IncomingRequest] = {}
         self._outgoing: dict[Transaction, Outgoing] = {}
+        self._witness: Witness | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._pumping = False
         self._closed = False
@@ -155,6 +156,10 @@ class SipEndpoint:
     def unserve(self, user: str | None = None) -> None:
         """Undo `serve`."""
         self._handlers.pop(user, None)
+
+    def show(self, witness: Witness) -> None:
+        """Show this witness every message from now on."""
+        self._witness = witness
 
     async def start(self) -> None:
         """Listen. Raises PortBusyError."""
@@ -229,14 +234,20 @@ class SipEndpoint:
         """
         if isinstance(message, Response):
             flow = way if isinstance(way, Flow) else await self._transport.flow_to(way, way.transport)
-            self._transport.send(message.to_bytes(), flow)
+            self._send(message, flow)
             return
         flow = await self._flow_for(message, way)
         copy = message.copy()
         branch = h.MAGIC_COOKIE + self._mark + secrets.token_urlsafe(12)
         sent_by = self._sent_by(flow)
         copy.headers.prepend("Via", f"SIP/2.0/{flow.transport.upper()} {sent_by};branch={branch};rport")
-        self._transport.send(copy.to_bytes(), flow)
+        self._send(copy, flow)
+
+    def _send(self, message: Message, flow: Flow) -> None:
+        """Send without a transaction. Raises FlowError."""
+        self._transport.send(message.to_bytes(), flow)
+        if self._witness is not None:
+            self._witness.sent(message, flow)
 
     async def _flow_for(self, request: Request, way: Way) -> Flow:
         if isinstance(way, Flow):
@@ -307,6 +318,8 @@ class SipEndpoint:
             if isinstance(message, SipParseError):
                 raise message
             reply_to = self._note_source(message, flow) if isinstance(message, Request) else None
+            if self._witness is not None and _method(message) not in self._witness.ignores:
+                self._witness.received(message, flow)
             self._layer.receive(message, flow, self._loop.time(), reply_to)
         except SipParseError as error:
             self._answer_unreadable(error, flow)
@@ -330,7 +343,7 @@ class SipEndpoint:
         response = error_response(error, secrets.token_hex(6))
         if response is not None:
             try:
-                self._transport.send(response.to_bytes(), flow)
+                self._send(response, flow)
             except (FlowError, SipError) as failure:
                 log.debug("cannot answer %s: %s", flow, failure)
 
@@ -351,6 +364,7 @@ class SipEndpoint:
         if response is not None:
             try:
                 self._transport.send(response.to_bytes(), transaction.flow)
+                self._show_sent(Transmit(b"", transaction.flow, transaction, response))
             except FlowError as error:
                 log.debug("not sent: %s", error)
         self._layer.forget(transaction)
@@ -404,6 +418,8 @@ class SipEndpoint:
                     log.debug("not sent: %s", error)
                     if transaction is not None:
                         self._layer.transport_failed(transaction, self._loop.time())
+                else:
+                    self._show_sent(output)
             case RequestArrived(arrived):
                 self._request_arrived(arrived)
             case AckArrived(ack, flow):
@@ -424,6 +440,15 @@ class SipEndpoint:
             case Terminated(transaction):
                 self._incoming.pop(transaction, None)
                 self._outgoing.pop(transaction, None)
+
+    def _show_sent(self, output: Transmit) -> None:
+        witness, transaction = self._witness, output.transaction
+        if witness is None or (transaction is not None and transaction.request.method in witness.ignores):
+            return
+        if output.message is not None:
+            witness.sent(output.message, output.flow)
+        elif transaction is not None:
+            witness.sent_again(output.data, transaction.request, output.flow)
 
     def _failed(self, transaction: Transaction, error: NetError) -> None:
         outgoing = self._outgoing.get(transaction)
@@ -470,6 +495,10 @@ class SipEndpoint:
             callback()
         except Exception:
             log.exception("a SIP callback failed")
+
+
+def _method(message: Message) -> str:
+    return message.method if isinstance(message, Request) else ""
 
 
 def _is_large(request: Request) -> bool:

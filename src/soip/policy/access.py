@@ -1,7 +1,7 @@
 """Who may do what: roles and the permissions they carry.
 
-Administrators may do everything, operators watch, play back, export, control and talk, viewers watch and play
-back. An unknown role, or none, may do nothing: a right is only ever given by name.
+Administrators may do everything, operators watch, play back, export, control, talk and look into calls, viewers watch
+and play back. An unknown role, or none, may do nothing: a right is only ever given by name.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from types import MappingProxyType
 
 
 class Permission(StrEnum):
-    """One thing a person can be allowed to do with a camera, or with the system (`administer`)."""
+    """One thing a person can be allowed to do with a camera, or with the system: `diagnose` is to see who called whom
+    and why it did not work, `administer` everything else.
+    """
 
     WATCH = "watch"
     PLAYBACK = "playback"
     EXPORT = "export"
     CONTROL = "control"
     TALK = "talk"
+    DIAGNOSE = "diagnose"
     ADMINISTER = "administer"
 
 

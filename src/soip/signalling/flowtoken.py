@@ -13,7 +13,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
-from soip.signalling.flows import Way, parse_way
+from soip.signalling.flows import InstanceFlow, Way, parse_way
 
 # 80 bits, as in the example of RFC 5626 §5.2: a guess has to be made online, one request at a time.
 MAC_BYTES = 10
@@ -27,6 +27,11 @@ class End:
     way: Way
     identity: str
 
+    @property
+    def name(self) -> str:
+        """Who is spoken to there: of a camera that is behind its media server, the latter."""
+        return self.way.instance if isinstance(self.way, InstanceFlow) else self.identity
+
 
 @dataclass(frozen=True, slots=True)
 class Path:
@@ -34,6 +39,10 @@ class Path:
 
     caller: End
     callee: End
+
+    def other(self, end: End) -> End:
+        """The end across."""
+        return self.caller if end is self.callee else self.callee
 
 
 def issue(key: bytes, path: Path) -> str:

@@ -11,14 +11,17 @@ from collections.abc import Sequence
 from soip.net.errors import FlowError, NetError, RequestTimeoutError
 from soip.net.exchange import IncomingRequest, Outgoing
 from soip.net.sip import SipEndpoint
+from soip.net.sip import Way as NetWay
 from soip.signalling import flowtoken
 from soip.signalling.flowbook import FlowBook
 from soip.signalling.flows import FlowKey, InstanceFlow, Way
 from soip.signalling.flowtoken import End, Path
 from soip.signalling.forking import Fork
+from soip.signalling.ladder import Ladder
 from soip.signalling.routing import Leg
 from soip.signalling.trust import House, strip_credentials
 from soip.sip import headers
+from soip.sip.flow import Address, Flow
 from soip.sip.message import Request, Response
 from soip.sip.reply import make_response
 from soip.sip.uri import Uri, format_host
@@ -32,11 +35,12 @@ DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
 class Forwarder:
     """Sends requests on. `key` signs flow tokens; it must outlive a restart, as dialogs do."""
 
-    def __init__(self, endpoint: SipEndpoint, book: FlowBook, key: bytes, house: House) -> None:
+    def __init__(self, endpoint: SipEndpoint, book: FlowBook, key: bytes, house: House, ladder: Ladder) -> None:
         self._endpoint = endpoint
         self._book = book
         self._key = key
         self._house = house
+        self._ladder = ladder
 
     async def out_of_dialog(self, incoming: IncomingRequest, legs: Sequence[Leg], caller: End) -> None:
         """Forward a request of an authenticated caller to all legs at once."""
@@ -46,24 +50,26 @@ class Forwarder:
             copy.uri = Uri.parse(leg.uri)
             copy.headers.set_all("Route", leg.routes)  # RFC 3327 §5.5
             copy.headers.add("P-Asserted-Identity", f"<sip:{caller.identity}@{self._house.domain}>")
+            end = End(leg.way, leg.identity)
             if copy.method in DIALOG_METHODS:
-                self._record_route(copy, Path(caller, End(leg.way, leg.identity)))
-            copies.append((copy, leg.way, leg.identity))
+                self._record_route(copy, Path(caller, end))
+            copies.append((copy, end, leg.identity))
         await self._send(incoming, copies)
 
-    async def in_dialog(self, incoming: IncomingRequest, way: Way) -> None:
+    async def in_dialog(self, incoming: IncomingRequest, far: End) -> None:
         """Forward a request of a dialog whose path is known; its Request-URI is the remote target, unchanged."""
         copy = self._copy(incoming.request)
         self.pop_routes(copy)
-        await self._send(incoming, [(copy, way, "")])
+        await self._send(incoming, [(copy, far, "")])
 
-    async def ack(self, request: Request, way: Way) -> None:
+    async def ack(self, request: Request, far: End) -> None:
         """Pass the ACK of a 2xx on, statelessly (RFC 3261 §16.11). Raises FlowError."""
         copy = self._copy(request)
         self.pop_routes(copy)
-        resolved = self._book.resolve(way)
+        resolved = self._book.resolve(far.way)
         if resolved is None:
-            raise FlowError(f"the way {way} is closed")
+            raise FlowError(f"the way {far.way} is closed")
+        self._ladder.leads(copy, _address(resolved), far.name)
         await self._endpoint.send_stateless(copy, resolved)
 
     def path_of(self, request: Request) -> Path | None:
@@ -102,21 +108,23 @@ class Forwarder:
         address = format_host(*self._endpoint.address_towards(key.host, key.transport))
         return f"{address};transport={key.parameter}" if key.parameter else address
 
-    async def _send(self, incoming: IncomingRequest, copies: list[tuple[Request, Way, str]]) -> None:
+    async def _send(self, incoming: IncomingRequest, copies: list[tuple[Request, End, str]]) -> None:
         branches = _Branches(incoming, len(copies), self._house.domain)
         if incoming.request.method == "INVITE":
             incoming.reply(100)  # at once: the caller's repeats stop, whatever the branches do (§16.2)
         incoming.on_cancel(branches.fork.cancel)
-        for number, (copy, way, identity) in enumerate(copies):
+        for number, (copy, end, identity) in enumerate(copies):
             if branches.fork.done:
                 return
-            await self._start(branches, number, copy, way, identity)
+            await self._start(branches, number, copy, end, identity)
 
-    async def _start(self, branches: _Branches, number: int, copy: Request, way: Way, identity: str) -> None:
+    async def _start(self, branches: _Branches, number: int, copy: Request, end: End, identity: str) -> None:
+        way = end.way
         resolved = self._book.resolve(way)
         if resolved is None:
             branches.failed(number, way, FlowError("it is closed"))
             return
+        self._ladder.leads(copy, _address(resolved), end.name)
         try:
             outgoing = await self._endpoint.send(
                 copy,
@@ -179,10 +187,14 @@ class _Branches:
             self._outgoing[number].cancel()
 
 
-def from_path(path: Path, source: FlowKey, book: FlowBook) -> Way | None:
+def _address(way: NetWay) -> Address:
+    return way.remote if isinstance(way, Flow) else (way.host, way.port)
+
+
+def from_path(path: Path, source: FlowKey, book: FlowBook) -> End | None:
     """The other end of a path, for a request that came over one of its two flows; None from anywhere else."""
     if book.matches(path.caller.way, source):
-        return path.callee.way
+        return path.callee
     if book.matches(path.callee.way, source):
-        return path.caller.way
+        return path.caller
     return None

@@ -9,6 +9,7 @@ and hands changes to the writer each half second, one hands alarms over, and the
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import time
 
@@ -25,6 +26,7 @@ from soip.net.tls import Identity
 from soip.net.wire import Listener
 from soip.signalling.accounts import AccountTable
 from soip.signalling.finder import Finder
+from soip.signalling.ladder import Ladder
 from soip.signalling.limits import default_gate
 from soip.signalling.location import Binding, Location
 from soip.signalling.memory import restored, row_of, rows_of
@@ -36,6 +38,8 @@ from soip.sip.flow import Address
 # With the writer's own second, a binding is in the directory well within two, mostly within one.
 SWEEP_SECONDS = 0.25
 WRITE_SECONDS = 0.5
+TRACES_EVERY = 2
+"""Sweeps between two looks at the ladder: a call changes more often than a binding, and is written whole each time."""
 
 _log = structlog.get_logger()
 
@@ -64,6 +68,7 @@ class Role:
         self._location = Location()
         self._news = News(time.monotonic)
         self._finder = Finder(self._accounts, self._lookup, time.monotonic)
+        self._ladder = Ladder(time.monotonic, lambda: time.time_ns() // 1000, lambda: secrets.token_hex(5))
         self._server: Server | None = None
 
     def bindings(self, aor: str) -> tuple[Binding, ...]:
@@ -80,6 +85,7 @@ class Role:
         realm = await self._directory.settings.realm(self._settings.domain)
         await self._load()
         await self._restore()
+        self._ladder.restore(await self._directory.traces.last(ladders=True))
         tokens = await self._directory.settings.secret(FLOW_TOKEN_KEY)
         bearer = await self._directory.settings.secret(SIP_TOKEN_KEY)
         self._server = server = Server(
@@ -90,6 +96,7 @@ class Role:
             self._location,
             self._finder,
             default_gate(),
+            self._ladder,
             self._news,
             self._directory,
             self._later,
@@ -97,6 +104,7 @@ class Role:
             time.time,
         )
         self.endpoint.serve(server)
+        self.endpoint.show(self._ladder)
         await self.endpoint.start()
         host, port = self.endpoint.address
         browsers = HostPort(*self.endpoint.address_towards("127.0.0.1", "ws"))
@@ -115,6 +123,7 @@ class Role:
             await server.close()
             await self._finder.close()
             self._write()
+            self._write_traces()
 
     async def _load(self) -> None:
         """Read all accounts; what was registered with a secret or a right that is gone is gone too."""
@@ -146,13 +155,15 @@ class Role:
         _log.info("bindings restored", online=len(kept), void=len(rows) - len(kept))
 
     async def _sweep(self) -> None:
-        while True:
+        for turn in itertools.count():
             for binding in self._location.expire(time.monotonic()):
                 self._news.tell(
                     "unregistered", id=binding.aor, source=str(binding.flow), reason="not refreshed in time"
                 )
             self._news.sum_up()
             self._write()
+            if turn % TRACES_EVERY == 0:
+                self._write_traces()
             await asyncio.sleep(SWEEP_SECONDS)
 
     def _write(self) -> None:
@@ -161,6 +172,11 @@ class Role:
             saved, gone = rows_of(changes, time.monotonic(), time.time_ns() // 1000)
             self._later.delete(*gone)
             self._later.save(*saved)
+
+    def _write_traces(self) -> None:
+        traces, dropped = self._ladder.take_rows()
+        self._later.delete(*dropped)
+        self._later.save(*traces)
 
     async def _lookup(self, identity: str) -> Account | None:
         found = await self._directory.accounts.get(identity)

@@ -35,10 +35,11 @@ from soip.signalling.answers import Answer, bad_extension, busy
 from soip.signalling.events import Events, Facts
 from soip.signalling.finder import Finder
 from soip.signalling.flowbook import FlowBook
-from soip.signalling.flows import FlowKey, InstanceFlow, Way, way_back
+from soip.signalling.flows import FlowKey, InstanceFlow, way_back
 from soip.signalling.flowtoken import End, Path
 from soip.signalling.forward import Forwarder, from_path
 from soip.signalling.handover import Handover
+from soip.signalling.ladder import Ladder
 from soip.signalling.limits import Buckets, Budget, Gate
 from soip.signalling.location import Binding, Location
 from soip.signalling.messenger import Messenger
@@ -111,6 +112,7 @@ class Server:
         location: Location,
         finder: Finder,
         gate: Gate,
+        ladder: Ladder,
         news: News,
         directory: Directory,
         later: WriteBehind,
@@ -123,6 +125,7 @@ class Server:
         self._location = location
         self._finder = finder
         self._gate = gate
+        self._ladder = ladder
         self._news = news
         self._now = now
         self._book = FlowBook(location, now)
@@ -131,7 +134,7 @@ class Server:
         self._challenger = Challenger(
             house, accounts, location, nonces, gate, lambda token: siptoken.verify(keys.bearer, token, wall())
         )
-        self._forwarder = Forwarder(endpoint, self._book, keys.tokens, house)
+        self._forwarder = Forwarder(endpoint, self._book, keys.tokens, house, ladder)
         self._tables = Tables(accounts, location, now)
         self._log_budget = Buckets(LOG_BUDGET)
         self._messenger = Messenger(endpoint, self._book, house.domain)
@@ -188,11 +191,12 @@ class Server:
         """
         try:
             path = self._forwarder.path_of(request)
-            way = from_path(path, FlowKey.of(flow), self._book) if path is not None else None
+            far = from_path(path, FlowKey.of(flow), self._book) if path is not None else None
         except SipParseError:
             return
-        if way is not None and headers.max_forwards(request.headers) != 0:
-            self._spawn(self._pass_ack(request, way))
+        if path is not None and far is not None and headers.max_forwards(request.headers) != 0:
+            self._ladder.proven(request, flow, path.other(far).name)
+            self._spawn(self._pass_ack(request, far))
 
     def flow_closed(self, flow: Flow) -> None:
         """A connection has ended, and with it what was registered over it."""
@@ -209,11 +213,11 @@ class Server:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _pass_ack(self, request: Request, way: Way) -> None:
+    async def _pass_ack(self, request: Request, far: End) -> None:
         try:
-            await self._forwarder.ack(request, way)
+            await self._forwarder.ack(request, far)
         except (NetError, SipParseError) as error:
-            _log.debug("ACK not passed on", way=str(way), reason=str(error))
+            _log.debug("ACK not passed on", way=str(far.way), reason=str(error))
 
     def _dispatch(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         request = incoming.request
@@ -296,19 +300,24 @@ class Server:
                 return None
             return self._knowing(incoming, self._subscriber_moved, proxy=False)
         path = self._forwarder.path_of(incoming.request)
-        way = from_path(path, flow, self._book) if path is not None else None
-        if way is None:
+        far = from_path(path, flow, self._book) if path is not None else None
+        if path is None or far is None:
             return self._knowing(incoming, self._moved, proxy=True)
-        return self._forwarder.in_dialog(incoming, way)
+        return self._pass_on(incoming, path, far)
+
+    def _pass_on(self, incoming: IncomingRequest, path: Path, far: End) -> Coroutine[Any, Any, None]:
+        """A request in a dialog, whose sender is known, goes to the other end."""
+        self._ladder.proven(incoming.request, incoming.flow, path.other(far).name)
+        return self._forwarder.in_dialog(incoming, far)
 
     def _moved(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         account = self._trusted(incoming, proxy=True)
         if account is None:
             return None
         path = self._forwarder.path_of(incoming.request)
-        way = self._far_side(path, account) if path is not None else None
-        if way is not None:
-            return self._forwarder.in_dialog(incoming, way)
+        far = self._far_side(path, account) if path is not None else None
+        if path is not None and far is not None:
+            return self._pass_on(incoming, path, far)
         self._answer(incoming, Answer(481, "no dialog of yours passes here; keep the Route of its start"))
         return None
 
@@ -343,12 +352,12 @@ class Server:
             self._note(incoming, "subscription refused", account=account.id, reason=refused.text)
             self._answer(incoming, refused)
 
-    def _far_side(self, path: Path, account: Account) -> Way | None:
+    def _far_side(self, path: Path, account: Account) -> End | None:
         """Where a request in a dialog goes whose sender has moved, and has proved to be one of the two ends."""
         for near, far in ((path.caller, path.callee), (path.callee, path.caller)):
             owner = self._accounts.owner_of(near.identity)
             if owner is not None and owner.id == account.id:
-                return far.way
+                return far
         return None
 
     def _for_us(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
@@ -426,6 +435,8 @@ class Server:
         if request.method == "SUBSCRIBE" and self._events.serves(request, account, target):
             return self._subscribe(incoming, account, target)
         caller = Caller(account.id, account.kind, self._identity(request, account), account.role)
+        serves = account.kind is AccountKind.MEDIA_SERVER
+        self._ladder.proven(request, incoming.flow, caller.identity, serves=serves)
         verdict = route(caller, request.method, request.uri, self._tables)
         if isinstance(verdict, Refuse):
             retry = (("Retry-After", str(verdict.retry_after)),) if verdict.retry_after else ()

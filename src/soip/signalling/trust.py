@@ -31,6 +31,7 @@ from soip.sip.uri import split_user
 
 ACCOUNT_RETRY_SECONDS = 2
 CREDENTIALS = ("Authorization", "Proxy-Authorization")
+WRONG_PASSWORD = "wrong password or unknown id"  # noqa: S105 - words, not a password
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class Challenger:
             return self._counted(account, now)
         if verdict is Verdict.WRONG:
             self._gate.failed(source, who, now)
-            return Refused(Answer(403, "wrong password or unknown id"), wrong=credentials.username[:64])
+            return Refused(Answer(403, WRONG_PASSWORD), wrong=credentials.username[:64])
         return self._challenged(account, who if known else source, sender, now, proxy, stale=True)
 
     def _counted(self, account: Account, now: float) -> Account | Refused:

@@ -103,11 +103,15 @@ class ServerTransaction(Transaction):
 
 @dataclass(frozen=True, slots=True)
 class Transmit:
-    """Send these bytes. If that fails, call `transport_failed(transaction)` (None: nobody waits for it)."""
+    """Send these bytes. If that fails, call `transport_failed(transaction)` (None: nobody waits for it).
+
+    `message` is what the bytes say, for who looks on; None when they are sent again.
+    """
 
     data: bytes
     flow: Flow
     transaction: Transaction | None
+    message: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +251,7 @@ class TransactionLayer:
             self.refused += 1
             answer = make_response(request, 503, to_tag=self._tags())
             answer.headers.add("Retry-After", "5")
-            self._outputs.append(Transmit(answer.to_bytes(), flow, None))
+            self._outputs.append(Transmit(answer.to_bytes(), flow, None, answer))
             return
         machine = INVITE_SERVER if request.method == "INVITE" else NON_INVITE_SERVER
         transaction = ServerTransaction(key, machine, request, flow, source, self._tags())
@@ -308,7 +312,7 @@ class TransactionLayer:
         self._clients[transaction.key] = transaction
         if flow.connection:
             self._by_flow.setdefault(flow, set()).add(transaction)
-        self._do(transaction, machine.begin, now)
+        self._do(transaction, machine.begin, now, request)
         return transaction
 
     def cancel(self, transaction: ClientTransaction, now: float, headers: Iterable[tuple[str, str]] = ()) -> None:
@@ -326,7 +330,7 @@ class TransactionLayer:
         event = response_event(response.status, sending=True)
         if (transaction.state, event) in transaction.machine.table:
             transaction._sent = response.to_bytes()
-            self._run(transaction, event, now)
+            self._run(transaction, event, now, response)
             if response.status >= 200 and not transaction.is_invite:
                 transaction.request = Request(transaction.request.method, transaction.request.uri, _NOTHING)
 
@@ -391,7 +395,7 @@ class TransactionLayer:
     def _act(self, transaction: Transaction, action: Action, now: float, message: Message | None) -> None:
         if action in (Action.SEND_REQUEST, Action.SEND_RESPONSE):
             if transaction._sent:  # a repeated request before there is any response: nothing to say yet
-                self._outputs.append(Transmit(transaction._sent, transaction.flow, transaction))
+                self._outputs.append(Transmit(transaction._sent, transaction.flow, transaction, message))
         elif action is Action.REPORT_TIMEOUT:
             self._report(TimedOut(transaction))
         elif action is Action.REPORT_FAILURE:
@@ -403,8 +407,9 @@ class TransactionLayer:
             assert isinstance(transaction, ServerTransaction)
             self._outputs.append(AckArrived(message, transaction.source))
         elif action is Action.SEND_TRYING:
-            transaction._sent = make_response(transaction.request, 100).to_bytes()
-            self._outputs.append(Transmit(transaction._sent, transaction.flow, transaction))
+            trying = make_response(transaction.request, 100)
+            transaction._sent = trying.to_bytes()
+            self._outputs.append(Transmit(transaction._sent, transaction.flow, transaction, trying))
 
     def _act_client(self, transaction: ClientTransaction, action: Action, now: float, message: Message | None) -> None:
         if action is Action.SEND_CANCEL:
@@ -418,8 +423,10 @@ class TransactionLayer:
             return
         assert isinstance(message, Response)
         if action is Action.SEND_ACK:
-            transaction._ack = transaction._ack or make_ack(transaction.request, message).to_bytes()
-            self._outputs.append(Transmit(transaction._ack, transaction.flow, transaction))
+            ack = None if transaction._ack else make_ack(transaction.request, message)
+            if ack is not None:
+                transaction._ack = ack.to_bytes()
+            self._outputs.append(Transmit(transaction._ack, transaction.flow, transaction, ack))
         else:
             transaction.answered = transaction.answered or message.status >= 200
             self._report(ResponseArrived(transaction, message))

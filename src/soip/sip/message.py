@@ -104,6 +104,14 @@ class Headers:
                 return item[2]
         return None
 
+    def pick(self, keys: frozenset[str]) -> dict[str, str]:
+        """The first values of several headers in one pass, by their names in lower case and long form."""
+        found: dict[str, str] = {}
+        for key, _, value in self._items:
+            if key in keys and key not in found:
+                found[key] = value
+        return found
+
     def get_all(self, name: str) -> list[str]:
         """All values of that name, one for each line."""
         key = header_key(name)

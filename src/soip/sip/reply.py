@@ -92,7 +92,7 @@ def _respond(
     response = Response(status, reason or REASONS.get(status, "Unknown"), Headers._of(items), body)
     if to_tag and status > 100:
         value = response.headers.get("To") or ""
-        if not _has_tag(value):
+        if not has_tag(value):
             response.headers.set("To", f"{value};tag={to_tag}")
     if content_type:
         response.headers.add("Content-Type", content_type)
@@ -103,7 +103,8 @@ _COPIED = ("via", "from", "to", "call-id", "cseq")
 _TAG = re.compile(r";[ \t]*+tag[ \t]*+=", re.IGNORECASE)
 
 
-def _has_tag(value: str) -> bool:
+def has_tag(value: str) -> bool:
+    """Whether a From or To value has a tag."""
     # Only what follows the address counts: a tag in the URI's own parameters is not a dialog's.
     return _TAG.search(value, value.rfind(">") + 1) is not None
 

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response, status
 
 from soip.policy import mediaurl, siptoken
 from soip.policy.access import ACTIONS, Permission
-from soip.web import sessions
+from soip.web import calls, sessions
 from soip.web.errors import NoMediaServerError, UnknownError
 from soip.web.models import (
+    CallView,
     CameraView,
     ErrorView,
     EventsView,
@@ -20,6 +21,7 @@ from soip.web.models import (
     GrantRequest,
     GrantView,
     HealthView,
+    LadderView,
     RecordingView,
     SessionView,
     SignIn,
@@ -32,6 +34,7 @@ from soip.web.times import parse_range, render
 
 _MOST_ROWS = 20_000
 _MOST_EVENTS = 1_000
+_MOST_CALLS = 1000
 
 Shared = Annotated[State, Depends(state_of)]
 
@@ -161,6 +164,28 @@ async def sip_token(user: SignedIn, state: Shared) -> SipTokenView:
         expires=render(int(expires * 1_000_000)),
         lifetime=siptoken.LIFETIME_S,
     )
+
+
+@router.get("/calls")
+async def last_calls(
+    user: SignedIn,
+    state: Shared,
+    party: Annotated[str, Query(max_length=64)] = "",
+    limit: Annotated[int, Query(ge=1, le=_MOST_CALLS)] = 100,
+) -> list[CallView]:
+    """The last calls, newest first; with `party` those this id made or was to answer."""
+    require(user, Permission.DIAGNOSE)
+    return [calls.summary(row) for row in await state.directory.traces.last(party=party, limit=limit)]
+
+
+@router.get("/calls/{call}")
+async def one_call(call: str, user: SignedIn, state: Shared) -> LadderView:
+    """A call, message by message, with the calls that belong to it."""
+    require(user, Permission.DIAGNOSE)
+    found = calls.ladder(call, await state.directory.traces.call(call))
+    if found is None:
+        raise UnknownError(f"there is no call {call[:64]!r}: only the last 1000 are kept")
+    return found
 
 
 async def _camera(state: State, camera: str) -> CameraView:

@@ -113,6 +113,65 @@ class SipTokenView(BaseModel):
     lifetime: int
 
 
+class VerdictView(BaseModel):
+    """What became of a call. `who` is meant, `origin` gave the final answer `status`; `text` says it in English."""
+
+    code: str
+    who: str
+    origin: str
+    status: int
+    reason: str
+    seconds: int
+    text: str
+    hint: str
+
+
+class CallView(BaseModel):
+    """A call in a list. `proven`: the caller is who it says. `ended` is null while the call goes on. `times` in a row
+    it has failed in the same way.
+    """
+
+    id: str
+    started: Time
+    ended: Time | None
+    caller: str
+    proven: bool
+    callee: str
+    state: str
+    times: int
+    verdict: VerdictView
+
+
+class ParticipantView(BaseModel):
+    """Somebody in a call: an id that was proven, else an address. `server`: the SIP server itself."""
+
+    name: str
+    address: str
+    proven: bool
+    server: bool
+
+
+class MessageView(BaseModel):
+    """One message, `at` ms after the call's start, between two participants (their numbers). `again`: repeats."""
+
+    at: float
+    sender: int = Field(serialization_alias="from")
+    receiver: int = Field(serialization_alias="to")
+    line: str
+    cseq: str
+    facts: list[str]
+    again: int
+
+
+class LadderView(CallView):
+    """A call with all its messages, and those of the calls that belong to it. `left_out` are missing in the middle."""
+
+    participants: list[ParticipantView]
+    messages: list[MessageView]
+    left_out: int
+    calls: list[CallView]
+
+
 class HealthView(BaseModel):
     """Whether the parts answer."""
 
