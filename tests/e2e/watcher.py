@@ -50,7 +50,8 @@ globalThis.eye = (() => {
     video.addEventListener('seeking', () => { shown.length = 0; jumped = true; });
     const next = () => {
       if (!video.isConnected) return;
-      if (jumped && shown.length < 3) shown.push(look(video));
+      // While it seeks, a picture of before the jump may still be told of.
+      if (jumped && !video.seeking && shown.length < 3) shown.push(look(video));
       video.requestVideoFrameCallback(next);
     };
     video.requestVideoFrameCallback(next);
