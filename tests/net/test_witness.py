@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from soip.net.exchange import IncomingRequest, Witness
 from soip.net.sip import SipEndpoint
 from soip.net.target import Target
@@ -135,3 +137,25 @@ async def test_what_cannot_be_sent_is_not_seen() -> None:
         await until(lambda: recorder.closed)
         incoming[0].reply(200)
         assert onlooker.seen == []
+
+
+class Blind(Witness):
+    """Fails at everything it is shown."""
+
+    def received(self, message: Message, flow: Flow) -> None:
+        raise ZeroDivisionError
+
+    def sent(self, message: Message, flow: Flow) -> None:
+        raise ZeroDivisionError
+
+    def sent_again(self, data: bytes, request: Request, flow: Flow) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_witness_that_fails_takes_no_call_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    async with endpoint(Recorder()) as bob, endpoint() as alice:
+        bob.show(Blind())
+        alice.show(Blind())
+        for method in ("INVITE", "MESSAGE"):
+            assert (await alice.request(request(method), udp(bob))).status == 200
+    assert 1 <= len([record for record in caplog.records if "could not be shown" in record.message]) <= 4

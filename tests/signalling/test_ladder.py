@@ -87,7 +87,7 @@ def test_repeats_are_counted_and_not_told_again() -> None:
         "cam1 > server: 200 OK x4",
         "server > ann: 200 OK x4",
     ]
-    site.ladder.sent_again(b"nonsense that is never read", request("INVITE", call_id="other"), ANN)
+    site.ladder.sent_again(b"nonsense that nobody can read", request("INVITE", call_id="other"), ANN)
 
 
 # --- what went wrong

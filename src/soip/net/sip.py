@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, ParamSpec
 
 from soip.net.errors import EndpointClosedError, FlowError, NetError, RequestTimeoutError
 from soip.net.exchange import Handler, IncomingRequest, Outgoing, Witness
@@ -53,6 +53,8 @@ from soip.sip.message import Message, Request, Response
 from soip.sip.reply import error_response
 from soip.sip.timers import Timers
 from soip.sip.uri import format_host
+
+P = ParamSpec("P")
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +249,7 @@ class SipEndpoint:
         """Send without a transaction. Raises FlowError."""
         self._transport.send(message.to_bytes(), flow)
         if self._witness is not None:
-            self._witness.sent(message, flow)
+            self._show(self._witness.sent, message, flow)
 
     async def _flow_for(self, request: Request, way: Way) -> Flow:
         if isinstance(way, Flow):
@@ -319,7 +321,7 @@ class SipEndpoint:
                 raise message
             reply_to = self._note_source(message, flow) if isinstance(message, Request) else None
             if self._witness is not None and _method(message) not in self._witness.ignores:
-                self._witness.received(message, flow)
+                self._show(self._witness.received, message, flow)
             self._layer.receive(message, flow, self._loop.time(), reply_to)
         except SipParseError as error:
             self._answer_unreadable(error, flow)
@@ -446,9 +448,19 @@ class SipEndpoint:
         if witness is None or (transaction is not None and transaction.request.method in witness.ignores):
             return
         if output.message is not None:
-            witness.sent(output.message, output.flow)
+            self._show(witness.sent, output.message, output.flow)
         elif transaction is not None:
-            witness.sent_again(output.data, transaction.request, output.flow)
+            self._show(witness.sent_again, output.data, transaction.request, output.flow)
+
+    def _show(self, tell: Callable[P, None], *what: P.args, **more: P.kwargs) -> None:
+        """Show the witness something; one that fails must not take a call with it."""
+        try:
+            tell(*what, **more)
+        except SipParseError:
+            return  # who handles the message says so
+        except Exception:
+            if self._faults.due(self._loop.time()):
+                log.exception("a message could not be shown")
 
     def _failed(self, transaction: Transaction, error: NetError) -> None:
         outgoing = self._outgoing.get(transaction)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 from soip.directory.rows import CallTraceRow
 from soip.net.exchange import Witness
@@ -27,6 +28,7 @@ from soip.signalling.facts import View, opens_dialog, view_of
 from soip.signalling.limits import Buckets, Budget
 from soip.signalling.trace import Trace
 from soip.signalling.tracerow import restored, row_of
+from soip.sip.errors import SipParseError
 from soip.sip.flow import Address, Flow
 from soip.sip.message import Message, Request, Response, parse_message
 
@@ -113,7 +115,8 @@ class Ladder(Witness):
 
     def sent_again(self, data: bytes, request: Request, flow: Flow) -> None:
         """A message has been repeated, which is told of the first one."""
-        self.sent(parse_message(data), flow)  # the request may be no more than its method by now
+        with suppress(SipParseError):  # what we write can be longer than what we read
+            self.sent(parse_message(data), flow)  # the request may be no more than its method by now
 
     # -- what the server knows
 
