@@ -103,6 +103,19 @@ async def _files(house: House, camera: str = "cam1") -> int:
 
 
 @shared
+async def test_a_refresh_from_before_it_fell_silent_does_not_say_that_a_camera_is_back(home: House, name: str) -> None:
+    await home.add_camera(name)
+    camera = await Camera.make(home, name)
+    await home.recorded(1.5, name)
+    await camera.agent.register(60)
+    await home.recorded(2.5, name)
+    camera.sends = False
+    await home.until_state("no-media", name)
+    gap = await home.until_gap("camera offline", name)
+    assert "no picture for" in gap.detail, "and not that it has registered anew, as it had before"
+
+
+@shared
 async def test_who_answers_and_hangs_up_is_called_less_and_less(home: House, name: str) -> None:
     await home.add_camera(name)
     camera = await Camera.make(home, name)

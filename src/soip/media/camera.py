@@ -54,7 +54,7 @@ class Camera:
         self.media = "idle"
         self.problem = ""
         """Why there are no pictures, in words for a Warning header and the log."""
-        self.tried_us = 0
+        self._tried_us = 0
         """When it was last called, by the system's clock (UTC), as bindings are."""
         self.call: CameraCall | None = None
         self.sounds: set[Callable[[Sound], None]] = set()
@@ -152,6 +152,15 @@ class Camera:
         finally:
             self.recorder.stop()
 
+    @property
+    def missed_us(self) -> int:
+        """Since when it is missing, by the clock that dates registrations: the last picture of its call, else the last
+        attempt. A REGISTER that is newer says that it is back; one from before, a refresh for one, says nothing.
+        """
+        if self.call is None:
+            return self._tried_us
+        return max(self._tried_us, time.time_ns() // 1000 - int(self.call.silent_s * 1_000_000))
+
     async def _idle(self) -> None:
         while not self._held.is_set():
             await _within(self._patience.tick_s, self._held)
@@ -160,7 +169,7 @@ class Camera:
     async def _try(self) -> CameraCall | None:
         self._poked.clear()
         self.problem = ""
-        self.tried_us = time.time_ns() // 1000
+        self._tried_us = time.time_ns() // 1000
         self._tried = self._context.now()
         self._renew = False
         try:

@@ -14,8 +14,6 @@ from soip.media.context import Context
 from soip.policy.placement import worker_for
 from soip.policy.schedule import recording_wanted
 
-BINDING_LATE_US = 1_000_000
-
 _log = structlog.get_logger()
 
 
@@ -107,7 +105,5 @@ class Cameras:
             return
         registered_us = {binding.account_id: binding.registered_us for binding in bindings}
         for camera in waiting:
-            # A binding is written, and dated, a little after the REGISTER: the one a call went to is no new one.
-            late_us = BINDING_LATE_US if camera.media == "no-media" else 0
-            if registered_us.get(camera.row.device_id, 0) > camera.tried_us + late_us:
+            if registered_us.get(camera.row.device_id, 0) > camera.missed_us:
                 camera.poke()
