@@ -173,7 +173,9 @@ def test_what_phones_spell_otherwise_is_taken() -> None:
 
 
 @given(
-    st.text(st.characters(exclude_characters="\r\n\0"), max_size=10), st.text(max_size=10), st.integers(1, 2**32 - 1)
+    st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=10),
+    st.text(max_size=10),
+    st.integers(1, 2**32 - 1),
 )
 def test_any_user_and_password(user: str, password: str, count: int) -> None:
     if not password:
