@@ -131,7 +131,7 @@ def restart() -> list[str]:
         with _ours(directory) as ours:
             empty = ours.ask()[1]
             _sipp(directory, ours, "register", RESTART_RATE, ACCOUNTS)
-            time.sleep(SETTLED_SECONDS)
+            time.sleep(SETTLED_SECONDS)  # Nothing tells when the last repeat is no longer waited for.
             full, bindings = ours.ask()[1:]
             ours.process.kill()
         began = time.monotonic()
@@ -182,7 +182,7 @@ def _kamailio(directory: Path) -> Iterator[Kamailio]:
         command = [*pinned(MEASURED_CPU), "kamailio", "-f", str(config), "-DD", "-E", "-m", "512", "-Y", str(directory)]
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
-            time.sleep(2)
+            time.sleep(2)  # It does not say when it listens.
             if process.poll() is not None:
                 raise RuntimeError("Kamailio did not start: " + (directory / "kamailio.log").read_text()[-500:])
             yield Kamailio(process.pid)
@@ -201,7 +201,7 @@ def _callee(directory: Path) -> Iterator[None]:
         cwd=directory,
     ) as process:
         try:
-            time.sleep(1)
+            time.sleep(1)  # Nor does SIPp.
             yield
         finally:
             process.kill()

@@ -47,8 +47,8 @@ def check(data: DataOption = None) -> None:
         return len(rows), _reading(lambda: list(findings_of(root, map(_recording, rows), gaps, only=only)))
 
     count, findings = look()
-    if findings:  # Files that a running server has begun or sealed in the meantime are none.
-        time.sleep(LATE_S)
+    if findings:
+        time.sleep(LATE_S)  # What a running server has begun or sealed in the meantime is none: its rows come late.
         _, findings = look({finding.where for finding in findings})
     for finding in findings:
         typer.echo(f"{finding.what}: {finding.where}: {finding.detail}")

@@ -122,7 +122,9 @@ def _binding(
     uri = str(contact.uri)
     if not contact.uri.is_sip or contact.uri.headers or len(uri) > MAX_CONTACT:
         raise SipParseError("a contact must be a sip URI without headers")  # RFC 3261 §19.1.1, table 1
-    reg_id = (contact.param("reg-id") or "0") if _wants_outbound(request) else "0"
+    reg_id = contact.param("reg-id") or "0"
+    if reg_id != "0" and not _wants_outbound(request):
+        reg_id = "0"
     return Binding(
         aor=aor,
         account=account,
