@@ -28,7 +28,7 @@ def main(first_port: int, viewers: int, rounds: int, interval: float) -> None:
     def picture(number: int) -> Picture:
         nals: list[bytes | bytearray] = list(pictures[number % len(pictures)])
         ticks = (1 << 32) + number * FRAME_TICKS
-        unit = AccessUnit(nals, ticks, number % len(pictures) == 0, time.monotonic())
+        unit = AccessUnit.of(nals, ticks, number % len(pictures) == 0, time.monotonic())
         return Picture(unit, codec, ticks, ticks, 0, fresh=False)
 
     # All viewers come within the first second, so that they share one class, as the floor's do.

@@ -27,7 +27,6 @@ from soip.directory.accounts import ha1
 from soip.directory.directory import Directory
 from soip.directory.rows import BindingRow, CameraStateRow, GapRow, MediaInstance, RecordingRow
 from soip.mp4.tracks import video_track
-from soip.mp4.writer import Run, Sample
 from soip.net.certificates import names_of
 from soip.process import holding
 from soip.store.disk import DiskWriter
@@ -35,6 +34,7 @@ from soip.store.journal import Entry
 from soip.store.recording import Recording
 from soip.store.root import Root
 from soip.store.writer import RecordingWriter
+from tests.mp4.material import Frame, run_of
 
 T = TypeVar("T")
 
@@ -441,8 +441,8 @@ def recorded(soip: Soip, data: Path) -> RecordingRow:
     writer = RecordingWriter(disk, "cam1", [video_track([SPS], [PPS], 640, 360)], lambda event: None, server="media-1")
     picture = b"\0\0\0\x05\x65abcd"
     for second in range(4):
-        samples = [Sample([picture], 3600, sync=number == 0) for number in range(25)]
-        assert writer.append([Run(1, second * 90_000, samples)], START_US + second * 1_000_000)
+        samples = [Frame([picture], 3600, sync=number == 0) for number in range(25)]
+        assert writer.append([run_of(1, second * 90_000, samples)], START_US + second * 1_000_000)
     writer.seal()
     gap = Entry("gap", "g1", START_US + 4_000_000, START_US + 9_000_000, "camera offline", facts={"detail": "no reply"})
     disk.journal("cam1", gap)

@@ -72,7 +72,7 @@ def movie_units(path: Path) -> list[tuple[float, list[bytes]]]:
         extradata = stream.codec_context.extradata or b""
         split = split_length_prefixed if extradata[:1] == b"\x01" else split_annex_b
         return [
-            (float((packet.pts or 0) * packet.time_base), split(bytes(packet)))
+            (float((packet.pts or 0) * packet.time_base), [bytes(nal) for nal in split(bytes(packet))])
             for packet in container.demux(stream)
             if packet.size
         ]

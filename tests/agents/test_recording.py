@@ -28,7 +28,7 @@ def units(count: int, *, gop: float = 0.4, every: int = 3600) -> list[AccessUnit
     made = []
     for number in range(count):
         nals = list(encoder.encode(grey(number), number * every, False))
-        made.append(AccessUnit(list(nals), TICKS + number * every, is_keyframe(nals), 100 + number * every / 90_000))
+        made.append(AccessUnit.of(list(nals), TICKS + number * every, is_keyframe(nals), 100 + number * every / 90_000))
     return made
 
 
@@ -58,7 +58,7 @@ def test_without_parameter_sets_there_is_no_file_until_the_description_has_them(
     stream = units(12)
     sps, pps = find_sets(stream[0].nals)
     for unit in stream:
-        unit.nals = [nal for nal in unit.nals if nal[0] & 31 not in (7, 8)]
+        unit.hold([nal for nal in unit.nals if nal[0] & 31 not in (7, 8)])
     assert record(tmp_path / "none.mp4", stream).paths == []
     assert record(tmp_path / "out.mp4", stream, [*sps, *pps]).paths == [tmp_path / "out.mp4"]
     assert len(times(tmp_path / "out.mp4")) == 12

@@ -24,5 +24,5 @@ def picture(number: int, *, gop: int = 25, size: int = 3000, arrival: float | No
     body = head + number.to_bytes(4, "big") + bytes([number % 251 + 1]) * (size - 5)
     nals: list[bytes | bytearray] = [*([SPS, PPS] if keyframe else []), body]
     pts = START + number * FRAME
-    unit = AccessUnit(nals, 1 << 32 | number * FRAME, keyframe, number / 25 if arrival is None else arrival)
+    unit = AccessUnit.of(nals, 1 << 32 | number * FRAME, keyframe, number / 25 if arrival is None else arrival)
     return Picture(unit, CODEC, pts, pts, START_US + number * 40_000, number == 0)

@@ -35,7 +35,7 @@ class Desk:
         """A unit of picture `number` of 25/s, which arrives at its time or `at`."""
         keyframe = any(nal[0] & 31 == 5 for nal in nals)
         ticks = (1 << 32) + int(number * FRAME)
-        self.intake.take(AccessUnit(list(nals), ticks, keyframe, number / 25 if at is None else at))
+        self.intake.take(AccessUnit.of(list(nals), ticks, keyframe, number / 25 if at is None else at))
 
 
 def test_nothing_comes_before_something_can_be_decoded() -> None:
@@ -68,7 +68,7 @@ def test_of_sets_that_come_alone_the_other_kind_is_added() -> None:
     assert desk.pictures[0].unit.nals == [SPS, other, IDR]
     assert desk.pictures[0].codec.pps == (other,)
     desk.take(1, SPS, IDR)
-    assert sorted(desk.pictures[1].unit.nals) == sorted([SPS, other, IDR])
+    assert sorted(map(bytes, desk.pictures[1].unit.nals)) == sorted([SPS, other, IDR])
 
 
 def test_new_sets_in_band_are_a_new_codec_and_the_old_pictures_keep_theirs() -> None:

@@ -329,7 +329,8 @@ async def test_pictures_shown_out_of_order_keep_their_offsets_and_can_be_decoded
     desk.on()
     for number, (nals, offset) in enumerate(zip(material.frames, material.offsets, strict=True)):
         one = picture(number)
-        unit = replace(one.unit, nals=list(nals), keyframe=material.keys[number])
+        unit = replace(one.unit, keyframe=material.keys[number])
+        unit.hold(nals)
         shown = us_of(offset, 90_000)
         desk.take(replace(one, unit=unit, codec=codec, pts=one.dts + offset, utc_us=one.utc_us + shown))
     desk.recorder.interrupt()
@@ -575,7 +576,7 @@ async def test_after_twelve_hours_of_a_camera_with_a_wrong_clock_sound_is_in_ste
     heard = MediaClock(8000)
 
     def show(at: float) -> None:
-        unit = AccessUnit([b"\x65" + bytes([200]) * 50], (1 << 40) + round(at * rate * 90_000), True, at)
+        unit = AccessUnit.of([b"\x65" + bytes([200]) * 50], (1 << 40) + round(at * rate * 90_000), True, at)
         intake.take(unit)
 
     def say(at: float) -> None:

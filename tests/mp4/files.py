@@ -8,8 +8,8 @@ from soip.mp4.index import Fragment, entry_of, index_space
 from soip.mp4.reader import parse_fragment, parse_init
 from soip.mp4.repair import Read
 from soip.mp4.times import ticks_of
-from soip.mp4.writer import Edit, Head, Run, Sample, fragment, init_segment
-from tests.mp4.material import EPOCH_US, audio, video
+from soip.mp4.writer import Edit, Head, fragment, init_segment
+from tests.mp4.material import EPOCH_US, Frame, audio, run_of, video
 
 GOP = 25
 SECOND_US = 1_000_000
@@ -33,7 +33,7 @@ def pieces(count: int = 5, bframes: int = 0, sound: bool = False, reserve: int =
         runs = [material.run(number * GOP, GOP, 0)]
         if sound:
             first, last = (at * 16_000 // 1024 for at in (number, number + 1))
-            runs.append(Run(2, first * 1024, [Sample([frames[at % len(frames)]], 1024) for at in range(first, last)]))
+            runs.append(run_of(2, first * 1024, [Frame([frames[at % len(frames)]], 1024) for at in range(first, last)]))
         fragments.append(fragment(number + 1, runs, EPOCH_US + number * SECOND_US))
     return front, fragments
 

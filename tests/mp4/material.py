@@ -1,8 +1,10 @@
 """Real H.264 and AAC for the tests, made once per process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from typing import NamedTuple
 
 import av
 
@@ -14,6 +16,25 @@ EPOCH_US = 1_795_175_152_123_456
 RATE = 25
 
 
+class Frame(NamedTuple):
+    """A sample as tests have it: with its bytes."""
+
+    chunks: Sequence[bytes | bytearray | memoryview]
+    duration: int
+    composition_offset: int = 0
+    sync: bool = True
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self.chunks)
+
+
+def run_of(track_id: int, decode_time: int, frames: Sequence[Frame]) -> Run:
+    """Frames as one run."""
+    samples = [Sample(len(one.data), one.duration, one.composition_offset, one.sync) for one in frames]
+    return Run(track_id, decode_time, samples, [chunk for one in frames for chunk in one.chunks])
+
+
 @dataclass(frozen=True)
 class Video:
     """Frames in decode order; `offsets` are composition offsets in ticks."""
@@ -23,17 +44,17 @@ class Video:
     keys: list[bool]
     offsets: list[int]
 
-    def sample(self, number: int) -> Sample:
+    def sample(self, number: int) -> Frame:
         """The frame of that number, the material being repeated without end."""
         at = number % len(self.frames)
         chunks: list[bytes] = []
         for nal in self.frames[at]:
             chunks += (len(nal).to_bytes(4, "big"), nal)
-        return Sample(chunks, FRAME_TICKS, self.offsets[at], self.keys[at])
+        return Frame(chunks, FRAME_TICKS, self.offsets[at], self.keys[at])
 
     def run(self, first: int, count: int, start: int) -> Run:
         """Frames `first…` as one run; frame 0 is decoded at `start`."""
-        return Run(1, start + first * FRAME_TICKS, [self.sample(first + n) for n in range(count)])
+        return run_of(1, start + first * FRAME_TICKS, [self.sample(first + n) for n in range(count)])
 
 
 def split_annex_b(stream: bytes) -> list[bytes]:

@@ -30,7 +30,7 @@ def fragment(sequence: int, runs: Sequence[Run], utc_us: int) -> bytes:
     first = runs[0]
     shown = first.decode_time + first.samples[0].composition_offset
     prft = full("prft", 1, 8, u(first.track_id), ntp(utc_us), u(shown, 8))
-    payloads = [b"".join(b"".join(sample.chunks) for sample in run.samples) for run in runs]
+    payloads = [b"".join(run.content) for run in runs]
     # The first pass finds the size of moof, the second writes the offsets that depend on it.
     size = len(_moof(sequence, runs, [0] * len(runs)))
     offsets = [size + 8 + sum(map(len, payloads[:number])) for number in range(len(runs))]
@@ -52,7 +52,7 @@ def _traf(run: Run, offset: int) -> bytes:
     tfdt = full("tfdt", 1, 0, u(run.decode_time, 8))
     rows = b""
     for sample in run.samples:
-        rows += u(sample.duration) + u(len(b"".join(sample.chunks)))
+        rows += u(sample.duration) + u(sample.size)
         if not all_sync:
             rows += u(0x0200_0000 if sample.sync else 0x0101_0000)
         if shifted:

@@ -13,8 +13,9 @@ from soip.mp4.errors import BoxError, CutError, Mp4Error
 from soip.mp4.reader import parse_fragment
 from soip.mp4.times import mac_seconds_of, ntp_of, ticks_of, us_of
 from soip.mp4.tracks import video_track
-from soip.mp4.writer import Run, Sample, fragment
+from soip.mp4.writer import fragment
 from tests.mp4 import plain, walker
+from tests.mp4.material import Frame, run_of
 
 kinds = st.text("abcdefghijklmnopqrstuvwxyz", min_size=4, max_size=4).map(str.encode)
 bodies = st.binary(max_size=50)
@@ -125,7 +126,7 @@ def test_no_such_chroma_or_depth(values: tuple[int, ...]) -> None:
 
 
 def test_a_fragment_whose_samples_leave_its_mdat_is_refused() -> None:
-    data = bytearray(fragment(1, [Run(1, 0, [Sample([b"abc"], 1)])], 0))
+    data = bytearray(fragment(1, [run_of(1, 0, [Frame([b"abc"], 1)])], 0))
     at = data.find(b"trun") + 12
     for offset in (0, 50, 500, -40):
         data[at : at + 4] = struct.pack(">i", offset)
@@ -134,6 +135,6 @@ def test_a_fragment_whose_samples_leave_its_mdat_is_refused() -> None:
 
 
 def test_a_sample_of_no_bytes_is_refused() -> None:
-    data = fragment(1, [Run(1, 0, [Sample([b""], 1), Sample([b"a"], 1)])], 0)
+    data = fragment(1, [run_of(1, 0, [Frame([b""], 1), Frame([b"a"], 1)])], 0)
     with pytest.raises(BoxError, match="no size"):
         parse_fragment(data, 0, len(data))

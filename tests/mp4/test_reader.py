@@ -10,10 +10,10 @@ from soip.mp4.errors import BoxError, CutError
 from soip.mp4.index import entry_of
 from soip.mp4.reader import parse_fragment, parse_init, samples, split_nals
 from soip.mp4.tracks import Track
-from soip.mp4.writer import Head, Run, Sample, fragment, init_segment
+from soip.mp4.writer import Head, fragment, init_segment
 from tests.fuzz import mp4_fragment, mp4_init, mp4_rewrite, mp4_walk, seeds
 from tests.mp4.files import pieces, sealed
-from tests.mp4.material import EPOCH_US, audio, video
+from tests.mp4.material import EPOCH_US, Frame, audio, run_of, video
 
 
 @pytest.mark.parametrize("bframes", [0, 2])
@@ -43,7 +43,7 @@ def test_frames_come_back() -> None:
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.integers(0, 1 << 30), st.booleans()), min_size=1))
 def test_any_run_comes_back(rows: list[tuple[bytes, int, bool]]) -> None:
-    run = Run(3, 1 << 50, [Sample([data], duration, -duration, sync) for data, duration, sync in rows])
+    run = run_of(3, 1 << 50, [Frame([data], duration, -duration, sync) for data, duration, sync in rows])
     data = fragment(9, [run], EPOCH_US)
     got = list(samples(parse_fragment(data, 0, len(data))))
     assert [(data[one.start : one.end], one.duration, one.sync) for one in got] == rows
@@ -83,7 +83,7 @@ def test_a_foreign_file_is_refused() -> None:
 
 def test_a_fragment_needs_the_reference_track() -> None:
     init = parse_init(pieces(1)[0])
-    data = fragment(1, [Run(2, 0, [Sample([b"a"], 1)])], EPOCH_US)
+    data = fragment(1, [run_of(2, 0, [Frame([b"a"], 1)])], EPOCH_US)
     with pytest.raises(BoxError, match="first track"):
         entry_of(init, 0, parse_fragment(data, 0, len(data)))
 

@@ -6,21 +6,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip.mp4.reader import parse_fragment, samples
-from soip.mp4.writer import Run, Sample, fragment, init_segment
+from soip.mp4.writer import fragment, init_segment
 from tests.mp4 import plain, walker
+from tests.mp4.material import Frame, run_of
 from tests.mp4.test_writer import SOUND, TRACK, run_strategy
 
 EVEN_US = st.integers(0, 3_000_000_000).map(lambda seconds: seconds * 1_000_000)
 
 
 @given(run_strategy, st.lists(run_strategy, max_size=1), st.integers(1 << 24, 1 << 62), EVEN_US)
-def test_equal_bytes(first: list[Sample], others: list[list[Sample]], start: int, utc_us: int) -> None:
-    runs = [Run(1, start, first), *(Run(2, start // 3, other) for other in others)]
+def test_equal_bytes(first: list[Frame], others: list[list[Frame]], start: int, utc_us: int) -> None:
+    runs = [run_of(1, start, first), *(run_of(2, start // 3, other) for other in others)]
     assert fragment(77, runs, utc_us) == plain.fragment(77, runs, utc_us)
 
 
 @given(run_strategy, st.binary(max_size=40))
-def test_views_and_slices_are_bytes_too(rows: list[Sample], junk: bytes) -> None:
+def test_views_and_slices_are_bytes_too(rows: list[Frame], junk: bytes) -> None:
     """The network's buffers are handed over as they are."""
     base = bytearray(junk + b"".join(b"".join(sample.chunks) for sample in rows))
     view, at, views = memoryview(base), len(junk), []
@@ -29,12 +30,12 @@ def test_views_and_slices_are_bytes_too(rows: list[Sample], junk: bytes) -> None
         half = size // 2
         views.append(sample._replace(chunks=[view[at : at + half], base[at + half : at + size]]))
         at += size
-    assert fragment(1, [Run(1, 1 << 30, views)], 0) == fragment(1, [Run(1, 1 << 30, rows)], 0)
+    assert fragment(1, [run_of(1, 1 << 30, views)], 0) == fragment(1, [run_of(1, 1 << 30, rows)], 0)
 
 
 @given(run_strategy, run_strategy, st.integers(1 << 24, 1 << 60))
-def test_parser_and_walker_read_the_same(first: list[Sample], second: list[Sample], start: int) -> None:
-    data = fragment(5, [Run(1, start, first), Run(2, start, second)], 0)
+def test_parser_and_walker_read_the_same(first: list[Frame], second: list[Frame], start: int) -> None:
+    data = fragment(5, [run_of(1, start, first), run_of(2, start, second)], 0)
     front = init_segment([TRACK, SOUND])
     seen = walker.read(front + data).samples
     got = list(samples(parse_fragment(data, 0, len(data))))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from soip.mp4.times import ntp_of, utc_of
 from soip.mp4.tracks import audio_track, mime, video_track
-from soip.mp4.writer import Edit, Head, Run, Sample, fragment, init_segment
+from soip.mp4.writer import Edit, Head, fragment, init_segment
 from tests.mp4 import walker
-from tests.mp4.material import EPOCH_US, audio, video
+from tests.mp4.material import EPOCH_US, Frame, audio, run_of, video
 
 SPS = bytes.fromhex("6742c01edd8050051e84")
 TRACK = video_track([SPS], [bytes.fromhex("68ce3c80")], 1280, 720)
@@ -21,7 +21,7 @@ SOUND = audio_track(bytes.fromhex("1408"), 16_000, 1)
 HEAD = Head("cam-1", EPOCH_US, 161_565_763_691_111, trigger="plan", server="m1")
 
 sample_strategy = st.builds(
-    Sample,
+    Frame,
     st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=4),
     st.integers(0, 1 << 24),
     st.one_of(st.just(0), st.integers(-(1 << 24), 1 << 24)),
@@ -32,18 +32,18 @@ run_strategy = st.lists(sample_strategy, min_size=1, max_size=20)
 
 @given(run_strategy, st.one_of(st.none(), run_strategy), st.integers(1 << 24, 1 << 62), st.integers(1, (1 << 32) - 1))
 def test_a_fragment_holds_what_it_was_given(
-    video_samples: list[Sample], audio_samples: list[Sample] | None, start: int, sequence: int
+    video_samples: list[Frame], audio_samples: list[Frame] | None, start: int, sequence: int
 ) -> None:
-    runs = [Run(1, start, video_samples)] + ([Run(2, start // 7, audio_samples)] if audio_samples else [])
+    runs = [run_of(1, start, video_samples)] + ([run_of(2, start // 7, audio_samples)] if audio_samples else [])
     data = init_segment([TRACK, SOUND]) + fragment(sequence, runs, EPOCH_US)
     # The live init segment has no mehd, the walker's reading of one is not asked for.
     movie = walker.read(data)
-    for run in runs:
+    for run, frames in zip(runs, (video_samples, audio_samples or []), strict=False):
         time = run.decode_time
         got = movie.of(run.track_id)
         assert len(got) == len(run.samples)
-        for sample, found in zip(run.samples, got, strict=True):
-            assert found.data == b"".join(sample.chunks)
+        for sample, found in zip(frames, got, strict=True):
+            assert found.data == sample.data
             assert (found.dts, found.cts, found.duration) == (time, sample.composition_offset, sample.duration)
             assert found.sync == sample.sync
             time += sample.duration
@@ -84,13 +84,13 @@ def test_a_live_stream_has_neither_duration_nor_edits() -> None:
 
 
 def test_the_flags_browsers_look_for() -> None:
-    samples = [Sample([b"a"], 3600), Sample([b"b"], 3600, sync=False)]
-    moof = next(node for node in walker.tree(fragment(7, [Run(1, 5, samples)], EPOCH_US)) if node.kind == "moof")
+    samples = [Frame([b"a"], 3600), Frame([b"b"], 3600, sync=False)]
+    moof = next(node for node in walker.tree(fragment(7, [run_of(1, 5, samples)], EPOCH_US)) if node.kind == "moof")
     traf = moof.one("traf")
     assert (traf.one("tfhd").flags, traf.one("tfdt").version) == (0x020000, 1)
     assert (traf.one("trun").version, traf.one("trun").flags) == (1, 0x701)
     assert [traf.one("trun").number(12 + 12 * n + 8) for n in range(2)] == [0x0200_0000, 0x0101_0000]
-    single = walker.tree(fragment(7, [Run(1, 5, samples[:1])], EPOCH_US))[1].one("traf")
+    single = walker.tree(fragment(7, [run_of(1, 5, samples[:1])], EPOCH_US))[1].one("traf")
     assert (single.one("tfhd").flags, single.one("tfhd").number(8)) == (0x020020, 0x0200_0000)
     assert single.one("trun").flags == 0x301
 
@@ -147,11 +147,11 @@ def test_the_head_box_is_bounded() -> None:
 
 
 def test_building_costs_about_a_microsecond_a_frame() -> None:
-    samples = [Sample((b"\0\0\x10\0", bytes(200)), 3600, 0, number == 0) for number in range(50)]
+    samples = [Frame((b"\0\0\x10\0", bytes(200)), 3600, 0, number == 0) for number in range(50)]
     best = 1.0
     for _ in range(20):
         began = time.perf_counter()
         for sequence in range(20):
-            fragment(sequence, [Run(1, 0, samples)], EPOCH_US)
+            fragment(sequence, [run_of(1, 0, samples)], EPOCH_US)
         best = min(best, (time.perf_counter() - began) / 1000)
     assert best < 5e-6, f"{best * 1e6:.2f} µs a frame"

@@ -15,7 +15,9 @@ from tests.net.rtp_pairs import LOOPBACK, peer, port_of
 def datagrams(reader: BatchReader) -> list[bytes]:
     """What the last read brought."""
     return [
-        bytes(slot[:size]) for batch in reader.batches() for slot, size in zip(batch.slots, batch.sizes, strict=False)
+        bytes(slot[:size])
+        for batch in reader.batches()
+        for slot, size in zip(batch.layout.slots, batch.sizes, strict=False)
     ]
 
 

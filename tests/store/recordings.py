@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from soip.mp4.times import ticks_of
-from soip.mp4.writer import Run, Sample
+from soip.mp4.writer import Run
 from soip.store.disk import DiskWriter
 from soip.store.events import Event, Sealed
 from soip.store.recording import Recording
 from soip.store.root import Root
 from soip.store.writer import RecordingWriter
-from tests.mp4.material import EPOCH_US, Video, audio, video
+from tests.mp4.material import EPOCH_US, Frame, Video, audio, run_of, video
 
 SECOND_US = 1_000_000
 GOP = 25
@@ -46,9 +46,9 @@ class Camera:
         if self.sound:
             frames = audio()[1]
             first, last = (number * 16_000 // 1024 for number in (second, second + 1))
-            samples = [Sample([frames[number % len(frames)]], 1024) for number in range(first, last)]
+            samples = [Frame([frames[number % len(frames)]], 1024) for number in range(first, last)]
             heard = -(-(start + self.material.offsets[0]) * 16_000 // 90_000)
-            runs.append(Run(2, heard + first * 1024, samples))
+            runs.append(run_of(2, heard + first * 1024, samples))
         return runs
 
     def record(self, seconds: int, first: int = 0, start_us: int = EPOCH_US) -> Recording:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from soip.mp4.times import ticks_of
-from soip.mp4.writer import Run, Sample
+from soip.mp4.writer import Run
 from soip.store import journal
 from soip.store.disk import DiskWriter
 from soip.store.events import DiskFull, Opened, Sealed, Written
 from soip.store.reader import RecordingFile
 from soip.store.root import RESERVE, Root
 from tests.mp4 import walker
-from tests.mp4.material import EPOCH_US
+from tests.mp4.material import EPOCH_US, Frame, run_of
 from tests.store.recordings import SECOND_US, Camera, settle
 
 pytestmark = pytest.mark.faults
@@ -34,8 +34,8 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 def second_of_noise(second: int) -> list[Run]:
     nal = b"\x65" + bytes(range(1, 256)) * 600
-    sample = Sample([len(nal).to_bytes(4, "big"), nal], 90_000)
-    return [Run(1, ticks_of(EPOCH_US) + second * 90_000, [sample])]
+    sample = Frame([len(nal).to_bytes(4, "big"), nal], 90_000)
+    return [run_of(1, ticks_of(EPOCH_US) + second * 90_000, [sample])]
 
 
 def test_a_full_disk_ends_recording_well_and_room_lets_it_go_on(small: Path) -> None:

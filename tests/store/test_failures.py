@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soip.mp4.boxes import Buffer
 from soip.store.disk import DiskWriter
 from soip.store.errors import DamagedFileError
 from soip.store.events import DiskFull, Event, Opened, Sealed, WriteFailed, Written
@@ -81,7 +82,8 @@ def test_half_a_write_is_cut_off(camera: Camera, root: Root, monkeypatch: pytest
     writer.append(camera.runs(0), EPOCH_US)
     settle(camera.disk)
 
-    def half(descriptor: int, data: bytes, offset: int) -> None:
+    def half(descriptor: int, parts: Sequence[Buffer], offset: int) -> None:
+        data = b"".join(parts)
         os.pwrite(descriptor, data[: len(data) // 2], offset)
         raise OSError(errno.EIO, "on purpose")
 

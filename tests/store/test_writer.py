@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from soip.mp4.times import ntp_of, ticks_of
-from soip.mp4.writer import Run, Sample
 from soip.store.disk import JOB_BYTES, DiskWriter
 from soip.store.events import Opened, Sealed, WriteFailed, Written
 from soip.store.reader import RecordingFile, play
@@ -19,7 +18,7 @@ from soip.store.rebuild import read_row
 from soip.store.root import Root
 from soip.store.writer import INDEX_RESERVE
 from tests.mp4 import walker
-from tests.mp4.material import EPOCH_US, video
+from tests.mp4.material import EPOCH_US, Frame, run_of, video
 from tests.store.recordings import SECOND_US, Camera, probe, settle
 
 
@@ -143,7 +142,7 @@ def test_a_full_queue_refuses_and_does_not_wait(root: Root) -> None:
     assert held.wait(20)
     camera = Camera(disk)
     writer = camera.begin()
-    big = [Run(1, ticks_of(EPOCH_US), [Sample([bytes(40_000)], 3600)])]
+    big = [run_of(1, ticks_of(EPOCH_US), [Frame([bytes(40_000)], 3600)])]
     taken = [writer.append(big, EPOCH_US) for _ in range(4)]
     assert taken == [True, True, False, False]
     assert disk.queued_bytes <= 100_000
@@ -163,7 +162,7 @@ def test_all_that_is_queued_counts(root: Root) -> None:
     """A camera that begins file after file queues fronts and sealings, which are no fragments."""
     disk = DiskWriter(root, queue_bytes=400_000)
     camera = Camera(disk)
-    tiny = [Run(1, ticks_of(EPOCH_US), [Sample([b"tiny"], 3600)])]
+    tiny = [run_of(1, ticks_of(EPOCH_US), [Frame([b"tiny"], 3600)])]
     for number in range(20):
         writer = camera.begin()
         assert writer.append(tiny, EPOCH_US)

@@ -26,12 +26,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from soip.agents.encoder import H264Encoder
 from soip.agents.pattern import Pattern, Planes
 from soip.mp4.tracks import Track, mime, video_track
-from soip.mp4.writer import Head, Run, Sample, fragment, init_segment
+from soip.mp4.writer import Head, fragment, init_segment
 from soip.policy import mediaurl
 from soip.policy.errors import ExpiredTokenError, TokenError
 from soip.rtp.h264 import is_keyframe, length_prefixed
 from soip.rtp.h264_sets import find_sets
 from soip.web.times import parse, render
+from tests.mp4.material import Frame, run_of
 
 WIDTH, HEIGHT, RATE, GOP = 640, 360, 10, 20
 CLOCK = 90_000
@@ -97,9 +98,9 @@ def record(camera: str, start_us: int, seconds: int) -> Recording:
             if not data:
                 data = init_segment([track_of(nals)], head=Head(camera, start_us, 0))
                 head = len(data)
-            samples.append(Sample(length_prefixed(nals), step_ticks, 0, index == first))
+            samples.append(Frame([length_prefixed(nals)], step_ticks, 0, index == first))
         at = start_us + first * step_us
-        chunk = fragment(len(pieces) + 1, [Run(1, first * step_ticks, samples)], at)
+        chunk = fragment(len(pieces) + 1, [run_of(1, first * step_ticks, samples)], at)
         pieces.append(Piece(len(data), len(chunk), at, len(samples) * step_us))
         data += chunk
     return Recording(f"r{start_us}", start_us, data, head, tuple(pieces))
@@ -294,5 +295,5 @@ class Face:
             if self.spoil:  # One picture no decoder can make anything of.
                 self.spoil = False
                 nals = tuple(nal[:1] + b"\xff" * (len(nal) - 1) for nal in nals)
-            sample = Sample(length_prefixed(nals), CLOCK // rate, 0, is_keyframe(nals))
-            await socket.send_bytes(fragment(index + 1, [Run(1, base + ticks, [sample])], utc_us))
+            sample = Frame([length_prefixed(nals)], CLOCK // rate, 0, is_keyframe(nals))
+            await socket.send_bytes(fragment(index + 1, [run_of(1, base + ticks, [sample])], utc_us))

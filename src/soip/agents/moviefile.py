@@ -43,6 +43,7 @@ class MovieFile:
         self._sequence = 0
         self._base: int | None = None
         self._samples: list[Sample] = []
+        self._content: list[bytes] = []
         self._begin = 0
         self._held: tuple[AccessUnit, int] | None = None
         self._last_duration = parsed.ticks_per_frame or 3600
@@ -85,18 +86,19 @@ class MovieFile:
         self._last_duration = following - decoded
         if not self._samples:
             self._begin = decoded - self._base
-        chunks = length_prefixed([nal for nal in unit.nals if nal[0] & 31 not in _LEFT_OUT])
-        self._samples.append(Sample(chunks, self._last_duration, unit.timestamp - decoded, unit.keyframe))
+        content = length_prefixed([nal for nal in unit.nals if nal[0] & 31 not in _LEFT_OUT])
+        self._samples.append(Sample(len(content), self._last_duration, unit.timestamp - decoded, unit.keyframe))
+        self._content.append(content)
 
     def _flush(self) -> None:
-        runs = [Run(VIDEO, self._begin, self._samples)]
+        runs = [Run(VIDEO, self._begin, self._samples, self._content)]
         if self._sound is not None:
             runs += self._sound.flush()
         self._sequence += 1
         self._write(fragment(self._sequence, runs))
         self._file.flush()
         self.frames += len(self._samples)
-        self._samples = []
+        self._samples, self._content = [], []
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
@@ -113,7 +115,7 @@ class _SoundTrack:
         self._first: int | None = None
         self._taken = 0
         self._primed = False
-        self._samples: list[Sample] = []
+        self._frames: list[bytes] = []
         self._time = 0
 
     def begin(self, arrival: float) -> None:
@@ -133,11 +135,11 @@ class _SoundTrack:
         self._encode(frame.payload, payload_type)
 
     def flush(self) -> list[Run]:
-        if not self._samples:
+        frames, self._frames = self._frames, []
+        if not frames:
             return []
-        run = Run(SOUND, self._time, self._samples)
-        self._time += FRAME * len(self._samples)
-        self._samples = []
+        run = Run(SOUND, self._time, [Sample(len(frame), FRAME) for frame in frames], frames)
+        self._time += FRAME * len(frames)
         return [run]
 
     def finish(self) -> None:
@@ -153,4 +155,4 @@ class _SoundTrack:
         if frames and not self._primed:  # the encoder's first frame lies before the sound (its delay is one frame)
             self._primed = True
             del frames[0]
-        self._samples += [Sample([data], FRAME) for data in frames]
+        self._frames += frames

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from soip.media.intake import Codec, Picture
 from soip.mp4.tracks import mime, video_track
 from soip.mp4.writer import Run, Sample, fragment, init_segment
-from soip.rtp.h264 import length_prefixed
 
 QUEUE_BYTES = 4 << 20
 QUEUE_S = 1.0
@@ -165,8 +164,9 @@ class Feed:
         first, newest = pictures[0], pictures[-1]
         ends = [*[picture.dts for picture in pictures[1:]], newest.dts + self._duration]
         samples = [
-            Sample(length_prefixed(one.unit.nals), max(1, end - one.dts), one.pts - one.dts, one.unit.keyframe)
+            Sample(one.unit.size, max(1, end - one.dts), one.pts - one.dts, one.unit.keyframe)
             for one, end in zip(pictures, ends, strict=True)
         ]
-        data = fragment(self._sequence, [Run(1, first.dts, samples)], first.utc_us)
+        content = [picture.unit.sample for picture in pictures]
+        data = fragment(self._sequence, [Run(1, first.dts, samples, content)], first.utc_us)
         return Chunk(data, first.unit.keyframe, newest.unit.arrival)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from soip.media.context import Context
@@ -11,7 +11,7 @@ from soip.net.rtp import RtpSocketPair
 from soip.rtp.clock import MediaClock
 from soip.rtp.decodetime import DecodeTime
 from soip.rtp.errors import RtpParseError
-from soip.rtp.h264 import CLOCK_RATE, AccessUnit
+from soip.rtp.h264 import CLOCK_RATE, AccessUnit, Nal
 from soip.rtp.h264_sets import Sps, find_sets, parse_sps
 from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
 
@@ -80,7 +80,7 @@ class VideoIntake:
         self._base: int | None = None
         self._started = False
         self._highest = 0
-        self._learn(list(sprop))
+        self._learn(sprop)
 
     def readable(self, pair: RtpSocketPair, buffer: memoryview, now: float) -> None:
         """The socket has datagrams."""
@@ -124,16 +124,18 @@ class VideoIntake:
         """Learn the parameter sets of a keyframe, or put them before one that came without: every keyframe is then
         a place where anyone can begin to decode (RFC 6184 §8.4).
         """
-        self._learn(unit.nals)
+        nals: list[Nal] = [*unit.nals]
+        self._learn(nals)
         if self.codec is None:
             return
-        there = {nal[0] & 0x1F for nal in unit.nals}
+        there = {nal[0] & 0x1F for nal in nals}
         missing = [one for one in self.codec.sets if one[0] & 0x1F not in there]
         if missing:
-            first = int(unit.nals[0][0] & 0x1F == _DELIMITER)
-            unit.nals[first:first] = missing
+            first = int(nals[0][0] & 0x1F == _DELIMITER)
+            nals[first:first] = missing
+            unit.hold(nals)
 
-    def _learn(self, nals: list[bytes | bytearray] | list[bytes]) -> None:
+    def _learn(self, nals: Iterable[Nal]) -> None:
         """Take over parameter sets; of one kind alone, with the other kind as it was."""
         found, pps = find_sets(nals)
         known = self.codec

@@ -25,7 +25,7 @@ from soip.media.soundtrack import SoundTrack
 from soip.mp4.times import us_of
 from soip.mp4.tracks import video_track
 from soip.mp4.writer import Run, Sample
-from soip.rtp.h264 import CLOCK_RATE, length_prefixed
+from soip.rtp.h264 import CLOCK_RATE
 from soip.store import journal
 from soip.store.disk import DiskWriter
 from soip.store.errors import RootError
@@ -78,6 +78,36 @@ class _File:
         self.end_us = 0
 
 
+class _Fragment:
+    """Pictures on their way into one fragment. Those that lie one behind the other are one piece: nothing is copied."""
+
+    def __init__(self, first: Picture) -> None:
+        self.first = first
+        self.bytes = 0
+        self.samples: list[Sample] = []
+        self._pieces: list[memoryview] = []
+        self._data = first.unit.data
+        self._start = self._end = first.unit.start
+
+    def add(self, picture: Picture, duration: int) -> None:
+        """The next picture, `duration` ticks long."""
+        unit = picture.unit
+        size = unit.end - unit.start
+        self.samples.append(Sample(size, duration, picture.pts - picture.dts, unit.keyframe))
+        self.bytes += size
+        if unit.data is not self._data or unit.start != self._end:
+            self._pieces = self._all()
+            self._data, self._start = unit.data, unit.start
+        self._end = unit.end
+
+    def run(self) -> Run:
+        """What is to be written."""
+        return Run(1, self.first.dts, self.samples, self._all())
+
+    def _all(self) -> list[memoryview]:
+        return [*self._pieces, memoryview(self._data)[self._start : self._end]]
+
+
 class Recorder:
     """Order of calls: `enable` by the plan; `begin` with each call to the camera, then pictures and sound, then
     `interrupt`; `missing` when there is nothing to record, and `tick` each second throughout; `stop` at the end.
@@ -93,9 +123,7 @@ class Recorder:
         self._encoding: str | None = None
         self._file: _File | None = None
         self._pending: Picture | None = None
-        self._samples: list[Sample] = []
-        self._first: Picture | None = None
-        self._bytes = 0
+        self._fragment: _Fragment | None = None
         self._duration = 3600
         self._barred = False
         """The disk refused, and has not been found good again since."""
@@ -194,25 +222,24 @@ class Recorder:
             return
         if following is not None and not following.fresh:
             self._duration = max(1, following.dts - picture.dts)
-        chunks = length_prefixed(picture.unit.nals)
-        self._samples.append(Sample(chunks, self._duration, picture.pts - picture.dts, picture.unit.keyframe))
-        self._first = self._first or picture
-        self._bytes += picture.unit.size
+        if self._fragment is None:
+            self._fragment = _Fragment(picture)
+        self._fragment.add(picture, self._duration)
 
     def _fragment_ends(self, picture: Picture) -> bool:
-        first = self._first
-        if first is None:
+        fragment = self._fragment
+        if fragment is None:
             return False
-        long = picture.dts - first.dts >= self._place.fragment_seconds * CLOCK_RATE
-        return picture.unit.keyframe or long or self._bytes >= FRAGMENT_BYTES
+        long = picture.dts - fragment.first.dts >= self._place.fragment_seconds * CLOCK_RATE
+        return picture.unit.keyframe or long or fragment.bytes >= FRAGMENT_BYTES
 
     def _flush(self) -> None:
         """Hand the fragment over to the disk."""
-        first, samples, file = self._first, self._samples, self._file
-        self._first, self._samples, self._bytes = None, [], 0
-        if first is None or file is None:
+        fragment, file = self._fragment, self._file
+        self._fragment = None
+        if fragment is None or file is None:
             return
-        runs = [Run(1, first.dts, samples)]
+        first, runs = fragment.first, [fragment.run()]
         if file.sound is not None and (heard := file.sound.take()):
             runs.append(heard)
         if not file.writer.append(runs, first.utc_us):
@@ -221,7 +248,7 @@ class Recorder:
         if not file.begun:
             file.begun = True
             self._gaps.recorded(first.utc_us)
-        file.end_us = first.utc_us + us_of(sum([sample.duration for sample in samples]), CLOCK_RATE)
+        file.end_us = first.utc_us + us_of(sum([sample.duration for sample in fragment.samples]), CLOCK_RATE)
         self._last_us = max(self._last_us, file.end_us)
         self._gaps.recorded_until(file.end_us)
 
@@ -284,8 +311,7 @@ class Recorder:
             self._gaps.lost(since_us, file.end_us, why)
             return
         file.writer.seal()
-        self._file = self._pending = self._first = None
-        self._samples, self._bytes = [], 0
+        self._file = self._pending = self._fragment = None
         self._barred = True
         self._last_us = since_us
         self._log.error("recording stops", reason=why or "the disk gave up", effect="live goes on; the gap says disk")

@@ -37,8 +37,8 @@ class SoundTrack:
         """The frames since the last call as one run."""
         if not self._frames or self._next is None:
             return None
-        samples = [Sample([frame], audio.SAMPLES_PER_FRAME) for frame in self._frames]
-        run = Run(self.track.track_id, self._next, samples)
+        samples = [Sample(len(frame), audio.SAMPLES_PER_FRAME) for frame in self._frames]
+        run = Run(self.track.track_id, self._next, samples, [b"".join(self._frames)])
         self._next += len(samples) * audio.SAMPLES_PER_FRAME
         self._frames = []
         return run

@@ -76,12 +76,13 @@ def heads(data: Buffer) -> list[tuple[int, FragmentHead]]:
 def _kept(view: memoryview, run: RunRows, until: int) -> Run:
     rows: list[Sample] = []
     keep, at, time = 0, run.data_at, run.decode_time
+    end = at
     for size, duration, sync, offset in zip(run.sizes, run.durations, run.syncs, run.offsets, strict=True):
-        rows.append(Sample([view[at : at + size]], duration, offset, sync))
-        if time + offset < until:
-            keep = len(rows)
+        rows.append(Sample(size, duration, offset, sync))
         at, time = at + size, time + duration
-    return Run(run.track_id, run.decode_time, rows[:keep])
+        if time - duration + offset < until:
+            keep, end = len(rows), at
+    return Run(run.track_id, run.decode_time, rows[:keep], [view[run.data_at : end]])
 
 
 def _number(data: Buffer, at: int) -> int:

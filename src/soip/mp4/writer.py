@@ -1,4 +1,4 @@
-"""Write fragmented MP4: the init segment once, then fragments, each as one `bytes`.
+"""Write fragmented MP4: the init segment once, then fragments, each as one `bytes` or as pieces for one write.
 
 A file is `init_segment(tracks, head=…, reserve=…)` and then `fragment(…)` again and again, with decode times from the
 file's own start. A live stream for browsers is `init_segment(tracks)` and one `fragment` per frame, with decode times
@@ -36,23 +36,27 @@ _MDAT = struct.Struct(">I4s")
 
 
 class Sample(NamedTuple):
-    """One frame. `chunks` together are its bytes (H.264: each NAL unit after its length in four bytes).
+    """One frame: its size in bytes (H.264: of the NAL units, each after its length in four bytes).
 
     `duration` and `composition_offset` (presentation minus decode time, may be negative) are in the timescale.
     """
 
-    chunks: Sequence[Buffer]
+    size: int
     duration: int
     composition_offset: int = 0
     sync: bool = True
 
 
 class Run(NamedTuple):
-    """Consecutive samples of one track; `decode_time` is the first one's, in the track's timescale."""
+    """Consecutive samples of one track; `decode_time` is the first one's, in the track's timescale.
+
+    `content` is the samples' bytes one after the other, in any number of pieces.
+    """
 
     track_id: int
     decode_time: int
     samples: Sequence[Sample]
+    content: Sequence[Buffer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +117,25 @@ def init_segment(
 
 
 def fragment(sequence: int, runs: Sequence[Run], utc_us: int | None = None) -> bytes:
-    """`prft moof mdat` of one run per track (no run empty), ready for one write.
+    """`fragment_parts` in one piece."""
+    return b"".join(fragment_parts(sequence, runs, utc_us))
+
+
+def fragment_parts(sequence: int, runs: Sequence[Run], utc_us: int | None = None) -> list[Buffer]:
+    """`prft moof mdat` of one run per track (no run empty), ready for one write; the samples' bytes are not copied.
 
     `utc_us` is the UTC of the first run's first frame, at its presentation; None leaves `prft` out. Sequence numbers
     count from 1.
     The data offsets are relative to `moof` (default-base-is-moof), decode times have 64 bits, offsets are signed.
     """
-    chunks: list[Buffer] = []
     tables: list[bytes] = []
     sizes: list[tuple[int, bool, bool]] = []
     for run in runs:
-        table, size, plain, shifted = _sample_table(run.samples, chunks)
+        table, size, plain, shifted = _sample_table(run.samples)
         tables.append(table)
         sizes.append((size, plain, shifted))
     moof_size = 24 + sum((68 if plain else 64) + len(table) for table, (_, plain, _) in zip(tables, sizes, strict=True))
-    parts: list[Buffer] = []
+    parts: list[bytes] = []
     if utc_us is not None:
         first = runs[0]
         shown = first.decode_time + first.samples[0].composition_offset
@@ -139,25 +147,18 @@ def fragment(sequence: int, runs: Sequence[Run], utc_us: int | None = None) -> b
         parts.append(table)
         data_offset += size
     parts.append(_MDAT.pack(data_offset - moof_size, b"mdat"))
-    parts += chunks
-    return b"".join(parts)
+    return [b"".join(parts), *chain.from_iterable([run.content for run in runs])]
 
 
-def _sample_table(samples: Sequence[Sample], chunks: list[Buffer]) -> tuple[bytes, int, bool, bool]:
-    """The rows of a `trun`; adds the samples' bytes to `chunks`. Also: bytes in all, whether all samples are sync
-    (then flags are not written per sample), whether composition offsets are written.
+def _sample_table(samples: Sequence[Sample]) -> tuple[bytes, int, bool, bool]:
+    """The rows of a `trun`. Also: bytes in all, whether all samples are sync (then flags are not written per sample),
+    whether composition offsets are written.
     """
-    durations, sizes, flags, offsets = [], [], [], []
-    for content, duration, offset, sync in samples:
-        sizes.append(sum(map(len, content)))
-        durations.append(duration)
-        flags.append(SYNC_FLAGS if sync else DELTA_FLAGS)
-        offsets.append(offset)
-        chunks += content
-    columns = [durations, sizes]
-    plain, shifted = DELTA_FLAGS not in flags, any(offsets)
+    sizes, durations, offsets, syncs = zip(*samples, strict=True)
+    columns: list[Sequence[int]] = [durations, sizes]
+    plain, shifted = all(syncs), any(offsets)
     if not plain:
-        columns.append(flags)
+        columns.append([SYNC_FLAGS if sync else DELTA_FLAGS for sync in syncs])
     if shifted:
         columns.append(offsets)
     # Signed for all: only offsets may be negative, and no duration, size or flag reaches the highest bit.

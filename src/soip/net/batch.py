@@ -14,7 +14,6 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from itertools import groupby
 from struct import Struct
 
 from soip.rtp.batch import SLOT_SIZE, SLOTS, DatagramBatch
@@ -92,10 +91,12 @@ class BatchReader:
             message.header.control_size = ctypes.sizeof(_Control)
         self._address = ctypes.addressof(self._messages)
         # The kernel writes into the headers how much control data there was: before each call they are as new.
-        self._fresh = bytes(self._messages)
+        self._headers = memoryview(self._messages).cast("B")
+        self._fresh = [bytes(self._headers[: count * ctypes.sizeof(_Message)]) for count in range(SLOTS + 1)]
         size, told = _Message.size.offset, _Message.header.offset + _MessageHeader.control_size.offset
-        self._sizes = _columns(size, ctypes.c_uint)
-        self._told = _columns(told, ctypes.c_size_t)
+        self._sizes = _columns(size, ctypes.c_uint, _Message)
+        self._told = _columns(told, ctypes.c_size_t, _Message)
+        self._segments = _columns(_Control.segment.offset, ctypes.c_uint, _Control)
         self._count = 0
 
     def read(self, number: int) -> int:
@@ -103,14 +104,16 @@ class BatchReader:
 
         0 when there is nothing. What was read is in `batches`. Raises OSError.
         """
-        ctypes.memmove(self._address, self._fresh, len(self._fresh))
+        fresh = self._fresh[self._count]
+        self._headers[: len(fresh)] = fresh
+        self._count = 0
         count: int = _recvmmsg(number, self._address, SLOTS, socket.MSG_DONTWAIT, None)
-        self._count = max(0, count)
         if count < 0:
             code = ctypes.get_errno()
             if code == errno.EAGAIN:
                 return 0
             raise OSError(code, os.strerror(code))
+        self._count = count
         return count
 
     def batches(self) -> Iterator[DatagramBatch]:
@@ -123,19 +126,24 @@ class BatchReader:
                 batch.aim(0, sizes)
                 yield batch
             return
-        for joined, run in groupby(range(count), key=lambda number: told[number] > 0):
-            if not joined:
-                numbers = list(run)
-                batch.aim(numbers[0], sizes[numbers[0] : numbers[-1] + 1])
-                yield batch
-                continue
-            for number in run:
-                batch.aim_at_joined(number, sizes[number], self._controls[number].segment)
-                yield batch
+        segments: tuple[int, ...] = self._segments[count].unpack_from(self._controls)
+        at = 0
+        while at < count:
+            end = at + 1
+            if told[at]:
+                batch.aim_at_joined(at, sizes[at], segments[at])
+            else:
+                while end < count and not told[end]:
+                    end += 1
+                batch.aim(at, sizes[at:end])
+            yield batch
+            at = end
 
 
-def _columns(offset: int, kind: type[ctypes.c_uint] | type[ctypes.c_size_t]) -> list[Struct]:
-    """How to read one number at the same offset of each of so many messages."""
+def _columns(
+    offset: int, kind: type[ctypes.c_uint] | type[ctypes.c_size_t], row: type[_Message] | type[_Control]
+) -> list[Struct]:
+    """How to read one number at the same offset of each of so many rows."""
     size = ctypes.sizeof(kind)
-    one = f"{offset}x{'Q' if size == 8 else 'I'}{ctypes.sizeof(_Message) - offset - size}x"
+    one = f"{offset}x{'Q' if size == 8 else 'I'}{ctypes.sizeof(row) - offset - size}x"
     return [Struct("=" + one * count) for count in range(SLOTS + 1)]

@@ -11,8 +11,9 @@ under a timestamp of their own join the picture that follows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from struct import Struct
 
 from soip.rtp.errors import RtpBuildError
 from soip.rtp.packet import HEADER_SIZE, extend_timestamp
@@ -31,11 +32,26 @@ MAX_ACCESS_UNIT = 8 << 20
 MAX_NALS = 512
 
 
-@dataclass(slots=True)
-class AccessUnit:
-    """One picture's NAL units, in decoding order, without start codes or length prefixes. Read only."""
+ARENA = 256 << 10
+"""Bytes that are taken at once to put access units into."""
 
-    nals: list[bytes | bytearray]
+Nal = bytes | bytearray | memoryview
+"""One NAL unit, without start code or length."""
+
+_LENGTH = Struct(">I")
+_LENGTH_HEADER = Struct(">IB")
+
+
+@dataclass(slots=True, eq=False)
+class AccessUnit:
+    """One picture: its NAL units in decoding order, each after its length in four bytes, as MP4 stores a sample
+    (ISO/IEC 14496-15 §5.3). They are ``data[start:end]``; access units that follow each other mostly lie in the same
+    ``data`` one behind the other, so that they can be written without being copied. Read only.
+    """
+
+    data: bytes | bytearray
+    start: int
+    end: int
     timestamp: int
     """90 kHz ticks, extended to 64 bits: the presentation time, in decoding order."""
     keyframe: bool
@@ -47,14 +63,37 @@ class AccessUnit:
 
     @property
     def size(self) -> int:
-        """Bytes of all NAL units."""
-        return sum(map(len, self.nals))
+        """Bytes as a sample: of all NAL units and their lengths."""
+        return self.end - self.start
+
+    @property
+    def sample(self) -> memoryview:
+        """The bytes as a sample."""
+        return memoryview(self.data)[self.start : self.end]
+
+    @property
+    def nals(self) -> list[memoryview]:
+        """The NAL units, without their lengths."""
+        return split_length_prefixed(self.sample)
+
+    @classmethod
+    def of(cls, nals: Iterable[Nal], timestamp: int, keyframe: bool, arrival: float, lost: int = 0) -> AccessUnit:
+        """An access unit of these NAL units, by itself."""
+        data = length_prefixed(nals)
+        return cls(data, 0, len(data), timestamp, keyframe, arrival, lost)
+
+    def hold(self, nals: Iterable[Nal]) -> None:
+        """Have these NAL units instead."""
+        self.data = length_prefixed(nals)
+        self.start, self.end = 0, len(self.data)
 
 
 class Depacketiser:
     """Payloads in sequence order → access units, collected in ``ready``; the caller takes them out.
 
     A NAL unit of which a fragment is missing is dropped whole (RFC 6184 §5.8).
+
+    Each byte is put at once where it stays: into the arena, behind the access units before it.
     """
 
     def __init__(self) -> None:
@@ -65,11 +104,14 @@ class Depacketiser:
         """Access units dropped for their size."""
         self.raw = -1
         """The timestamp of the access unit under way as it stands in the packets; −1 before the first."""
-        self.fragment: bytearray | None = None
-        """The NAL unit under way in fragments: the receive loop appends to it by itself."""
+        self.fragmented = -1
+        """The header of the NAL unit under way in fragments; −1 while none is."""
         self._ticks = 0
-        self._nals: list[bytes | bytearray] = []
-        self._size = 0
+        self._arena = bytearray()
+        self._view = memoryview(self._arena)
+        self._start = self._nal = self._at = 0
+        """Where the access unit under way begins, the NAL unit in fragments does, and the next byte goes."""
+        self._count = 0
         self._picture = False
         self._keyframe = False
         self._arrival = 0.0
@@ -88,7 +130,7 @@ class Depacketiser:
         """Take the payload ``data[start:end]`` of the next packet; ``lost`` packets are missing before it."""
         if end - start < 2:  # a keepalive, or the end of a sequence: nothing that a file or a viewer needs
             self._lost += lost
-            self.fragment = None
+            self._abandon()
             return
         indicator, header = data[start], data[start + 1]
         if lost:
@@ -97,21 +139,16 @@ class Depacketiser:
             self._turn(timestamp, arrival)
         kind = indicator & 0x1F
         if kind == TYPE_FU_A:
-            fragment = self.fragment
             if header & 0x80:
-                fragment = self._start(indicator, header, data[start + 1 : end])
-            elif fragment is not None:
-                fragment += data[start + 2 : end]
-                if len(fragment) > MAX_ACCESS_UNIT:
-                    fragment = None
-                    self._overflow()
-            if header & 0x40 and fragment is not None:
-                self.fragment = None
-                self._append(fragment[0] & 0x1F, fragment)
+                self._begin(indicator & 0xE0 | header & 0x1F)
+            if self.fragmented >= 0:
+                self._put(data[start + 2 : end])
+                if header & 0x40:
+                    self._complete()
         else:
-            self.fragment = None
+            self._abandon()
             if 0 < kind < TYPE_STAP_A:
-                self._append(kind, bytes(data[start:end]))
+                self._append(indicator, data[start + 1 : end])
             elif kind == TYPE_STAP_A:
                 self._aggregate(data[start + 1 : end])
             else:
@@ -119,10 +156,23 @@ class Depacketiser:
         if marker and self._picture:
             self._finish()
 
-    def complete(self, nal: bytearray, marker: int) -> None:
-        """The NAL unit under way in fragments is whole: the receive loop found its end by itself."""
-        self.fragment = None
-        self._append(nal[0] & 0x1F, nal)
+    def fragments(
+        self, header: int, begins: int, content: bytes, ends: int, marker: int, timestamp: int, arrival: float
+    ) -> None:
+        """Take the fragments of one NAL unit (of that header) that came in a row: what ``push`` does with each of them,
+        at once. ``content`` is theirs without FU indicators and headers.
+        """
+        if begins:
+            if timestamp != self.raw:
+                self._turn(timestamp, arrival)
+            if ends:
+                self._append(header, content)
+            else:
+                self._begin(header)
+        if self.fragmented >= 0:
+            self._put(content)
+            if ends:
+                self._complete()
         if marker and self._picture:
             self._finish()
 
@@ -137,24 +187,79 @@ class Depacketiser:
         self._drop()
         self.raw = -1
 
-    def _start(self, indicator: int, header: int, content: memoryview) -> bytearray | None:
-        """Begin a NAL unit in fragments (RFC 6184 §5.8); ``content`` begins with the FU header."""
-        kind = header & 0x1F
-        if 0 < kind < TYPE_STAP_A:
-            self.fragment = bytearray(content)
-            self.fragment[0] = indicator & 0xE0 | kind
-        else:
+    def _begin(self, header: int) -> None:
+        """Begin a NAL unit in fragments (RFC 6184 §5.8)."""
+        self._abandon()
+        if not 0 < header & 0x1F < TYPE_STAP_A:
             self.malformed += 1
-            self.fragment = None
-        return self.fragment
+            return
+        self._room(5)
+        self._nal = self._at
+        self._arena[self._at + 4] = header
+        self._at += 5
+        self.fragmented = header
 
-    def _append(self, kind: int, nal: bytes | bytearray) -> None:
-        self._nals.append(nal)
-        self._size += len(nal)
+    def _abandon(self) -> None:
+        """Forget the NAL unit in fragments."""
+        if self.fragmented >= 0:
+            self.fragmented = -1
+            self._at = self._nal
+
+    def _put(self, content: Nal) -> None:
+        """Put bytes behind what is there."""
+        at = self._at
+        end = at + len(content)
+        if end > len(self._arena):
+            self._room(len(content))
+            at = self._at
+            end = at + len(content)
+        self._view[at:end] = content
+        self._at = end
+        if end - self._start > MAX_ACCESS_UNIT:
+            self._overflow()
+
+    def _room(self, size: int) -> None:
+        """Move the access unit under way to an arena that has room for ``size`` bytes more."""
+        start, at = self._start, self._at
+        if at + size <= len(self._arena):
+            return
+        arena = bytearray(max(ARENA, 2 * (at - start + size)))
+        view = memoryview(arena)
+        view[: at - start] = self._view[start:at]
+        self._arena, self._view = arena, view
+        self._nal -= start
+        self._start, self._at = 0, at - start
+
+    def _complete(self) -> None:
+        """The NAL unit in fragments is whole, unless it was dropped."""
+        header, self.fragmented = self.fragmented, -1
+        if header < 0:
+            return
+        _LENGTH.pack_into(self._arena, self._nal, self._at - self._nal - 4)
+        self._count_in(header & 0x1F)
+
+    def _append(self, header: int, content: Nal) -> None:
+        """Put a whole NAL unit behind what is there."""
+        if self.fragmented >= 0:
+            self._abandon()
+        size = len(content)
+        if self._at + 5 + size > len(self._view):
+            self._room(5 + size)
+        at = self._at
+        _LENGTH_HEADER.pack_into(self._view, at, 1 + size, header)
+        self._view[at + 5 : at + 5 + size] = content
+        self._at = at = at + 5 + size
+        self._count_in(header & 0x1F)
+        if at - self._start > MAX_ACCESS_UNIT:
+            self._overflow()
+
+    def _count_in(self, kind: int) -> None:
+        self._count += 1
         if kind <= TYPE_IDR:
             self._picture = True
-            self._keyframe = self._keyframe or kind == TYPE_IDR
-        if self._size > MAX_ACCESS_UNIT or len(self._nals) > MAX_NALS:
+            if kind == TYPE_IDR:
+                self._keyframe = True
+        if self._count > MAX_NALS:
             self._overflow()
 
     def _overflow(self) -> None:
@@ -172,11 +277,10 @@ class Depacketiser:
             if not size or at + size > len(content):
                 self.malformed += 1
                 return
-            nal = bytes(content[at : at + size])
+            nal = content[at : at + size]
             at += size
-            kind = nal[0] & 0x1F
-            if 0 < kind < TYPE_STAP_A:
-                self._append(kind, nal)
+            if 0 < nal[0] & 0x1F < TYPE_STAP_A:
+                self._append(nal[0], nal[1:])
             else:
                 self.malformed += 1
         if at != len(content):
@@ -184,7 +288,7 @@ class Depacketiser:
 
     def _gap(self, indicator: int, header: int, timestamp: int, lost: int) -> None:
         """Account for lost packets: to the picture under way as far as it lacks its end, else to the next."""
-        self.fragment = None
+        self._abandon()
         if timestamp == self.raw or not self._picture:
             self._lost += lost
             return
@@ -195,12 +299,16 @@ class Depacketiser:
 
     def _turn(self, timestamp: int, arrival: float) -> None:
         """Begin the access unit of a new timestamp."""
+        if self.fragmented >= 0:
+            self._abandon()
         if self._picture:
             self._finish()
-        elif self._nals:  # what else there is described a picture that was lost
-            self._nals = [nal for nal in self._nals if nal[0] & 0x1F in (TYPE_SPS, TYPE_PPS)]
-            self._size = sum(map(len, self._nals))
-        self.fragment = None
+        elif self._count:  # what else there is described a picture that was lost
+            under_way = self._view[self._start : self._at]
+            kept = [bytes(nal) for nal in split_length_prefixed(under_way) if nal[0] & 0x1F in (TYPE_SPS, TYPE_PPS)]
+            self._drop()
+            for nal in kept:
+                self._append(nal[0], nal[1:])
         step = timestamp - self.raw
         if self.raw < 0:
             # One whole turn above the first value, so that a picture shown before the first never counts below
@@ -214,14 +322,19 @@ class Depacketiser:
         self._arrival = arrival
 
     def _finish(self) -> None:
-        self.ready.append(AccessUnit(self._nals, self._ticks, self._keyframe, self._arrival, self._lost))
-        self._lost = 0
-        self._drop()
+        if self.fragmented >= 0:
+            self._abandon()
+        start, self._start = self._start, self._at
+        self.ready.append(
+            AccessUnit(self._arena, start, self._at, self._ticks, self._keyframe, self._arrival, self._lost)
+        )
+        self._lost = self._count = 0
+        self._picture = self._keyframe = False
 
     def _drop(self) -> None:
-        self._nals = []
-        self._size = 0
-        self.fragment = None
+        self._at = self._start
+        self._count = 0
+        self.fragmented = -1
         self._picture = self._keyframe = False
 
 
@@ -240,7 +353,7 @@ class PayloadRun:
     """Payload bytes of the whole run, for sender reports."""
 
 
-def packetise(nals: Sequence[bytes | bytearray], packet_size: int = PACKET_SIZE) -> list[PayloadRun]:
+def packetise(nals: Sequence[Nal], packet_size: int = PACKET_SIZE) -> list[PayloadRun]:
     """Cut an access unit into payloads for RTP packets of at most ``packet_size`` bytes (header included).
 
     Single NAL unit packets and FU-A (RFC 6184 §5.6, §5.8). Fragments fill their packets, so that all but the
@@ -274,32 +387,27 @@ def packetise(nals: Sequence[bytes | bytearray], packet_size: int = PACKET_SIZE)
     return runs
 
 
-def is_keyframe(nals: Sequence[bytes | bytearray]) -> bool:
+def is_keyframe(nals: Iterable[Nal]) -> bool:
     """Tell whether NAL units contain an IDR slice."""
     return any(nal[0] & 0x1F == TYPE_IDR for nal in nals if nal)
 
 
-def length_prefixed(nals: Sequence[bytes | bytearray]) -> list[bytes | bytearray]:
-    """Return NAL units as the chunks of an MP4 sample: each after its length in 4 bytes (ISO/IEC 14496-15
-    §5.3).
-    """
-    chunks: list[bytes | bytearray] = []
-    for nal in nals:
-        chunks += (len(nal).to_bytes(4, "big"), nal)
-    return chunks
+def length_prefixed(nals: Iterable[Nal]) -> bytes:
+    """Return NAL units as an MP4 sample: each after its length in 4 bytes (ISO/IEC 14496-15 §5.3)."""
+    return b"".join([piece for nal in nals for piece in (_LENGTH.pack(len(nal)), nal)])
 
 
-def split_length_prefixed(sample: bytes | memoryview) -> list[bytes]:
-    """Return the NAL units of an MP4 sample with 4-byte lengths; a cut-off tail is left out."""
+def split_length_prefixed(sample: bytes | memoryview) -> list[memoryview]:
+    """Return the NAL units of an MP4 sample with 4-byte lengths; a cut-off tail is left out. Nothing is copied."""
     view = memoryview(sample)
     nals = []
     at = 0
     while at + 4 < len(view):
-        size = int.from_bytes(view[at : at + 4], "big")
+        (size,) = _LENGTH.unpack_from(view, at)
         at += 4
         if not size or at + size > len(view):
             break
-        nals.append(bytes(view[at : at + size]))
+        nals.append(view[at : at + size])
         at += size
     return nals
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from soip.rtp.errors import RtpParseError
-from soip.rtp.h264 import TYPE_PPS, TYPE_SPS
+from soip.rtp.h264 import TYPE_PPS, TYPE_SPS, Nal
 
 MAX_SETS = 32
 """Parameter sets taken from one SDP attribute: more than any device sends."""
@@ -216,7 +216,7 @@ def _skip_hrd(reader: BitReader) -> None:
     reader.bits(20)
 
 
-def find_sets(nals: Iterable[bytes | bytearray]) -> tuple[list[bytes], list[bytes]]:
+def find_sets(nals: Iterable[Nal]) -> tuple[list[bytes], list[bytes]]:
     """Return the SPS and the PPS NAL units among ``nals``, in their order."""
     sps: list[bytes] = []
     pps: list[bytes] = []

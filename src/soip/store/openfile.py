@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from soip.mp4.boxes import Buffer
 from soip.mp4.index import Fragment
@@ -37,24 +37,25 @@ class OpenFile:
         self._digest = hashlib.sha256()
         self._named = False
 
-    def write(self, front: bytes, data: Buffer, entry: Fragment, queued: float) -> None:
-        """Write a fragment at the end of the file, after its `front` when it is the first."""
+    def write(self, front: bytes, parts: Sequence[Buffer], entry: Fragment, queued: float) -> None:
+        """Write a fragment, in parts, at the end of the file, after its `front` when it is the first."""
         if self.failed:
             return
         began = time.monotonic()
         try:
             if front:
                 self._open(front, entry.utc_us)
-            write_all(self._descriptor, data, self._end)
+            write_all(self._descriptor, parts, self._end)
         except (OSError, RootError) as error:
             self._give_up(entry.utc_us, error)
             return
         seconds = time.monotonic() - began
-        self._digest.update(data)
+        for part in parts:
+            self._digest.update(part)
         self._fragments.append(entry._replace(offset=self._end))
-        self._end += len(data)
+        self._end += entry.size
         self._disk.touched(self)
-        self._disk.measured(len(data), seconds)
+        self._disk.measured(entry.size, seconds)
         if front:
             self._listener(Opened(self._recording(sealed=False)))
         self._listener(Written(self._recording(sealed=False), self._fragments[-1], seconds, began - queued))
@@ -94,7 +95,7 @@ class OpenFile:
                 self._descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             except FileExistsError:
                 number += 1
-        write_all(self._descriptor, front, 0)
+        write_all(self._descriptor, [front], 0)
         self._init = parse_init(front)
         self._end = len(front)
 

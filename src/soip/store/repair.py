@@ -103,5 +103,5 @@ def _front_of(descriptor: int, size: int, path: str) -> Init | None:
 def _mend(descriptor: int, init: Init, found: Walk) -> None:
     os.ftruncate(descriptor, found.end)
     for offset, size in found.holes:
-        write_all(descriptor, size.to_bytes(4, "big") + b"free", offset)
+        write_all(descriptor, [size.to_bytes(4, "big") + b"free"], offset)
     seal(descriptor, init, found.fragments)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from soip.mp4.index import Fragment
 from soip.mp4.tracks import Track
-from soip.mp4.writer import Edit, Head, Run, fragment, init_segment
+from soip.mp4.writer import Edit, Head, Run, fragment_parts, init_segment
 
 from .disk import DiskWriter
 from .events import Event
@@ -79,10 +79,11 @@ class RecordingWriter:
             if run.decode_time >= origins[run.track_id]
         ]
         first = runs[0]
-        data = fragment(self._sequence + 1, moved, utc_us)
+        parts = fragment_parts(self._sequence + 1, moved, utc_us)
+        size = sum(map(len, parts))
         entry = Fragment(
             0,
-            len(data),
+            size,
             moved[0].decode_time + first.samples[0].composition_offset - delay,
             sum(sample.duration for sample in first.samples),
             first.samples[0].sync,
@@ -90,11 +91,11 @@ class RecordingWriter:
             len(first.samples),
         )
         queued = time.monotonic()
-        if not self._disk.submit(lambda: self._file.write(front, data, entry, queued), len(front) + len(data)):
+        if not self._disk.submit(lambda: self._file.write(front, parts, entry, queued), len(front) + size):
             return False
         self._origins, self._delay = origins, delay
         self._sequence += 1
-        self.bytes += len(data)
+        self.bytes += size
         return True
 
     def seal(self) -> None:
