@@ -47,6 +47,8 @@ class Camera:
         self.calls: list[Call] = []
         self.asked: list[float] = []
         """When it was called."""
+        self.sent_at = 0.0
+        """When it last sent a picture."""
         self.offers: list[SessionDescription] = []
         self.keyframes_asked = 0
         self.reports = 0
@@ -110,6 +112,7 @@ class Camera:
             if self._wants_keyframe(pairs[0], numbered.ssrc):
                 key_at = number
             if self.sends:
+                self.sent_at = _now()
                 sender.send(numbered.stamp(packetise(frames[(number - key_at) % 100]), number * 3600))
                 if agreement.audio is not None and self.sound:
                     self._speak(pairs[1], agreement, number)

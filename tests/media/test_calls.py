@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from soip.directory.rows import DialogRow
+from soip.net.backoff import Backoff
 from soip.net.errors import RequestRefusedError
 from soip.rtp import rtcp
 from tests.media.house import SECOND, House, now_us, until
@@ -68,8 +70,8 @@ async def test_a_camera_that_is_not_recorded_is_called_for_its_first_viewer_and_
         second = await (await Viewer.make(home, "bob")).dial(name)
         await first.call.bye()
         await second.see(3)
-        await second.call.bye()
         ended = asyncio.get_running_loop().time()
+        await second.call.bye()
         await until(lambda: camera.up, 0)
         assert asyncio.get_running_loop().time() - ended >= 0.4, "it lingers, for the next viewer"
         await home.until_state("idle", name)
@@ -77,7 +79,7 @@ async def test_a_camera_that_is_not_recorded_is_called_for_its_first_viewer_and_
 
 
 async def test_who_comes_back_while_the_camera_lingers_finds_it(house: House) -> None:
-    house.patience = replace(house.patience, linger_s=2.0)
+    house.patience = replace(house.patience, linger_s=60.0)
     await house.add_camera(plan="never")
     camera = await Camera.make(house)
     house.start_media()
@@ -123,10 +125,10 @@ async def test_a_viewer_gets_sender_reports_and_may_ask_for_a_keyframe(home: Hou
     await viewer.see(3)
     asked = camera.keyframes_asked
     viewer.ask_keyframe()
-    await until(lambda: camera.keyframes_asked > asked, True, 4)
-    await until(lambda: any(isinstance(one, rtcp.SenderReport) for one in viewer.control), True, 8)
+    await until(lambda: camera.keyframes_asked > asked, True)
+    await until(lambda: any(isinstance(one, rtcp.SenderReport) for one in viewer.control), True)
     report = next(one for one in viewer.control if isinstance(one, rtcp.SenderReport))
-    assert abs(rtcp.ntp_to_us(report.ntp) - now_us()) < 10 * SECOND
+    assert abs(rtcp.ntp_to_us(report.ntp) - now_us()) < 60 * SECOND
 
 
 # -- refusals
@@ -174,7 +176,7 @@ async def test_who_has_no_role_may_not_watch(house: House) -> None:
 
 
 async def test_a_camera_without_pictures_is_480_with_the_reason(house: House) -> None:
-    house.patience = replace(house.patience, silence_s=5.0, dead_s=5.0, ready_s=0.5)
+    house.patience = replace(house.patience, ready_s=0.5)
     await house.add_camera(plan="never")
     camera = await Camera.make(house)
     camera.sends = False
@@ -183,21 +185,31 @@ async def test_a_camera_without_pictures_is_480_with_the_reason(house: House) ->
     viewer = await Viewer.make(house)
     assert await refused(viewer) == (480, '399 soip.test "the camera sends no pictures"')
     camera.sends = True
-    await (await viewer.dial()).see(3)
+
+    async def accepted() -> bool:
+        with suppress(RequestRefusedError):
+            await viewer.dial()
+            return True
+        return False
+
+    await until(accepted, True)
+    await viewer.see(3)
 
 
 async def test_a_new_viewer_is_a_reason_to_try_a_camera_that_was_away(house: House) -> None:
-    slow = replace(house.patience.backoff, base=30.0, ceiling=30.0)
-    house.patience = replace(house.patience, backoff=slow)
+    house.patience = replace(house.patience, backoff=Backoff(600.0, 600.0))
     await house.add_camera()
     camera = await Camera.make(house)
     camera.answers = 486
+
+    async def written() -> int:
+        return len(await house.directory.calls.bindings())
+
+    await until(written, 1)  # The SIP server writes bindings behind: a new one would be one more reason to try.
     house.start_media()
     await house.until_state("offline")
-    await asyncio.sleep(1.8)  # The SIP server writes the binding a little later: that is one more reason to try.
-    tried = len(camera.asked)
-    await asyncio.sleep(0.2)
-    assert len(camera.asked) == tried
+    await asyncio.sleep(1.1)  # A camera that was tried within the second is not tried again for a viewer.
+    assert len(camera.asked) == 1
     camera.answers = 200
     await (await (await Viewer.make(house)).dial()).see(3)
 
@@ -214,7 +226,7 @@ async def test_the_right_ends_and_so_does_the_view(house: House) -> None:
     bob = await (await Viewer.make(house, "bob")).dial()
     await asyncio.gather(ann.see(3), bob.see(3))
     await house.directory.users.remove("ann")
-    assert 'cause=403;text="the right to watch has ended"' in await ann.ended(2)
+    assert 'cause=403;text="the right to watch has ended"' in await ann.ended()
     await bob.see(10)
     assert bob.call.end is None
 
@@ -257,7 +269,7 @@ async def test_a_worker_that_stops_hangs_up(house: House) -> None:
     viewer = await (await Viewer.make(house)).dial()
     await viewer.see(3)
     await house.stop_media()
-    assert await viewer.ended(2)
+    assert await viewer.ended()
 
 
 # -- playback
@@ -298,7 +310,7 @@ async def test_the_right_to_play_back_ends_too(house: House) -> None:
     viewer = await (await Viewer.make(house)).dial(f"cam1;start={clock(row.start_us)}")
     await viewer.see(5)
     await house.directory.users.remove("ann")
-    assert "cause=403" in await viewer.ended(2)
+    assert "cause=403" in await viewer.ended()
 
 
 @shared
@@ -329,7 +341,7 @@ async def test_dialogs_of_an_earlier_life_are_ended_first(house: House) -> None:
     assert house._media is not None
     lost = camera.calls[0]
     await house.stop_media()
-    assert lost.end is not None
+    await until(lambda: lost.end is not None, True)
     # As if it had been killed: the row is there, and so is the call at the camera.
     lost.end = None
     camera.agent._remember(lost)

@@ -449,7 +449,6 @@ async def test_a_disk_that_does_not_keep_up_is_a_gap_from_the_first_picture_lost
     assert not desk.recorder.running, "while the queue is full nobody tries again"
     held.set()
     await desk.settle()
-    await asyncio.sleep(0.05)
     desk.show(251, 100)
     desk.recorder.stop()
     await desk.settle()
