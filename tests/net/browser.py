@@ -42,7 +42,7 @@ class Socket:
     def send(self, data: bytes, *, opcode: Opcode = Opcode.TEXT) -> None:
         self.writer.write(text(data, opcode=opcode))
 
-    async def frame(self, within: float = 5.0) -> Frame:
+    async def frame(self, within: float = 30.0) -> Frame:
         """The next frame, whatever it is. Raises EOFError at the end of the connection."""
         async with asyncio.timeout(within):
             while not self._frames:

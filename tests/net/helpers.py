@@ -17,7 +17,11 @@ from soip.sip.timers import Timers
 from soip.sip.uri import Uri
 
 QUICK = Timers(t1=0.02, t2=0.08, t4=0.05, c=1.0)
-"""Timers 25 times faster than the standard's: a timeout after 1.28 s."""
+"""Timers 25 times faster than the standard's: a timeout after 1.28 s. For tests of repeats and timeouts."""
+CALM = Timers(t1=5.0)
+"""For all others: nothing is repeated or given up while a machine stalls."""
+PATIENT_S = 30.0
+"""How long a test waits for what should take a moment: machines are busy."""
 
 
 @dataclass
@@ -49,7 +53,7 @@ async def endpoint(
     *,
     transports: tuple[str, ...] = ("udp", "tcp"),
     limits: Limits | None = None,
-    timers: Timers | None = None,
+    timers: Timers = CALM,
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> AsyncIterator[SipEndpoint]:
@@ -94,7 +98,7 @@ def request(method: str = "MESSAGE", body: bytes = b"", user: str = "bob") -> Re
     )
 
 
-async def until(condition: Callable[[], object], within: float = 5.0) -> None:
+async def until(condition: Callable[[], object], within: float = PATIENT_S) -> None:
     """Wait for something that will be true soon."""
     async with asyncio.timeout(within):
         while not condition():  # noqa: ASYNC110  # the condition is anything, nobody sets an event for it

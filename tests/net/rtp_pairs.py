@@ -32,7 +32,7 @@ def peer(host: str = LOOPBACK) -> Iterator[socket.socket]:
     """A plain UDP socket on a port of its own."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((host, 0))
-        sock.settimeout(2)
+        sock.settimeout(20)
         yield sock
 
 

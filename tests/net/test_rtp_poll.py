@@ -21,7 +21,7 @@ def close(sockets: list[tuple[socket.socket, socket.socket]]) -> None:
 
 
 async def until(condition: list[int], count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(condition) < count:  # noqa: ASYNC110 - what is waited for is a plain list
             await asyncio.sleep(0.001)
 

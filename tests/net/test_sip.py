@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from soip.sip import headers as h
 from soip.sip import stun
 from soip.sip.message import Response, parse_message
 from soip.sip.uri import Uri
-from tests.net.helpers import QUICK, Recorder, endpoint, request, tcp, udp, until
+from tests.net.helpers import CALM, QUICK, Recorder, endpoint, request, tcp, udp, until
 
 
 class Raw(asyncio.DatagramProtocol):
@@ -350,7 +351,7 @@ async def test_provisional_and_final_responses_and_the_ack_of_a_refusal() -> Non
         incoming.reply(200)  # too late: ignored
 
     recorder = Recorder(busy)
-    async with endpoint(recorder, timers=QUICK) as bob, endpoint(timers=QUICK) as alice:
+    async with endpoint(recorder, timers=replace(CALM, t4=0.05)) as bob, endpoint() as alice:
         seen: list[int] = []
         response = await alice.request(request("INVITE"), udp(bob), on_provisional=lambda r: seen.append(r.status))
         assert (seen, response.status) == ([180], 486)

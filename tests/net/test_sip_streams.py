@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 
 import pytest
@@ -13,7 +14,7 @@ from soip.net.errors import FlowError
 from soip.net.limits import Limits
 from soip.net.sip import SipEndpoint
 from soip.net.target import Target
-from tests.net.helpers import Recorder, endpoint, request, tcp, until
+from tests.net.helpers import PATIENT_S, Recorder, endpoint, request, tcp, until
 
 
 async def connect(to: SipEndpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -97,7 +98,7 @@ async def test_a_slow_loris_is_cut_off(first: bytes) -> None:
         writer.write(first)
         drip = asyncio.get_running_loop().create_task(_drip(writer))
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(reader.readexactly(1), 3)
+            await asyncio.wait_for(reader.readexactly(1), PATIENT_S)
         drip.cancel()
         assert bob.counters["connections closed for slowness"] == 1
         writer.close()
@@ -116,20 +117,21 @@ async def test_an_idle_connection_is_closed_but_not_one_we_opened() -> None:
         await alice.request(request(), tcp(bob))
         flow = await alice.connect(tcp(bob))
         await until(lambda: theirs.closed)
-        await until(lambda: ours.closed == [flow])  # because bob closed it
-        assert bob.counters["connections closed for idling"] == 1
+        await until(lambda: flow in ours.closed)  # because bob closed it
+        assert bob.counters["connections closed for idling"] >= 1
         assert alice.counters["connections closed for idling"] == 0
 
 
 async def test_a_connection_that_is_kept_may_be_silent_for_as_long() -> None:
     theirs = Recorder()
-    async with endpoint(theirs, limits=Limits(idle_seconds=0.1)) as bob:
+    async with endpoint(theirs, limits=Limits(idle_seconds=0.5)) as bob:
         reader, writer = await connect(bob)
         writer.write(message())
         await reader.readuntil(b"\r\n\r\n")
-        bob.keep(theirs.requests[0].flow, 0.6)
-        await asyncio.sleep(0.4)
+        bob.keep(theirs.requests[0].flow, 60)
+        await asyncio.sleep(1.2)
         assert theirs.closed == []
+        bob.keep(theirs.requests[0].flow, 0.1)
         await until(lambda: theirs.closed)
         writer.close()
 
@@ -151,22 +153,22 @@ async def test_a_flood_of_line_breaks_costs_little() -> None:
     async with endpoint(Recorder()) as bob:
         reader, writer = await connect(bob)
         writer.write(b"\r\n" * 2_000_000)
-        began = asyncio.get_running_loop().time()
+        began = time.process_time()
         await writer.drain()
         writer.write(message())
         while (line := await reader.readline()) == b"\r\n":
             pass
         assert line.startswith(b"SIP/2.0 200")
-        assert asyncio.get_running_loop().time() - began < 2
+        assert time.process_time() - began < 2
         writer.close()
 
 
 async def test_what_we_opened_is_pinged_and_so_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "PING_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "PING_SECONDS", 0.2)
     theirs = Recorder()
-    async with endpoint(theirs, limits=Limits(idle_seconds=0.4)) as bob, endpoint() as alice:
+    async with endpoint(theirs, limits=Limits(idle_seconds=3.0)) as bob, endpoint() as alice:
         await alice.request(request(), tcp(bob))
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(4.0)
         assert theirs.closed == []
         assert alice.is_open(await alice.connect(tcp(bob)))
 

@@ -26,7 +26,7 @@ from soip.sip.message import Request
 from soip.sip.stream import Keepalive, StreamItem
 from tests.fuzz.net_tls import fuzz
 from tests.net.certs import NAME, Shop, ours, theirs
-from tests.net.helpers import Recorder, request, until
+from tests.net.helpers import PATIENT_S, Recorder, request, until
 
 
 def message(number: int = 1, body: bytes = b"") -> bytes:
@@ -360,7 +360,7 @@ async def test_slow_loris(begun: str) -> None:
 
         dripping = asyncio.create_task(drip())
         with suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 3) == b""
+            assert await asyncio.wait_for(reader.read(), PATIENT_S) == b""
         dripping.cancel()
         assert bob.counters["connections closed for slowness"] == 1
         writer.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import pytest
@@ -19,8 +19,9 @@ from soip.sip import headers as h
 from soip.sip.digest import Credentials
 from soip.sip.errors import OfferError
 from soip.sip.message import Request
+from soip.sip.timers import Timers
 from soip.sip.uri import Uri
-from tests.net.helpers import QUICK, endpoint, request, udp, until
+from tests.net.helpers import CALM, PATIENT_S, QUICK, endpoint, request, udp, until
 from tests.net.proxy import SmallProxy
 
 OFFER, ANSWER = b"v=0\r\no=offer\r\n", b"v=0\r\no=answer\r\n"
@@ -53,9 +54,9 @@ class Stage:
 
 @asynccontextmanager
 async def agent(
-    proxy: SmallProxy, user: str, *, persistent: bool = False, password: str = ""
+    proxy: SmallProxy, user: str, *, persistent: bool = False, password: str = "", timers: Timers = CALM
 ) -> AsyncIterator[UserAgent]:
-    async with endpoint(timers=QUICK) as ours:
+    async with endpoint(timers=timers) as ours:
         made = UserAgent(
             ours,
             Uri("sip", user, "test"),
@@ -72,16 +73,20 @@ async def agent(
 
 
 @asynccontextmanager
-async def make_proxy() -> AsyncIterator[SmallProxy]:
-    async with endpoint(timers=QUICK) as server:
+async def make_proxy(timers: Timers = CALM) -> AsyncIterator[SmallProxy]:
+    async with endpoint(timers=timers) as server:
         proxy = SmallProxy(server, {"alice": "wonder", "bob": "builder"})
         server.serve(proxy)
         yield proxy
 
 
 @asynccontextmanager
-async def stage(*, persistent: bool = False) -> AsyncIterator[Stage]:
-    async with make_proxy() as proxy, agent(proxy, "alice", persistent=persistent) as alice, agent(proxy, "bob") as bob:
+async def stage(*, persistent: bool = False, timers: Timers = CALM) -> AsyncIterator[Stage]:
+    async with (
+        make_proxy(timers) as proxy,
+        agent(proxy, "alice", persistent=persistent, timers=timers) as alice,
+        agent(proxy, "bob", timers=timers) as bob,
+    ):
         await alice.register()
         await bob.register()
         yield Stage(proxy, alice, bob)
@@ -250,8 +255,8 @@ async def test_a_call_nobody_answers_is_cancelled() -> None:
 
         s.bob.on_invite(ring)
         with pytest.raises(RequestTimeoutError, match="not answered"):
-            await s.alice.invite(BOB, OFFER, within=0.2)
-        await asyncio.wait_for(cancelled.wait(), 2)
+            await s.alice.invite(BOB, OFFER, within=1.5)
+        await asyncio.wait_for(cancelled.wait(), PATIENT_S)
         with pytest.raises(CallEndedError):
             s.incoming[0].answer(ANSWER)
         s.incoming[0].reject(486)  # ignored
@@ -260,7 +265,7 @@ async def test_a_call_nobody_answers_is_cancelled() -> None:
 
 
 async def test_a_call_that_is_never_answered_ends_at_both_sides() -> None:
-    async with stage() as s:
+    async with stage(timers=replace(CALM, c=1.0)) as s:
 
         async def ignore(call: IncomingCall) -> None:
             s.incoming.append(call)
@@ -285,7 +290,7 @@ async def test_cancelling_the_task_cancels_the_call() -> None:
         task = asyncio.ensure_future(s.alice.invite(BOB, OFFER))
         await ringing.wait()
         task.cancel()
-        await asyncio.wait_for(cancelled.wait(), 2)
+        await asyncio.wait_for(cancelled.wait(), PATIENT_S)
         with pytest.raises(asyncio.CancelledError):
             await task
 
@@ -303,7 +308,7 @@ async def test_an_answer_that_crosses_the_cancel_is_acknowledged_and_hung_up() -
         s.bob.on_invite(answer_late)
         s.proxy.pass_cancel = False
         with pytest.raises(RequestTimeoutError):
-            await s.alice.invite(BOB, OFFER, within=0.1)
+            await s.alice.invite(BOB, OFFER, within=1.5)
         gave_up.set()
         await until(lambda: s.answered and s.answered[0].end is not None)
         assert s.answered[0].end is not None
@@ -323,7 +328,7 @@ async def test_a_wrong_password_is_an_auth_error_after_one_answer() -> None:
 
 
 async def test_without_an_ack_the_call_ends() -> None:
-    async with stage() as s:
+    async with stage(timers=QUICK) as s:
         s.bob.on_invite(s.answer)
         s.proxy.ack = lambda request, flow: None  # type: ignore[method-assign]  # a proxy that loses ACKs
         await s.alice.invite(BOB, OFFER)
@@ -375,7 +380,7 @@ async def test_a_peer_that_cannot_be_reached_any_more_ends_the_call() -> None:
 
 
 async def test_only_the_proxy_may_call() -> None:
-    async with stage() as s, endpoint(timers=QUICK) as stranger:
+    async with stage() as s, endpoint() as stranger:
         s.bob.on_invite(s.answer)
         before = s.bob.endpoint.transactions
         for method in ("INVITE", "MESSAGE", "OPTIONS"):
@@ -388,7 +393,7 @@ async def test_only_the_proxy_may_call() -> None:
 
 
 async def test_who_has_seen_a_dialog_on_the_wire_cannot_end_it() -> None:
-    async with stage() as s, endpoint(timers=QUICK) as stranger:
+    async with stage() as s, endpoint() as stranger:
         mine, theirs = await s.up()
         bye = request("BYE")
         for name, value in (
@@ -470,7 +475,7 @@ async def test_closing_hangs_up_and_unregisters() -> None:
 
 
 async def test_one_endpoint_serves_many_agents() -> None:
-    async with make_proxy() as proxy, endpoint(timers=QUICK) as shared, agent(proxy, "alice") as alice:
+    async with make_proxy() as proxy, endpoint() as shared, agent(proxy, "alice") as alice:
         agents: list[UserAgent] = []
         called: list[str] = []
         for number in range(5):

@@ -15,10 +15,14 @@ from soip.net.target import Target
 from soip.net.ua import UserAgent
 from soip.sip.digest import Credentials
 from soip.sip.flow import Address
+from soip.sip.timers import Timers
 from soip.sip.uri import Uri
-from tests.net.helpers import QUICK, endpoint, until
+from tests.net.helpers import endpoint, until
 from tests.net.proxy import SmallProxy
 from tests.net.test_ua import ANSWER, OFFER, make_proxy
+
+BRISK = Timers(t1=0.05, t2=0.2, t4=0.1, c=5.0)
+"""Lost messages are soon repeated, and given up after 3.2 s."""
 
 
 class Relay(asyncio.DatagramProtocol):
@@ -52,7 +56,7 @@ async def behind_relay(proxy: SmallProxy, user: str, seed: int) -> AsyncIterator
         lambda: Relay(proxy.endpoint.address, seed, 0.25, 0.2), local_addr=("127.0.0.1", 0)
     )
     address: Address = transport.get_extra_info("sockname")
-    async with endpoint(timers=QUICK) as ours:
+    async with endpoint(timers=BRISK) as ours:
         proxy.passwords[user] = "x"
         target = Target("udp", *address, tcp_allowed=False)
         ua = UserAgent(ours, Uri("sip", user, "test"), Credentials(user, "x"), target)
@@ -67,7 +71,7 @@ async def behind_relay(proxy: SmallProxy, user: str, seed: int) -> AsyncIterator
 @pytest.mark.parametrize("seed", range(3))
 async def test_calls_over_a_bad_path(seed: int) -> None:
     async with (
-        make_proxy() as proxy,
+        make_proxy(BRISK) as proxy,
         behind_relay(proxy, "alice", seed) as (alice, relay),
         behind_relay(proxy, "bob", seed + 100) as (bob, _),
     ):

@@ -64,7 +64,7 @@ async def test_what_the_layer_says_by_itself_is_seen_too() -> None:
     async def wait(incoming: IncomingRequest) -> None:
         incoming.on_cancel(lambda: incoming.reply(487))
 
-    async with endpoint(Recorder(wait), timers=QUICK) as bob, endpoint(timers=QUICK) as alice:
+    async with endpoint(Recorder(wait)) as bob, endpoint() as alice:
         at_bob, at_alice = watched(bob), watched(alice)
         outgoing = await alice.send(request("INVITE"), tcp(bob))
         await until(lambda: "<100" in at_alice.seen)

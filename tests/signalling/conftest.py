@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import shutil
 import ssl
 from collections.abc import AsyncIterator
@@ -15,13 +16,21 @@ import pytest
 from soip.config import HostPort, Settings
 from soip.directory.directory import Directory
 from soip.directory.media import MediaServer
+from soip.net.sip import SipEndpoint
 from soip.signalling.role import Role
 from soip.sip.flow import Address
+from soip.sip.timers import Timers
 from tests.signalling.peer import DOMAIN, Peer, open_peer
+
+
+PATIENT = Timers(t1=10.0)
+"""The server repeats nothing while a machine stalls: a peer sees each message once."""
 
 
 class ServerHouse:
     """One installation. `start` and `stop` may be called again: the directory stays, and so does the port."""
+
+    timers = PATIENT
 
     def __init__(self, data: Path, **settings: Any) -> None:
         self.settings = Settings(data=data, sip=HostPort("127.0.0.1", 0), domain=DOMAIN, media_workers=1, **settings)
@@ -56,7 +65,10 @@ class ServerHouse:
         async def serve() -> None:
             directory = await Directory.open(self.settings.database_url)
             async with directory, directory.write_behind(interval_s=0.5) as later:
-                self.role = Role(self.settings, directory, later)
+                with pytest.MonkeyPatch.context() as patch:
+                    timed = functools.partial(SipEndpoint, timers=self.timers)
+                    patch.setattr("soip.signalling.role.SipEndpoint", timed)
+                    self.role = Role(self.settings, directory, later)
                 started.set_result(self.role.ready)
                 await self.role.serve()
 
@@ -132,3 +144,12 @@ async def house(furnished: Path, tmp_path: Path) -> AsyncIterator[ServerHouse]:
     """A furnished house with the settings as they come."""
     async with running(furnished, tmp_path) as house:
         yield house
+
+
+@pytest.fixture
+async def hasty(house: ServerHouse) -> ServerHouse:
+    """The house with timers that are many times shorter."""
+    await house.stop()
+    house.timers = Timers(t1=0.02, t2=0.16, t4=0.2, c=1.5)
+    await house.start()
+    return house

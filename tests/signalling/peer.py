@@ -24,7 +24,8 @@ from soip.sip.stream import StreamParser
 from soip.sip.uri import Uri, format_host
 
 DOMAIN = "soip.test"
-WAIT = 5.0
+WAIT = 30.0
+"""How long a test waits for what should take a moment: machines are busy."""
 
 _numbers = itertools.count(1)
 
@@ -86,6 +87,11 @@ class Peer:
         """The next message that was not answered by the script. Raises TimeoutError."""
         async with asyncio.timeout(within):
             return await self.inbox.get()
+
+    async def waits(self, count: int) -> list[Message]:
+        """So many messages, once all have come, and whatever has come by then. Raises TimeoutError."""
+        messages = [await self.receive() for _ in range(count)]
+        return messages + [self.inbox.get_nowait() for _ in range(self.inbox.qsize())]
 
     async def arrives(self, method: str, within: float = WAIT) -> Request:
         """The next request; it must be of this method."""
@@ -289,7 +295,7 @@ async def open_peer(
     return peer
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], within: float = 2.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], within: float = WAIT) -> None:
     """Wait until something holds that another process or task brings about. Raises TimeoutError."""
     async with asyncio.timeout(within):
         for pause in itertools.repeat(0.05):

@@ -17,7 +17,7 @@ from soip.net.ua import UserAgent
 from soip.sip.digest import Credentials
 from soip.sip.uri import Uri
 from tests.signalling.conftest import ServerHouse
-from tests.signalling.peer import DOMAIN, eventually
+from tests.signalling.peer import DOMAIN, WAIT, eventually
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=video 4000 RTP/AVP 96\r\n"
 CAM1 = Uri.parse(f"sip:cam1@{DOMAIN}")
@@ -125,7 +125,7 @@ async def test_a_viewer_gives_up(agents: Agents) -> None:
     calling = asyncio.ensure_future(ann.invite(CAM1, OFFER))
     await ringing
     calling.cancel()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(WAIT):
         await cancelled.wait()
 
 
@@ -156,8 +156,8 @@ async def test_a_worker_comes_back_after_a_restart_of_the_server(house: ServerHo
             return False
         return True
 
-    await eventually(calls_again, 4)
+    await eventually(calls_again)
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     call.on_end(lambda _: ended.set_result(None))
     await other.bye()
-    await asyncio.wait_for(ended, 2)
+    await asyncio.wait_for(ended, WAIT)

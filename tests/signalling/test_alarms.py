@@ -58,7 +58,7 @@ async def until_handed(house: ServerHouse, count: int = 1) -> None:
     async def handed() -> bool:
         return sum(row.handed_us is not None for row in await rows(house)) == count
 
-    await eventually(handed, 5)
+    await eventually(handed)
 
 
 async def test_an_alarm_is_written_answered_and_handed_over(house: ServerHouse) -> None:

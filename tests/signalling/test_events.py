@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -157,10 +158,13 @@ async def test_news_come_at_most_once_a_second_and_the_newest_wins(house: Server
         await camera.register()
         await camera.register(expires=0)
     await camera.register()
-    assert presence(await ann.notified()) == ("open", "idle")
-    assert loop.time() - began > 0.8
-    with pytest.raises(TimeoutError):
-        await ann.peer.receive(1.3)
+    told = [presence(await ann.notified())]
+    with contextlib.suppress(TimeoutError):
+        while True:
+            async with asyncio.timeout(2.0):
+                told.append(presence(await ann.notified()))
+    assert told[-1] == ("open", "idle")
+    assert len(told) <= 2 + (loop.time() - began - 2.0), "nine changes, and one is told where nothing stalls"
 
 
 async def test_a_subscription_is_refreshed_and_ended_by_its_subscriber(house: ServerHouse) -> None:
@@ -278,7 +282,7 @@ async def test_a_right_that_ends_ends_the_subscription(house: ServerHouse) -> No
     notify = await ann.notified()
     assert state(notify) == "terminated;reason=rejected"
     assert notify.body == b""
-    assert loop.time() - began < 2.5
+    assert loop.time() - began < 10, "two seconds, and what a busy machine needs"
     with pytest.raises(TimeoutError):
         await alarms.peer.receive(0.2)
 
@@ -421,7 +425,7 @@ async def until_position(house: ServerHouse, holds: Callable[[int], bool], user:
     async def so() -> bool:
         return holds(await house.directory.events.start(user, "cam1", newest=1000, since_us=0))
 
-    await eventually(so, 3)
+    await eventually(so)
 
 
 async def test_an_alarm_reaches_those_who_may_watch(house: ServerHouse) -> None:
@@ -494,7 +498,12 @@ async def test_a_right_that_ends_holds_back_what_waits(house: ServerHouse) -> No
     await raise_alarm(house, 1, times=3)
     waiting = await ann.peer.arrives("NOTIFY")  # not answered yet
     await house.directory.users.remove("ann")
-    await asyncio.sleep(1.5)
+    bob = await house.peer("bob")
+
+    async def gone() -> bool:
+        return (await bob.ask(bob.request("MESSAGE", f"sip:ann@{DOMAIN}"))).status == 404
+
+    await eventually(gone)
     ann.peer.reply(waiting, 200)
     while True:
         notify = await ann.peer.arrives("NOTIFY")

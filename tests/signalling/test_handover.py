@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -44,7 +45,7 @@ class Servers:
         async def so() -> bool:
             return await self.waiting() == list(left)
 
-        await eventually(so, 5)
+        await eventually(so)
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ async def test_one_server_that_is_away_holds_up_no_other(servers: Servers) -> No
     async def tried() -> bool:
         return servers.asked["cam2-1"] >= 3
 
-    await eventually(tried, 5)
+    await eventually(tried)
     servers.willing.add("m-2")
     await servers.until(*[row for row in await servers.waiting() if row.startswith("cam1")])
     servers.up["cam1"] = "m-1"
@@ -96,7 +97,7 @@ async def test_a_server_that_failed_is_not_asked_for_each_row(servers: Servers) 
     async def tried() -> bool:
         return sum(servers.asked.values()) > before
 
-    await eventually(tried, 5)
+    await eventually(tried)
     assert len(servers.asked) <= 3 + PAGE, "what comes after the first page was not even tried"
     servers.willing.add("m-1")
     await servers.until()
@@ -109,15 +110,16 @@ async def test_new_alarms_do_not_have_the_whole_backlog_tried_each_time(servers:
     servers.handover.wake()
 
     async def failed() -> bool:
-        return servers.asked["cam1-50"] == 4  # pauses are 200 ms by now
+        return servers.asked["cam1-50"] >= 4  # pauses are 200 ms by now
 
-    await eventually(failed, 5)
+    await eventually(failed)
+    tried, began = servers.asked["cam1-50"], time.monotonic()
     for number in range(20):
         await servers.directory.events.record([alarm(number, "cam2")])
         servers.handover.wake()
         await asyncio.sleep(0.005)
     await servers.until("cam1-50")
-    assert servers.asked["cam1-50"] <= 7
+    assert servers.asked["cam1-50"] <= tried + 3 + (time.monotonic() - began) / QUICK.ceiling
 
 
 async def test_a_directory_that_is_away_is_waited_for(servers: Servers, tmp_path: Path) -> None:

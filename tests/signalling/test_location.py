@@ -151,11 +151,11 @@ def test_who_is_reached_elsewhere_than_it_sends_from_is_known_by_both() -> None:
 def test_an_answer_costs_the_same_however_many_share_a_flow() -> None:
     table = Location()
     table.register([binding(f"cam{n}") for n in range(2000)], 0)
-    began = time.perf_counter()
+    began = time.process_time()
     for n in range(2000):
         assert [b.aor for b in table.on_flow(UDP, f"cam{n}", 1)] == [f"cam{n}"]
         assert not table.leads_to(UDP, TCP)
-    assert time.perf_counter() - began < 0.5, "2000 looks at 2000 bindings would take many seconds"
+    assert time.process_time() - began < 1, "2000 looks at 2000 bindings would take many seconds"
 
 
 def test_unregister_by_key_and_all() -> None:

@@ -12,7 +12,7 @@ from soip.sip.digest import NonceIssuer
 from soip.sip.headers import Challenge
 from soip.sip.message import Response
 from tests.signalling.conftest import ServerHouse
-from tests.signalling.peer import DOMAIN, Peer, eventually
+from tests.signalling.peer import DOMAIN, WAIT, Peer, eventually
 
 
 def contacts(response: Response) -> dict[str, int]:
@@ -168,7 +168,7 @@ async def test_a_camera_on_tcp_may_be_silent_until_its_refresh(
     assert (await camera.register()).status == 200
     await stranger.ask(stranger.request("OPTIONS", f"sip:{DOMAIN}"), challenged=False)
     streams = house.role.endpoint._transport.streams
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT):
         while len(streams) > 1:
             streams._sweep()
             await asyncio.sleep(0.05)
@@ -319,7 +319,7 @@ async def test_options_of_a_person_tell_what_the_server_can(house: ServerHouse) 
     assert "REGISTER" in (response.headers.get("Allow") or "")
 
 
-async def test_a_new_camera_registers_at_once_and_a_removed_one_is_offline_within_2_s(house: ServerHouse) -> None:
+async def test_a_new_camera_registers_at_once_and_a_removed_one_is_offline(house: ServerHouse) -> None:
     await house.directory.cameras.add("fresh", realm=DOMAIN, password="pw")
     peer = await house.peer("fresh", "pw")
     assert (await peer.register()).status == 200
@@ -335,14 +335,14 @@ async def test_a_new_camera_registers_at_once_and_a_removed_one_is_offline_withi
     await eventually(forgotten)
 
 
-async def test_a_changed_password_is_in_force_within_2_s(house: ServerHouse) -> None:
+async def test_a_changed_password_is_in_force(house: ServerHouse) -> None:
     peer = await house.peer("cam1")
     await peer.register()
 
     async def written() -> bool:
         return len(await house.directory.calls.bindings()) == 1
 
-    await eventually(written, 1.0)
+    await eventually(written)
     await house.directory.cameras.set_password("cam1", realm=DOMAIN, password="new", digest="SHA-256")
     peer.password = "new"
 

@@ -23,7 +23,7 @@ async def test_cameras_are_online_again_without_a_new_register(house: ServerHous
     async def written() -> bool:
         return len(await house.directory.calls.bindings()) == 2
 
-    await eventually(written, 1.0)
+    await eventually(written)
     rows = {row.aor: row for row in await house.directory.calls.bindings()}
     assert rows["cam1"].contact == camera.contact
     assert rows["cam1"].account_id == "cam1"
@@ -88,9 +88,9 @@ async def test_leaving_is_written_too(house: ServerHouse) -> None:
     async def free() -> bool:
         return await house.directory.calls.bindings() == []
 
-    await eventually(bound, 1.0)
+    await eventually(bound)
     await camera.register(expires=0)
-    await eventually(free, 1.0)
+    await eventually(free)
 
 
 async def test_what_was_not_written_yet_is_written_at_the_end(house: ServerHouse) -> None:
@@ -111,7 +111,7 @@ async def test_the_entry_point_serves_until_it_is_cancelled(house: ServerHouse) 
         await asyncio.sleep(0.05)
         return not camera.inbox.empty()
 
-    await eventually(serves, 5)
+    await eventually(serves)
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
@@ -132,7 +132,7 @@ async def test_without_the_directory_who_is_known_is_served(house: ServerHouse) 
     async def written() -> bool:
         return [row.aor for row in await house.directory.calls.bindings()] == ["cam1"]
 
-    await eventually(written, 3)
+    await eventually(written)
 
 
 async def test_it_listens_on_all_addresses_and_names_the_one_that_is_used(house: ServerHouse) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from soip.sip import headers as h
+from soip.sip.timers import Timers
 from tests.signalling.conftest import ServerHouse
 from tests.signalling.peer import DOMAIN
 
@@ -63,12 +64,12 @@ async def sipp(house: ServerHouse, file: Path, text: str, password: str, transpo
         "/usr/bin/sipp",
         f"{house.address[0]}:{house.address[1]}",
         *("-sf", str(file), "-m", "1", "-i", "127.0.0.1", "-t", transport, "-nostdin"),
-        *("-au", user, "-ap", password, "-timeout", "10s", "-timeout_error"),
+        *("-au", user, "-ap", password, "-timeout", "60s", "-timeout_error"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         cwd=file.parent,
     )
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(90):
         return await process.wait()
 
 
@@ -144,6 +145,9 @@ Content-Length: 0
 
 
 async def test_sipp_is_called_as_a_camera(house: ServerHouse, tmp_path: Path) -> None:
+    await house.stop()
+    house.timers = Timers()
+    await house.start()
     worker, camera = await house.worker(), await house.peer("cam1")
     await camera.register()
     port = camera.local[1]
@@ -153,7 +157,7 @@ async def test_sipp_is_called_as_a_camera(house: ServerHouse, tmp_path: Path) ->
     write(file, UAS)
     process = await asyncio.create_subprocess_exec(
         "/usr/bin/sipp",
-        *("-sf", str(file), "-m", "1", "-i", "127.0.0.1", "-p", str(port), "-nostdin", "-timeout", "10s"),
+        *("-sf", str(file), "-m", "1", "-i", "127.0.0.1", "-p", str(port), "-nostdin", "-timeout", "60s"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         cwd=tmp_path,
@@ -166,7 +170,7 @@ async def test_sipp_is_called_as_a_camera(house: ServerHouse, tmp_path: Path) ->
     bye = worker.within("BYE", invite, answer)
     worker.send(bye)
     assert (await worker.response(bye)).status == 200
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         assert await process.wait() == 0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from soip.sip import headers as h
 from soip.sip.message import Request
+from soip.sip.timers import Timers
 from soip.web.calls import ladder
 from soip.web.models import LadderView
 from tests.signalling.conftest import ServerHouse
@@ -30,7 +31,7 @@ async def traced(house: ServerHouse, state: str, **wanted: str) -> LadderView:
         found[:] = [row.id for row in fits]
         return bool(fits)
 
-    await eventually(there, 3)
+    await eventually(there)
     view = ladder(found[0], await house.directory.traces.call(found[0]))
     assert view is not None
     return view
@@ -92,7 +93,7 @@ async def test_a_call_from_the_viewer_to_the_camera_in_order(house: ServerHouse)
     ]
     times = [message.at for message in view.messages]
     assert times == sorted(times)
-    assert 0 <= times[0] < times[-1] < 5000
+    assert 0 <= times[0] < times[-1] < 60_000
     assert view.messages[0].facts == ["SDP: video H264 20000 recvonly"]
     assert view.verdict.text == "ann hung up: seen enough"
     assert [(call.caller, call.callee, call.state) for call in view.calls] == [
@@ -146,7 +147,7 @@ async def worker_gone(house: ServerHouse) -> None:
     async def gone() -> bool:
         return not await house.directory.calls.bindings()
 
-    await eventually(gone, 3)
+    await eventually(gone)
 
 
 async def _no_codec(house: ServerHouse, worker: Peer) -> str:
@@ -200,7 +201,7 @@ async def test_every_way_to_fail_has_its_verdict(house: ServerHouse, way: Any) -
         return any(json.loads(row.verdict)["text"] == text for row in await house.directory.traces.last())
 
     try:
-        await eventually(told, 3)
+        await eventually(told)
     except TimeoutError:
         rows = await house.directory.traces.last()
         raise AssertionError([json.loads(row.verdict)["text"] for row in rows]) from None
@@ -262,6 +263,9 @@ async def test_without_the_directory_nothing_is_lost(house: ServerHouse) -> None
 
 async def test_a_call_without_an_answer_says_who_was_silent(house: ServerHouse) -> None:
     """The camera is there and says nothing; its repeats are counted."""
+    await house.stop()
+    house.timers = Timers()
+    await house.start()
     worker, camera = await house.worker(), await house.peer("cam1")
     await camera.register()
     await worker.call(CAM1)
