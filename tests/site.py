@@ -31,6 +31,8 @@ USER = "admin"
 USER_PASSWORD = "user-password"
 SIP_PASSWORD = "sip-password"
 DOMAIN = "soip.test"
+PATIENT_S = 120.0
+"""How long a test waits for what should take a moment: machines are busy."""
 
 
 class Program:
@@ -68,7 +70,7 @@ class Program:
         self.process.wait()
         self._stream.close()
 
-    def stop(self, within: float = 30.0) -> int:
+    def stop(self, within: float = PATIENT_S) -> int:
         """As by SIGTERM; its exit code. Harmless when it has ended."""
         if self.process.poll() is None:
             self.process.terminate()
@@ -150,7 +152,7 @@ class Site:
         """The console's address."""
         return f"http://{self.host}:{self.http}"
 
-    def soip(self, *arguments: str, check: bool = True, within: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def soip(self, *arguments: str, check: bool = True, within: float = PATIENT_S) -> subprocess.CompletedProcess[str]:
         """Run a `soip` command to its end, on this site's data."""
         command = [sys.executable, "-m", "soip", *arguments]
         environment = {**os.environ, **self.settings}
@@ -187,7 +189,7 @@ class Site:
 
     # -- the server
 
-    def start(self, within: float = 40.0) -> None:
+    def start(self, within: float = PATIENT_S) -> None:
         """`soip serve`, and wait until every worker and the console are ready."""
         self.server = self.run("serve", [sys.executable, "-m", "soip", "serve"], self.settings)
         workers = int(self.settings["SOIP_MEDIA_WORKERS"])
@@ -206,7 +208,7 @@ class Site:
         for pid in children:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        until(lambda: not any(map(alive, children)), 10)
+        until(lambda: not any(map(alive, children)))
 
     @property
     def workers(self) -> list[str]:
@@ -236,7 +238,7 @@ class Site:
 
     def _answers(self) -> bool:
         with suppress(httpx.HTTPError):
-            return httpx.get(f"{self.base}/api/health", trust_env=False).status_code == 200
+            return httpx.get(f"{self.base}/api/health", trust_env=False, timeout=20).status_code == 200
         return False
 
     # -- what is known
@@ -246,7 +248,7 @@ class Site:
         cameras = json.loads(self.soip("camera", "list", "--json").stdout)
         return next(dict(camera) for camera in cameras if camera["id"] == identity)
 
-    def until_camera(self, identity: str, media: str = "recording", within: float = 30.0) -> None:
+    def until_camera(self, identity: str, media: str = "recording", within: float = PATIENT_S) -> None:
         """Wait until a camera's media state is this, as the directory has it."""
         query = "SELECT media FROM camera_state WHERE camera_id = ?"
         until(lambda: self.query(query, identity) == [(media,)], within, self.explain)
@@ -277,13 +279,13 @@ class Site:
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:
         """A browser's session, signed in as the administrator."""
-        with httpx.Client(base_url=self.base, trust_env=False, timeout=20) as client:
+        with httpx.Client(base_url=self.base, trust_env=False, timeout=PATIENT_S) as client:
             answer = client.post("/api/session", json={"name": USER, "password": USER_PASSWORD})
             assert answer.status_code == 200, answer.text
             yield client
 
 
-def until(condition: Callable[[], object], within: float = 20.0, explain: Callable[[], str] = lambda: "") -> None:
+def until(condition: Callable[[], object], within: float = PATIENT_S, explain: Callable[[], str] = lambda: "") -> None:
     """Wait until `condition` holds; an AssertionError with `explain` when it does not in time."""
     deadline = time.monotonic() + within
     while not condition():

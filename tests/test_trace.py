@@ -242,7 +242,7 @@ def _follow(traced: Path, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
 
 
-def _lines(process: subprocess.Popen[bytes], count: int, within: float = 20.0) -> list[str]:
+def _lines(process: subprocess.Popen[bytes], count: int, within: float = 60.0) -> list[str]:
     """So many lines, as they come."""
     assert process.stdout
     said = b""

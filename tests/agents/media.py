@@ -93,7 +93,7 @@ def decode(units: list[VideoUnit]) -> list[VideoFrame]:
     return [*pictures, *context.decode(None)]
 
 
-async def listen(source: Source, count: int, within: float = 10.0) -> tuple[list[VideoUnit], list[AudioUnit]]:
+async def listen(source: Source, count: int, within: float = 60.0) -> tuple[list[VideoUnit], list[AudioUnit]]:
     """Attach until `count` video units have come, then detach."""
     video: list[VideoUnit] = []
     audio: list[AudioUnit] = []

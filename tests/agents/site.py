@@ -21,6 +21,8 @@ from soip.sip.uri import Uri
 from tests.net.proxy import REALM, SmallProxy
 
 PORTS = (26_000, 26_999)
+PATIENT_S = 60.0
+"""How long a test waits for what should take a moment: machines are busy."""
 
 
 @asynccontextmanager
@@ -59,7 +61,7 @@ async def cameras(server: SmallProxy, **changes: object) -> AsyncIterator[Simula
         yield options
     finally:
         stop.set()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, PATIENT_S)
 
 
 @asynccontextmanager
@@ -108,7 +110,7 @@ class Caller:
             self.control += rtcp.parse(datagram)
         self._changed.set()
 
-    async def until(self, count: int, within: float = 10.0) -> list[AccessUnit]:
+    async def until(self, count: int, within: float = PATIENT_S) -> list[AccessUnit]:
         """Wait for `count` access units."""
         async with asyncio.timeout(within):
             while len(self.units) < count:

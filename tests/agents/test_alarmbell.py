@@ -10,7 +10,7 @@ from soip.control import manscdp
 from soip.control.manscdp import Alarm, AlarmResponse
 from soip.net.exchange import IncomingRequest
 from soip.sip.uri import Uri
-from tests.agents.site import caller, cameras, proxy
+from tests.agents.site import PATIENT_S, caller, cameras, proxy
 from tests.net.proxy import REALM, SmallProxy
 
 
@@ -38,7 +38,7 @@ class Server(SmallProxy):
 
     async def until(self, count: int) -> list[Alarm]:
         """The first so many alarms."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENT_S):
             while len(self.taken) < count:
                 self.changed.clear()
                 await self.changed.wait()

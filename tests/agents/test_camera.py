@@ -19,7 +19,7 @@ from soip.sip.offer import Agreement, Audio, Local, Video, answer_offer, make_of
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 from tests.agents.media import decode, movie_units, write_movie
-from tests.agents.site import Caller, caller, camera_options, cameras, proxy, rtp_header, server_of
+from tests.agents.site import PATIENT_S, Caller, caller, camera_options, cameras, proxy, rtp_header, server_of
 from tests.net.proxy import REALM
 
 
@@ -28,7 +28,7 @@ async def call(peer: Caller, camera: str = "cam1", *, sound: bool = False) -> tu
     if sound:
         media.append(Audio(peer.sound.port, receives=True))
     offer = make_offer(Local("127.0.0.1", 7), media)
-    made = await peer.agent.invite(Uri.parse(f"sip:{camera}@{REALM}"), offer.to_bytes(), within=5)
+    made = await peer.agent.invite(Uri.parse(f"sip:{camera}@{REALM}"), offer.to_bytes(), within=PATIENT_S)
     agreement = read_answer(offer, SessionDescription.parse(made.remote_sdp))
     assert agreement.video is not None
     peer.listen(agreement.video)
@@ -40,13 +40,13 @@ def stamps(units: list[AccessUnit]) -> list[blockcode.Stamp | None]:
     return [blockcode.read(bytes(p.planes[0]), p.planes[0].line_size, p.width, p.height) for p in pictures]
 
 
-async def ended(made: Call, within: float) -> float:
+async def ended(made: Call) -> float:
     """Seconds until the call has ended."""
     loop = asyncio.get_running_loop()
     begin = loop.time()
     over = asyncio.Event()
     made.on_end(lambda _: over.set())
-    await asyncio.wait_for(over.wait(), within)
+    await asyncio.wait_for(over.wait(), PATIENT_S)
     return loop.time() - begin
 
 
@@ -134,7 +134,7 @@ async def test_an_invite_without_offer_gets_one() -> None:
             assert agreement.answer is not None
             return agreement.answer.to_bytes()
 
-        await peer.agent.invite(Uri.parse(f"sip:cam1@{REALM}"), b"", answerer=answer, within=5)
+        await peer.agent.invite(Uri.parse(f"sip:cam1@{REALM}"), b"", answerer=answer, within=PATIENT_S)
         assert agreed[0].video is not None
         peer.listen(agreed[0].video)
         await peer.until(10)
@@ -168,7 +168,7 @@ async def test_hold_and_resume() -> None:
 async def test_what_cannot_be_answered_is_refused_and_the_camera_goes_on(body: bytes, status: int) -> None:
     async with proxy(cam1="secret", viewer="seen") as server, cameras(server), caller(server) as peer:
         with pytest.raises(RequestRefusedError) as refusal:
-            await peer.agent.invite(Uri.parse(f"sip:cam1@{REALM}"), body, within=5)
+            await peer.agent.invite(Uri.parse(f"sip:cam1@{REALM}"), body, within=PATIENT_S)
         assert refusal.value.status == status
         assert refusal.value.response.headers.get("Warning")
         await call(peer)
@@ -214,7 +214,7 @@ async def test_a_peer_that_went_without_a_word_is_hung_up() -> None:
         made, _ = await call(peer)
         await peer.until(3)
         peer.send(rtcp.ReceiverReport(1))
-        assert await ended(made, 6) > 0.9
+        assert await ended(made) > 0.9
         assert made.end is not None
         assert made.end.by_peer
         assert "Media timeout" in made.end.reason
@@ -233,7 +233,7 @@ async def test_a_peer_that_never_sends_rtcp_is_kept_but_not_with_a_closed_port(
         await peer.until(30)
         assert made.end is None
         peer.close()
-        assert await ended(made, 12) > 1
+        assert await ended(made) > 1
 
 
 async def test_a_server_that_was_away_is_found_again() -> None:
@@ -286,7 +286,7 @@ async def test_stopping_before_the_server_answers_is_quick() -> None:
     task = asyncio.create_task(run_cameras(SimulateOptions("cam1", "x", Server("127.0.0.1", 9), REALM), stop))
     await asyncio.sleep(0.1)
     stop.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, PATIENT_S)
 
 
 async def test_options_keep_the_password_to_themselves() -> None:

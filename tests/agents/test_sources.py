@@ -215,7 +215,7 @@ async def test_no_password_is_in_what_is_told_of_a_source(scheme: str, capfd: py
         seen: list[Unit] = []
         with capture_logs([structlog.processors.format_exc_info]) as logs:
             source.attach(seen.append)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not logs:  # noqa: ASYNC110 - written by the thread
                     await asyncio.sleep(0.02)
             await source.close()
@@ -242,7 +242,7 @@ async def test_an_rtsp_camera_passes_through_and_is_found_again_when_it_breaks_o
         await asyncio.to_thread(source.probe)
         assert parse_sps(source.parameter_sets[0]).width == 320
         assert not source.has_audio
-        units, _ = await listen(source, 75, within=15)
+        units, _ = await listen(source, 75)
         await source.close()
         assert camera.sessions >= 2
     everything = [slices(nals) for nals in sent]

@@ -32,7 +32,7 @@ class Follower:
 
     async def loaded(self, times: int = 1) -> None:
         """So many loads begin, and no more."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             for _ in range(times):
                 await self._loads.get()
         await self.quiet()
@@ -73,7 +73,9 @@ async def test_it_outlives_a_database_that_is_away(directory: Directory, file: P
         away = file.with_suffix(".away")
         os.rename(file, away)
         with capture_logs() as logs:
-            await asyncio.sleep(0.1)
+            async with asyncio.timeout(30):
+                while not logs:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
             os.rename(away, file)
             await directory.cameras.add("cam1", realm=REALM, password="p")
             await follower.loaded()

@@ -24,7 +24,7 @@ async def _watch(product: Product, password: str = SIP_PASSWORD) -> None:
     command = product.site.play_command(SHED, film, "--duration", "1", user="pia")
     command[command.index(SIP_PASSWORD)] = password
     player = product.site.run("pia", [sys.executable, "-m", "soip", *command], product.site.settings)
-    await product.until(lambda: player.process.poll() is not None, 30)
+    await product.until(lambda: player.process.poll() is not None)
 
 
 @pytest_asyncio.fixture(loop_scope="package")
@@ -38,11 +38,11 @@ async def called(product: Product) -> None:
     )
     await asyncio.to_thread(product.site.simulate, SHED)
     bound = "SELECT 1 FROM binding WHERE aor = ?"
-    await product.until(lambda: product.site.query(bound, SHED), 20)
+    await product.until(lambda: product.site.query(bound, SHED))
     await _watch(product, "not-hers")
     await _watch(product)
     over = "SELECT 1 FROM call_trace WHERE caller = 'pia' AND state = 'ended'"
-    await product.until(lambda: product.site.query(over), 10)
+    await product.until(lambda: product.site.query(over))
 
 
 async def test_a_call_is_shown_from_the_phone_to_the_camera(visit: Visit, called: None) -> None:
@@ -88,7 +88,7 @@ async def test_a_call_that_failed_says_why_and_what_to_do(visit: Visit, called: 
 async def test_a_running_call_grows_before_ones_eyes(visit: Visit, product: Product, called: None) -> None:
     page = await visit()
     film = product.site.folder / "long.mp4"
-    command = product.site.play_command(SHED, film, "--duration", "60", user="pia")
+    command = product.site.play_command(SHED, film, "--duration", "600", user="pia")
     player = product.site.run("pia", [sys.executable, "-m", "soip", *command], product.site.settings)
     await page.page.goto(f"/#/calls/{SHED}")
     running = page.at("call").and_(page.page.locator("[data-state=established]")).filter(has_text="pia")

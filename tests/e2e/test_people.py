@@ -15,8 +15,8 @@ from tests.e2e.product import PEOPLE_PASSWORD, Product
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="package")]
 
-SOON_S = 3
-"""A right that ends, ends so soon."""
+SOON_S = 12
+"""A right that ends, ends so soon: within two seconds, and what a busy machine needs."""
 
 
 async def test_a_viewer_watches_and_plays_back_but_takes_nothing_home(visit: Visit, product: Product) -> None:
@@ -66,8 +66,7 @@ async def test_a_right_that_ends_is_over_at_once(visit: Visit, product: Product,
     took = await page.until_out(SOON_S)
     print(f"out after {took:.1f} s")
     await expect(page.page.locator("video")).to_have_count(0)
-    await asyncio.sleep(0.2)
-    assert all(socket.is_closed() for socket in page.sockets)
+    await product.until(lambda: all(socket.is_closed() for socket in page.sockets))
     await page.shot("session-ended")
 
 

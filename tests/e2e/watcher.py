@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from playwright.async_api import Browser, Error, Locator, Page, WebSocket, expect
+from playwright.async_api import Browser, Error, JSHandle, Locator, Page, WebSocket, expect
 
 from soip.agents import blockcode
 from soip.agents.blockcode import Stamp
 
 WIDTH, HEIGHT = 640, 360
 ZONE = "Asia/Seoul"
-WAIT_MS = 15_000
+WAIT_MS = 60_000
+expect.set_options(timeout=WAIT_MS)
 
 _EYE = """
 globalThis.eye = (() => {
@@ -60,7 +61,19 @@ globalThis.eye = (() => {
     for (const video of document.querySelectorAll('video[data-mode=recorded]')) if (!seen.has(video)) follow(video);
   };
   new MutationObserver(find).observe(document, { childList: true, subtree: true });
-  return { look, shown, awaitJump };
+  /** What elements have said since, though it be for a moment only. */
+  const listen = (selector, said = []) => {
+    const hear = () => {
+      for (const element of document.querySelectorAll(selector)) {
+        const text = element.textContent.trim();
+        if (text && text !== said.at(-1)) said.push(text);
+      }
+    };
+    new MutationObserver(hear).observe(document, { childList: true, subtree: true, characterData: true });
+    hear();
+    return said;
+  };
+  return { look, shown, awaitJump, listen };
 })();
 """
 
@@ -119,9 +132,9 @@ class Watcher:
         shown = await video.evaluate("video => video.videoWidth ? eye.look(video) : null")
         return (_read(shown[0]), float(shown[1])) if shown else (None, 0.0)
 
-    async def until_shown(self, video: Locator, wanted: Callable[[Stamp], bool], within: float = 15) -> Stamp:
+    async def until_shown(self, video: Locator, wanted: Callable[[Stamp], bool]) -> Stamp:
         """Wait for a picture whose stamp is as wanted."""
-        deadline, stamp = time.monotonic() + within, None
+        deadline, stamp = time.monotonic() + WAIT_MS / 1000, None
         while time.monotonic() < deadline:
             # The element may be replaced while it is looked at.
             with suppress(Error):
@@ -129,20 +142,24 @@ class Watcher:
                 if stamp and wanted(stamp):
                     return stamp
             await asyncio.sleep(0.05)
-        raise AssertionError(f"not shown within {within} s; last seen {stamp} at {time.time() * 1000:.0f}")
+        raise AssertionError(f"not shown; last seen {stamp} at {time.time() * 1000:.0f}")
 
     def live_video(self, camera: str) -> Locator:
         """The video of a camera that shows what happens now: a tile's, or the large one."""
         return self.page.locator(f"video[data-camera={camera}][data-mode=live]")
 
-    async def until_live(self, camera: str, within: float = 15) -> Stamp:
+    async def until_live(self, camera: str) -> Stamp:
         """Wait until a camera is seen as it is now."""
         wanted = blockcode.camera_hash(camera)
 
         def fresh(stamp: Stamp) -> bool:
             return stamp.camera_hash == wanted and time.time() * 1000 - stamp.utc_ms < 1500
 
-        return await self.until_shown(self.live_video(camera), fresh, within)
+        return await self.until_shown(self.live_video(camera), fresh)
+
+    async def listen(self, selector: str) -> Heard:
+        """Note what elements say from now on, though it be for a moment only."""
+        return Heard(await self.page.evaluate_handle("selector => eye.listen(selector)", selector))
 
     @property
     def video(self) -> Locator:
@@ -215,6 +232,22 @@ class Watcher:
         box = await self.at("timeline").bounding_box()
         assert box
         return {"x": box["x"], "y": box["y"], "width": box["width"]}
+
+
+class Heard:
+    """What elements have said since the page was asked to listen."""
+
+    def __init__(self, said: JSHandle) -> None:
+        self._said = said
+
+    async def until(self, *words: str) -> None:
+        """Wait until one of them has said something with these words; anything, without words."""
+        texts: list[str] = []
+        deadline = time.monotonic() + WAIT_MS / 1000
+        while not any(word in text for text in texts for word in words or ("",)):
+            assert time.monotonic() < deadline, f"{words} not said, but {texts}"
+            await asyncio.sleep(0.1)
+            texts = await self._said.json_value()
 
 
 def _read(luma: str) -> Stamp | None:

@@ -42,7 +42,7 @@ class Killed:
         async def ready() -> bool:
             return "SIP server ready" in self.program.text
 
-        await eventually(ready, 30)
+        await eventually(ready, 120)
 
     async def worker(self, taken: list[Request]) -> Peer:
         """The media worker, which takes every alarm and keeps it."""
@@ -59,7 +59,7 @@ class Killed:
         async def handed() -> bool:
             return await self.house.directory.events.unhanded() == []
 
-        await eventually(handed, 10)
+        await eventually(handed)
 
 
 @pytest.fixture

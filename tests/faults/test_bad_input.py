@@ -37,7 +37,7 @@ def vanished(site: Site) -> Program:
     """A viewer who is killed in the middle of a call: early, for it is noticed only after a while."""
     command = site.play_command("cam1", site.folder / "vanished.mp4")
     player = site.run("vanished", [sys.executable, "-m", "soip", *command])
-    until(lambda: site.count("viewer's call begins") == 1, 20, site.explain)
+    until(lambda: site.count("viewer's call begins") == 1, explain=site.explain)
     player.kill()
     return player
 
@@ -121,7 +121,7 @@ def test_rtp_from_a_foreign_address_is_not_taken(site: Site) -> None:
                 turned_away += 1
             time.sleep(0.002)  # The pace of a stream: a burst would only fill a queue.
     assert turned_away > 100
-    until(lambda: site.frames("cam1") > before + 50, 20, site.explain)
+    until(lambda: site.frames("cam1") > before + 50, explain=site.explain)
 
 
 @pytest.mark.parametrize(("option", "kind"), [("sip", socket.SOCK_DGRAM), ("sip", socket.SOCK_STREAM), ("http", None)])
@@ -140,7 +140,7 @@ def test_a_busy_port(tmp_path: Path, option: str, kind: socket.SocketKind | None
 
 def test_a_viewer_who_is_gone_is_let_go(site: Site, vanished: Program) -> None:
     left = "SELECT count(*) FROM dialog WHERE remote_uri LIKE ?"
-    until(lambda: site.query(left, f"%sip:{USER}@%") == [(0,)], 90, site.explain)
+    until(lambda: site.query(left, f"%sip:{USER}@%") == [(0,)], 240, site.explain)
     assert vanished.process.returncode == -9
 
 

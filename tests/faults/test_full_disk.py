@@ -58,22 +58,22 @@ def test_a_full_disk(tmp_path: Path) -> None:
         site.until_camera("cam1")
         time.sleep(5)  # Something to have recorded before the disk fills.
         filler = fill(disk)
-        site.until_camera("cam1", "live", 30)
+        site.until_camera("cam1", "live")
         stopped = [entry for entry in site.entries if entry["event"] == "recording stops"]
         assert [(entry["camera"], entry["level"]) for entry in stopped] == [("cam1", "error")]
         assert "free some space" in stopped[0]["reason"]
         live = tmp_path / "live.mp4"
         site.soip(*site.play_command("cam1", live, "--duration", "3"))
         pictures = stamps(live)
-        assert len(pictures) >= 70
+        assert len(pictures) >= 25
         # A viewer sees the last keyframe at once, then all from the next one on.
         assert in_order(pictures[1:])
         (gap,) = (gap for gap in site.gaps("cam1") if gap.cause == "disk")
         before = site.recordings("cam1")
         assert all(file.sealed for file in before)
         filler.unlink()
-        site.until_camera("cam1", "recording", 30)
-        until(lambda: site.frames("cam1", gap.start) > 50, 30, site.explain)
+        site.until_camera("cam1", "recording")
+        until(lambda: site.frames("cam1", gap.start) > 50, explain=site.explain)
         entries = timeline(site, "cam1")
         assert not holes(entries), entries
         assert [entry.cause for entry in entries if entry.start > before[0].start] == ["disk", ""]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from soip.agents.cameracall import REFUSALS
 from tests.faults.pictures import in_order, stamps
 from tests.faults.timeline import Entry, holes, timeline
 from tests.interop.film import decode
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.faults
 
 DOWN = "media server down"
 FRAGMENT_US = 2_000_000
-QUEUED_US = 500_000
-"""What may wait for the disk when the process dies, and the pictures of the fragment that is being built."""
+QUEUED_US = 2_500_000
+"""What may wait for the disk, and for the process on a busy machine, when it dies; beside the fragment being built."""
 
 
 def binding(site: Site) -> list[tuple[object, ...]]:
@@ -26,7 +27,7 @@ def binding(site: Site) -> list[tuple[object, ...]]:
 
 def recorded_again(site: Site, since: int) -> None:
     """Wait until there is a file that begins after `since`, and something in it."""
-    until(lambda: site.frames("cam1", since) > 50, 60, site.explain)
+    until(lambda: site.frames("cam1", since) > 50, explain=site.explain)
 
 
 def check_files(files: list[File], killed_us: int) -> None:
@@ -44,18 +45,23 @@ def check_files(files: list[File], killed_us: int) -> None:
     assert abs(before[-1].end - last.recorded) < 100_000
 
 
-def check_timeline(entries: list[Entry], killed_us: int) -> None:
+def check_timeline(entries: list[Entry], killed_us: int, dead_us: int) -> None:
+    """It was killed after `killed_us`, and before `dead_us`."""
     assert not holes(entries), entries
     (outage,) = (entry for entry in entries if entry.cause == DOWN)
-    assert killed_us - FRAGMENT_US - QUEUED_US <= outage.start <= killed_us
+    assert killed_us - FRAGMENT_US - QUEUED_US <= outage.start <= dead_us
     # After it the camera is called again: what little passes until its first picture is explained as well.
     assert {entry.cause for entry in entries if entry.start > outage.start} <= {"", "camera offline"}
 
 
-def old_call_was_ended(camera: Program) -> None:
-    """The camera was told, and did not have to find out."""
+def old_call_was_ended(camera: Program, outage: Entry) -> None:
+    """The camera was told, and did not have to find out. Where a busy machine takes long to be back, the kernel sends
+    it away meanwhile, and it hangs up by itself (`soip.agents.cameracall.REFUSALS`).
+    """
     ends = [entry for entry in camera.entries if entry["event"] == "call ended"]
-    assert [(end["by_peer"], "media server restarted" in end["reason"]) for end in ends] == [(True, True)]
+    told = [(end["by_peer"], "media server restarted" in end["reason"]) for end in ends]
+    gave_up = [(end["by_peer"], "Media timeout" in end["reason"]) for end in ends]
+    assert told == [(True, True)] or (outage.seconds > REFUSALS and gave_up == [(False, True)]), ends
 
 
 @pytest.fixture
@@ -75,14 +81,15 @@ def test_a_media_worker_is_killed(site: Site) -> None:
         bound = binding(site)
         killed = now_us()
         site.kill_process("media-0")
+        dead = now_us()
         recorded_again(site, killed)
         assert site.count("process ended", name="media-0", reason="signal SIGKILL") == 1
         assert site.count("process started", name="sip") == site.count("process started", name="web") == 1
-        old_call_was_ended(camera)
         assert binding(site) == bound
         assert site.camera("cam1")["media"] == "recording"
         entries = timeline(site, "cam1")
-        check_timeline(entries, killed)
+        check_timeline(entries, killed, dead)
+        old_call_was_ended(camera, next(entry for entry in entries if entry.cause == DOWN))
         site.stop()
         check_files(site.recordings("cam1"), killed)
         assert site.soip("store", "check").stdout.rstrip().endswith("agree")
@@ -97,6 +104,7 @@ def test_the_whole_server_is_killed(site: Site) -> None:
         bound = binding(site)
         killed = now_us()
         site.kill()
+        dead = now_us()
         site.start()
         recorded_again(site, killed)
         assert site.count("bindings restored", online=1) == 1
@@ -104,11 +112,8 @@ def test_the_whole_server_is_killed(site: Site) -> None:
         assert binding(site) == bound
         assert site.count("registered", account="cam1") == 0
         entries = timeline(site, "cam1")
-        check_timeline(entries, killed)
-        (outage,) = (entry for entry in entries if entry.cause == DOWN)
-        # A camera that is sent away by the kernel for so long hangs up by itself (`soip.agents.cameracall.REFUSALS`).
-        if outage.seconds < 5:
-            old_call_was_ended(camera)
+        check_timeline(entries, killed, dead)
+        old_call_was_ended(camera, next(entry for entry in entries if entry.cause == DOWN))
         site.stop()
         check_files(site.recordings("cam1"), killed)
         assert site.soip("store", "check").stdout.rstrip().endswith("agree")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.interop.namespace import Namespace
 from tests.peers import need
-from tests.site import DOMAIN, Program, Site, until
+from tests.site import DOMAIN, PATIENT_S, Program, Site, until
 
 MODULES = "/usr/lib/baresip/modules"
 CONTROL = 4444
@@ -58,7 +58,7 @@ menu_bell no
 _SENDER = """
 import socket, sys
 text = sys.argv[2]
-with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5) as s:
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 30) as s:
     s.sendall(f"{len(text)}:{text},".encode())
     s.settimeout(1)
     try:
@@ -122,7 +122,7 @@ class Baresip:
     def text(self) -> str:
         return self.program.text
 
-    def until(self, words: str, within: float = 20.0, times: int = 1) -> None:
+    def until(self, words: str, within: float = PATIENT_S, times: int = 1) -> None:
         """Wait until it has said something."""
         until(lambda: self.text.count(words) >= times, within, lambda: f"no {words!r} in:\n{self.text[-6000:]}")
 
@@ -130,7 +130,8 @@ class Baresip:
         """A command as its menu knows it: `dial`, `hangup`."""
         text = json.dumps({"command": command, "params": parameters})
         sender = [sys.executable, "-S", "-c", _SENDER, str(CONTROL), text]
-        done = subprocess.run(self._namespace.command(*sender), capture_output=True, text=True, timeout=20, check=False)
+        sender = self._namespace.command(*sender)
+        done = subprocess.run(sender, capture_output=True, text=True, timeout=PATIENT_S, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -18,14 +18,14 @@ def make_film(path: Path, seconds: int, *, size: str = "640x480", rate: int = 25
         tone = f"aevalsrc=0.5*sin(2*PI*440*t)*lt(mod(t\\,1)\\,0.5):s=8000:d={seconds}"
         command += ["-f", "lavfi", "-i", tone, "-c:a", "aac"]
     command += ["-c:v", "libx264", "-preset", "ultrafast", "-g", str(2 * rate), "-pix_fmt", "yuv420p", str(path)]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=300)
     return path
 
 
 def probe(path: Path, *options: str) -> dict[str, Any]:
     """What ffprobe says; fails the test when it has anything to complain of."""
     command = [need("ffprobe"), "-v", "warning", "-of", "json", *options, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stderr) == (0, ""), f"{path}: {done.stderr}"
     return dict(json.loads(done.stdout))
 
@@ -39,7 +39,7 @@ def packet_times(path: Path, stream: str = "v") -> list[int]:
 def decode(path: Path) -> int:
     """Have ffmpeg decode all of a file; fails on any complaint. The number of pictures."""
     command = [need("ffmpeg"), "-v", "warning", "-xerror", "-i", str(path), "-f", "null", "-"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stderr) == (0, ""), f"{path}: {done.stderr}"
     counted = probe(path, "-count_frames", "-select_streams", "v", "-show_entries", "stream=nb_read_frames")
     return int(counted["streams"][0]["nb_read_frames"])

@@ -72,7 +72,7 @@ class Capture:
         self.file = folder / f"{namespace.name}.pcap"
         options = ["-i", namespace.device, "-P", "-w", str(self.file), "-f", "udp or tcp", "-B", "32", "-q"]
         self._program = Program(folder / "dumpcap.log", namespace.command(need("dumpcap"), *options))
-        until(lambda: "File:" in self._program.text, 10, lambda: self._program.text)
+        until(lambda: "File:" in self._program.text, explain=lambda: self._program.text)
 
     def stop(self) -> None:
         self._program.stop()
@@ -82,5 +82,5 @@ class Capture:
         command = [need("tshark"), "-n", "-r", str(self.file), "-Y", display, "-T", "fields"]
         command += [part for name in names for part in ("-e", name)]
         command += [part for rule in decode for part in ("-d", rule)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
         return [line.split("\t") for line in done.stdout.splitlines()]

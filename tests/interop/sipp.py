@@ -135,8 +135,8 @@ def _run(site: Site, text: str) -> None:
     file = site.folder / "scenario.xml"
     file.write_text(text)
     command = [need("sipp"), site.sip_address, "-sf", str(file), "-m", "1", "-i", site.host, "-nostdin"]
-    command += ["-au", USER, "-ap", SIP_PASSWORD, "-timeout", "15s", "-timeout_error", "-trace_err", "-trace_msg"]
+    command += ["-au", USER, "-ap", SIP_PASSWORD, "-timeout", "90s", "-timeout_error", "-trace_err", "-trace_msg"]
     command += ["-message_file", str(site.folder / "sipp.log"), "-error_file", str(site.folder / "sipp-errors.log")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=site.folder)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=site.folder)
     said = (site.folder / "sipp.log").read_text() if (site.folder / "sipp.log").exists() else done.stderr
     assert done.returncode == 0, said[-4000:]

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.interop
 
 TICKS = 90_000
 SPS = 7
+LATE_S = 0.55
+"""By how much the first packets of a call may be taken late before `soip.rtp.clock` begins anew."""
 
 
 def pictures_on_the_wire(capture: Capture) -> list[tuple[float, int]]:
@@ -40,11 +42,11 @@ def check_against_wire(files: list[File], wire: list[tuple[float, int]]) -> None
         assert [time - times[0] for time in times] == [stamp - sent[0][1] for _, stamp in sent]
         assert decode(file.path) == len(times) == file.frames
         # Recorded time is the time of arrival, and lasts as long as the pictures were apart.
-        assert file.start / 1e6 == pytest.approx(sent[0][0], abs=0.1)
+        assert file.start / 1e6 == pytest.approx(sent[0][0], abs=LATE_S)
         assert (file.end - file.start) / 1e6 == pytest.approx((sent[-1][1] - sent[0][1]) / TICKS, abs=0.15)
         at += len(times)
     # What passed while the server hung up was not asked for any more.
-    assert wire[-1][0] - wire[at - 1][0] < 0.5
+    assert wire[-1][0] - wire[at - 1][0] < 3
 
 
 def test_baresip_is_recorded_as_it_sent(tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ def test_baresip_is_recorded_as_it_sent(tmp_path: Path) -> None:
         phone = Baresip(site, network, "phone", PASSWORD, film=film)
         phone.until("200 OK () [1 binding]")
         site.until_camera("phone", "recording")
-        until(lambda: site.frames("phone") > 150, 30, site.explain)
+        until(lambda: site.frames("phone") > 150, explain=site.explain)
         phone.program.stop()
         site.until_camera("phone", "offline")
         site.stop()

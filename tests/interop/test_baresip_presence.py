@@ -22,7 +22,7 @@ def test_a_phone_follows_a_camera_that_raises_alarms(tmp_path: Path) -> None:
         phone.until("Subscribing to 1 contacts")
 
         def shows(state: str) -> None:
-            until(lambda: state in phone.tell("contacts"), 20, lambda: phone.tell("contacts") + phone.text[-4000:])
+            until(lambda: state in phone.tell("contacts"), explain=lambda: phone.tell("contacts") + phone.text[-4000:])
 
         shows("Offline")
         camera = site.simulate("cam1", "--alarm-every", "1")
@@ -34,8 +34,8 @@ def test_a_phone_follows_a_camera_that_raises_alarms(tmp_path: Path) -> None:
             with site.client() as client:
                 return list(client.get("/api/cameras/cam1/events", params=query).json()["events"])
 
-        until(lambda: [alarm["handed_over"] for alarm in alarms()][:3] == [True] * 3, 20, site.explain)
-        until(lambda: sum(e["event"] == "alarm acknowledged" for e in camera.entries) >= 3, 20, lambda: camera.text)
+        until(lambda: [alarm["handed_over"] for alarm in alarms()][:3] == [True] * 3, explain=site.explain)
+        until(lambda: sum(e["event"] == "alarm acknowledged" for e in camera.entries) >= 3, explain=lambda: camera.text)
         camera.stop()
         shows("Offline")
         assert site.count("subscription refused") == 0

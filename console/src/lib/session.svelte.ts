@@ -8,7 +8,8 @@ export type SessionState =
 let state = $state.raw<SessionState>({ is: 'unknown' });
 
 onSessionEnd(() => {
-  state = { is: 'out', ended: state.is === 'in' };
+  // Several requests under way learn of it one after the other: it was the first that found somebody signed in.
+  if (state.is !== 'out') state = { is: 'out', ended: state.is === 'in' };
 });
 
 export function sessionState(): SessionState {
