@@ -18,7 +18,7 @@ from typing import Protocol
 
 from benches.measured import MEASURED_CPU, OTHER_CPU, pinned
 from benches.registrar_ours import DOMAIN
-from benches.report import Comparison, Figure
+from benches.report import Comparison, Figure, free_ports, until_bound
 from soip.sip import headers as h
 from soip.sip.digest import Credentials, answer_challenge
 from soip.sip.message import Headers, Request, Response, parse_message
@@ -27,7 +27,8 @@ from soip.sip.uri import Uri
 ACCOUNTS = 20_000
 SOURCES = 200
 """Addresses on loopback that the cameras of a round come from: one source may not ask as often as all together."""
-OUR_PORT, KAMAILIO_PORT, LOCAL_PORT, CALLEE_PORT = 25_060, 25_070, 25_080, 25_090
+_PORT = free_ports(2)
+OUR_PORT, KAMAILIO_PORT, LOCAL_PORT, CALLEE_PORT = range(_PORT, _PORT + 4)
 MARKS = {"register": 5.0, "keepalive": 5.0, "call": 5.0}
 RATES = {"register": 300, "keepalive": 800, "call": 80}
 """What SIPp begins each second: well below what either server can do, for the figure is CPU time."""
@@ -182,13 +183,16 @@ def _kamailio(directory: Path) -> Iterator[Kamailio]:
         command = [*pinned(MEASURED_CPU), "kamailio", "-f", str(config), "-DD", "-E", "-m", "512", "-Y", str(directory)]
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
-            time.sleep(2)  # It does not say when it listens.
-            if process.poll() is not None:
-                raise RuntimeError("Kamailio did not start: " + (directory / "kamailio.log").read_text()[-500:])
+            try:
+                until_bound(KAMAILIO_PORT, process)
+            except RuntimeError as error:
+                raise RuntimeError(
+                    "Kamailio did not start: " + (directory / "kamailio.log").read_text()[-500:]
+                ) from error
             yield Kamailio(process.pid)
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(10)
+            process.wait(60)
 
 
 @contextmanager
@@ -201,7 +205,7 @@ def _callee(directory: Path) -> Iterator[None]:
         cwd=directory,
     ) as process:
         try:
-            time.sleep(1)  # Nor does SIPp.
+            until_bound(CALLEE_PORT, process)
             yield
         finally:
             process.kill()
@@ -241,7 +245,7 @@ def _register_callee(port: int) -> None:
     )
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", CALLEE_PORT))
-        sock.settimeout(5)
+        sock.settimeout(30)
         challenge = _ask(sock, port, request)
         (offered, *_) = h.challenges(challenge.headers)
         answer = answer_challenge(offered, "REGISTER", str(request.uri), Credentials("bob", "pw"), "cnonce")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import socket
+import subprocess
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
 
@@ -72,7 +76,8 @@ def _median(figures: list[Figure]) -> float:
 def free_ports(count: int) -> int:
     """Return the first of `count` port pairs that are free on loopback. Raises RuntimeError."""
     # Below the range that the system gives to sockets without a port of their own.
-    for first in range(12_000, 32_000 - 2 * count, 2 * count):
+    places = range(12_000, 32_000 - 2 * count, 2 * count)
+    for first in random.sample(places, len(places)):  # whoever else looks for some looks elsewhere
         sockets = []
         try:
             for port in range(first, first + 2 * count):
@@ -86,3 +91,12 @@ def free_ports(count: int) -> int:
                 sock.close()
         return first
     raise RuntimeError(f"no {count} port pairs are free on loopback")
+
+
+def until_bound(port: int, process: subprocess.Popen[bytes], within: float = 60.0) -> None:
+    """Wait until a program that does not say so listens on a UDP port. Raises RuntimeError if it does not."""
+    deadline = time.monotonic() + within
+    while f":{port:04X} " not in Path("/proc/net/udp").read_text():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args!r} does not listen on port {port}")
+        time.sleep(0.05)

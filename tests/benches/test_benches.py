@@ -53,7 +53,7 @@ def test_fan_out_sends_the_same_as_the_floor() -> None:
 
 def test_what_does_not_run_makes_the_exit_code() -> None:
     command = [sys.executable, "-m", "benches", "fanout", "--rounds", "1", "--seconds", "1", "--viewers", "20000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[2])
     assert done.returncode == 1
     assert "fanout: did not run" in done.stderr
 
@@ -75,7 +75,7 @@ def test_sip_is_measured_beside_kamailio(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_restart_brings_everybody_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registrar, "ACCOUNTS", 100)
-    monkeypatch.setattr(registrar, "SETTLED_SECONDS", 3)
+    monkeypatch.setattr(registrar, "SETTLED_SECONDS", 5)
     lines = registrar.restart()
     assert lines[1].startswith("  100 registered, 100 online again")
     assert lines[2].endswith("kept")

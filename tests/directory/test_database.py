@@ -216,3 +216,44 @@ def database_file(url: str) -> Path:
 
 def _settings(connection: Connection) -> int:
     return int(connection.execute(text("SELECT count(*) FROM setting")).scalar_one())
+
+
+async def test_a_transaction_whose_caller_is_cancelled_goes_on_and_closing_waits_for_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "BUSY_TIMEOUT_MS", 60_000)
+    database = await Database.open(url)
+    new = insert(schema.setting).values(name="a", value="b")
+    with sqlite3.connect(database_file(url), isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.create_task(database.write(lambda connection: connection.execute(new) and None))
+        await asyncio.sleep(0.2)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        closing = asyncio.create_task(database.close())
+        await asyncio.sleep(0.2)
+        assert not closing.done(), "the other's lock is waited for"
+        other.execute("ROLLBACK")
+        await closing
+        assert other.execute("SELECT count(*) FROM setting").fetchone() == (1,)
+    other.close()
+
+
+async def test_what_a_cancelled_caller_does_not_hear_of_is_nobodys_problem(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = await Database.open(url)
+    begun = asyncio.Event()
+
+    def fail(connection: Connection) -> None:
+        begun.set()
+        connection.execute(text("SELECT 1"))
+        raise ZeroDivisionError
+
+    reading = asyncio.create_task(database.read(fail))
+    await begun.wait()
+    reading.cancel()
+    await asyncio.wait([reading])
+    await database.close()
+    assert caplog.text == ""

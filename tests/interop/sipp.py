@@ -10,7 +10,7 @@ from tests.peers import need
 from tests.site import DOMAIN, SIP_PASSWORD, USER, Site
 
 _INVITE = """\
-<send retrans="500"><![CDATA[
+<send retrans="20000"><![CDATA[
 INVITE sip:{camera}@{domain} SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 Max-Forwards: 70
@@ -106,7 +106,7 @@ def delayed_offer(site: Site, camera: str) -> int:
         media.bind((site.host, 0))
         port = media.getsockname()[1]
         dialog = _IN_DIALOG.replace("{cseq}", "2").replace("{retrans}", "").replace("{method}", "ACK")
-        bye = _IN_DIALOG.replace("{cseq}", "3").replace("{retrans}", ' retrans="500"').replace("{method}", "BYE")
+        bye = _IN_DIALOG.replace("{cseq}", "3").replace("{retrans}", ' retrans="20000"').replace("{method}", "BYE")
         steps = [
             *_opening(""),
             '<recv response="100" optional="true"/><recv response="200" rrs="true">'

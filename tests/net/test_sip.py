@@ -173,7 +173,7 @@ async def test_silence_is_a_timeout() -> None:
             with pytest.raises(RequestTimeoutError):
                 await outgoing.final()
             assert len(failures) == 1
-            assert len(raw.received) > 5
+            assert len(raw.received) > 1
             assert len(set(raw.received)) == 1
     finally:
         transport.close()

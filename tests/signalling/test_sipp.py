@@ -39,7 +39,7 @@ def scenario(camera: str, *, last: int, expires: int = 3600, then_leave: bool = 
 
     def send(cseq: int, seconds: int, auth: str) -> str:
         text = REGISTER.format(domain=DOMAIN, camera=camera, cseq=cseq, expires=seconds, auth=auth)
-        return f'<send retrans="500"><![CDATA[\n{text}]]></send>'
+        return f'<send retrans="20000"><![CDATA[\n{text}]]></send>'
 
     parts = [
         send(1, expires, "Subject: without"),
@@ -117,7 +117,7 @@ Contact: <sip:cam1@[local_ip]:[local_port]>
 Content-Length: 0
 
 ]]></send>
-<send retrans="500"><![CDATA[
+<send retrans="20000"><![CDATA[
 SIP/2.0 200 OK
 [last_Via:]
 [last_From:]
@@ -174,7 +174,7 @@ async def test_sipp_is_called_as_a_camera(house: ServerHouse, tmp_path: Path) ->
         assert await process.wait() == 0
 
 
-SUBSCRIBE = """<send retrans="500"><![CDATA[
+SUBSCRIBE = """<send retrans="20000"><![CDATA[
 SUBSCRIBE {uri} SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 Max-Forwards: 70

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -43,6 +43,7 @@ class Database:
         self._engine = engine
         self._file = file
         self._writing = asyncio.Lock()
+        self._running: set[asyncio.Task[Any]] = set()
         self._inode = os.stat(file).st_ino
 
     @classmethod
@@ -65,12 +66,14 @@ class Database:
         return database
 
     async def close(self) -> None:
-        """Closes all connections. May be called twice."""
+        """Waits for the transactions that run, and closes all connections. May be called twice."""
+        if self._running:
+            await asyncio.wait(self._running)
         await self._engine.dispose()
 
     async def read(self, work: Work[T]) -> T:
         """Runs `work` in a transaction that sees one state of the database. Raises UnavailableError."""
-        return await self._run(work, "BEGIN")
+        return await self._to_its_end(self._run(work, "BEGIN"))
 
     async def write(self, work: Work[T]) -> T:
         """Runs `work` in a transaction that has the write lock from its first statement; commits if it
@@ -78,6 +81,23 @@ class Database:
 
         Raises UnavailableError, or what `work` raises; nothing is written then.
         """
+        return await self._to_its_end(self._run_alone(work))
+
+    async def _to_its_end(self, transaction: Coroutine[Any, Any, T]) -> T:
+        """Who waits may be cancelled, and waits no longer. The transaction goes on until it is over: a connection whose
+        thread is left in the middle of something answers to an event loop that may have ended.
+        """
+        task = asyncio.create_task(transaction)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # Nobody may be left to hear of it.
+
+    async def _run_alone(self, work: Work[T]) -> T:
         async with self._writing:
             return await self._run(work, "BEGIN IMMEDIATE")
 
