@@ -18,7 +18,7 @@ pytestmark = pytest.mark.faults
 
 
 def test_every_picture_is_recorded_once_across_files(tmp_path: Path, thorough: bool) -> None:
-    seconds, file_seconds = (120, 45) if thorough else (30, 12)
+    seconds, file_seconds = (120, 45) if thorough else (20, 8)
     with Site(tmp_path, file_seconds=file_seconds) as site:
         site.add_camera("cam-1")
         site.add_camera("cam-2")
