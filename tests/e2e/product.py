@@ -119,7 +119,7 @@ class Product:
 
     def _answers(self) -> bool:
         with suppress(httpx.HTTPError):
-            return httpx.get(f"{self.base}/api/health", trust_env=False).status_code == 200
+            return httpx.get(f"{self.base}/api/health", trust_env=False, timeout=PATIENT_S).status_code == 200
         return False
 
 

@@ -74,7 +74,7 @@ async def test_a_session_ended_elsewhere_ends_here(visit: Visit, product: Produc
     page = await visit()
     await page.open_camera("cam1")
     cookies = {cookie["name"]: cookie["value"] for cookie in await page.page.context.cookies() if "name" in cookie}
-    async with httpx.AsyncClient(base_url=product.base, cookies=cookies, trust_env=False) as other:
+    async with httpx.AsyncClient(base_url=product.base, cookies=cookies, trust_env=False, timeout=60) as other:
         assert (await other.delete("/api/session")).status_code == 204
     await page.until_out(SOON_S)
 

@@ -210,7 +210,7 @@ class House:
         return f"http://{instance.http}/media/{instance.id}"
 
     async def http(self) -> httpx.AsyncClient:
-        client = httpx.AsyncClient(base_url=await self.base(), trust_env=False)
+        client = httpx.AsyncClient(base_url=await self.base(), trust_env=False, timeout=PATIENT_S)
         self._stack.push_async_callback(client.aclose)
         return client
 

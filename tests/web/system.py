@@ -41,7 +41,7 @@ class System:
     folder: Path
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.base, trust_env=False)
+        return httpx.AsyncClient(base_url=self.base, trust_env=False, timeout=60)
 
     async def add_user(self, name: str, role: str) -> None:
         await self.directory.users.add(name, password=PASSWORD, role=role, realm=REALM, sip_password="x")

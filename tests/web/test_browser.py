@@ -32,6 +32,8 @@ CHROMIUM = [
     "--disable-sync",
 ]
 MINUTE = 60_000_000
+WAIT_MS = 60_000
+expect.set_options(timeout=WAIT_MS)
 
 # The luma of what a video element shows, by BT.601 as the stamp was drawn.
 _LUMA = """video => {
@@ -62,6 +64,7 @@ async def _console(folder: Path, locale: str = "en-US") -> AsyncIterator[tuple[S
             page = await browser.new_page(
                 locale=locale, timezone_id="Asia/Seoul", viewport={"width": 1280, "height": 800}
             )
+            page.set_default_timeout(WAIT_MS)
             await page.goto(system.base)
             yield system, page
         finally:

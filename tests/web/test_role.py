@@ -25,7 +25,7 @@ async def test_runs_until_cancelled_and_frees_its_port(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, http=HostPort("127.0.0.1", _free_port()))
     for _ in range(2):
         task = asyncio.create_task(role.run(settings))
-        async with httpx.AsyncClient(base_url=f"http://{settings.http}", trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=f"http://{settings.http}", trust_env=False, timeout=60) as client:
             await _answers(client)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
