@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -141,6 +142,28 @@ async def test_a_grant_is_a_token_for_one_camera_and_one_action(system: System) 
             assert abs(parse(given["expires"], "expires") / 1e6 - grant.expires) < 0.01
 
 
+async def test_a_snapshot_is_where_its_token_leads(system: System) -> None:
+    await system.add_user("kim", "viewer")
+    await system.add_camera("cam.1")
+    async with system.signed_in("kim") as client:
+        answer = await client.get("/api/cameras/cam.1/snapshot.jpg", params={"width": 320})
+        assert answer.status_code == 307
+        where = urlsplit(answer.headers["location"])
+        assert where.path == f"/media/{system.instance.id}/snapshot/cam.1.jpg"
+        query = parse_qs(where.query)
+        grant = mediaurl.verify(system.face.key, query["token"][0], time.time())
+        assert (grant.subject, grant.camera, grant.action) == ("kim", "cam.1", "live")
+        assert (query["width"], query["height"]) == (["320"], ["0"])
+        for path, status in (
+            ("cam.1/snapshot.gif", 422),
+            ("cam.1/snapshot.jpg?width=90000", 422),
+            ("x/snapshot.jpg", 404),
+        ):
+            assert (await client.get(f"/api/cameras/{path}")).status_code == status, path
+    async with system.client() as client:
+        assert (await client.get("/api/cameras/cam.1/snapshot.jpg")).status_code == 401
+
+
 async def test_viewers_may_not_take_recordings_away(system: System) -> None:
     await system.add_user("kim", "viewer")
     await system.add_camera("cam1")
@@ -216,6 +239,7 @@ async def test_the_api_describes_itself(system: System) -> None:
         "/api/cameras/{camera}/timeline",
         "/api/cameras/{camera}/events",
         "/api/cameras/{camera}/grants",
+        "/api/cameras/{camera}/snapshot.{kind}",
         "/api/sip-token",
         "/api/calls",
         "/api/calls/{call}",

@@ -1,4 +1,4 @@
-"""The worker's HTTP face: live pictures over a WebSocket, recordings as HLS, exports (docs/http.md).
+"""The worker's HTTP face: live pictures over a WebSocket, snapshots, recordings as HLS, exports (docs/http.md).
 
 Every request carries a token of the web role; the web role passes requests on unread.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,6 +26,7 @@ from soip.media.grants import Grants, RefusedError
 from soip.media.livesocket import EXPIRED, RIGHT_ENDED, UNKNOWN_CAMERA, LiveSocket
 from soip.media.playback import NothingRecordedError
 from soip.media.request import LONGEST_S
+from soip.media.snapshots import LARGEST, Form, SnapshotError, Snapshots
 from soip.store import export, hls
 from soip.store.errors import NothingRecordedError as NothingInFilesError
 from soip.store.errors import StoreError
@@ -32,19 +34,21 @@ from soip.store.layout import parse_timestamp, utc
 
 UNAVAILABLE = 4503
 CHUNK = 1 << 18
+_STILLS = {"jpg": "image/jpeg", "bmp": "image/bmp"}
 _PRIVATE = {"Cache-Control": "private, no-store"}
 
 _log = structlog.get_logger()
 
 
-def create_app(cameras: Cameras, archive: Archive, grants: Grants, instance: str) -> Starlette:
+def create_app(cameras: Cameras, archive: Archive, snapshots: Snapshots, grants: Grants, instance: str) -> Starlette:
     """The application of one worker."""
-    face = _Face(cameras, archive, grants)
+    face = _Face(cameras, archive, snapshots, grants)
     routes = [
         WebSocketRoute("/live/{camera}", face.live),
         Route("/hls/{camera}/index.m3u8", face.playlist),
         Route("/hls/{camera}/{recording}.mp4", face.recording),
         Route("/export/{camera}.mp4", face.export),
+        Route("/snapshot/{camera}.{kind}", face.snapshot),
     ]
     return Starlette(
         routes=[Mount(f"/media/{instance}", routes=routes)],
@@ -54,14 +58,16 @@ def create_app(cameras: Cameras, archive: Archive, grants: Grants, instance: str
             NothingRecordedError: _nothing,
             NothingInFilesError: _nothing,
             StoreError: _damaged,
+            SnapshotError: _no_snapshot,
         },
     )
 
 
 class _Face:
-    def __init__(self, cameras: Cameras, archive: Archive, grants: Grants) -> None:
+    def __init__(self, cameras: Cameras, archive: Archive, snapshots: Snapshots, grants: Grants) -> None:
         self._cameras = cameras
         self._archive = archive
+        self._snapshots = snapshots
         self._grants = grants
 
     async def live(self, socket: WebSocket) -> None:
@@ -116,6 +122,22 @@ class _Face:
         await self._archive.audit_export(grant.subject, camera, (part.start_us, part.end_us))
         return StreamingResponse(part.chunks(), media_type="video/mp4", headers=headers)
 
+    async def snapshot(self, request: Request) -> Response:
+        """The newest keyframe as a still picture, within `width` and `height` if given."""
+        identity = request.path_params["camera"]
+        await self._grants.check(request.query_params.get("token", ""), identity, "live")
+        form = _form(request)
+        camera = self._cameras.all.get(identity) or await self._cameras.find(identity)
+        if camera is None:
+            raise RefusedError(404, "unknown", "there is no such camera here")
+        taken = await self._snapshots.take(camera, form)
+        name = f"{identity}-{utc(taken.utc_us):%Y%m%dT%H%M%SZ}.{form.kind}"
+        headers = {
+            "Content-Disposition": f'inline; filename="{name}"',
+            "Last-Modified": formatdate(taken.utc_us / 1_000_000, usegmt=True),
+        }
+        return Response(taken.data, media_type=_STILLS[form.kind], headers=headers | _PRIVATE)
+
     async def recording(self, request: Request) -> Response:
         """One file; browsers ask for byte ranges of it (RFC 9110 §14)."""
         camera = request.path_params["camera"]
@@ -158,6 +180,24 @@ def _range(request: Request) -> tuple[int, int]:
     if not 0 <= start < stop <= start + LONGEST_S * 1_000_000:
         raise RefusedError(400, "bad_range", f"the range must be longer than nothing and at most {LONGEST_S // 3600} h")
     return start, stop
+
+
+def _form(request: Request) -> Form:
+    """What still picture is asked for. Raises RefusedError."""
+    kind = request.path_params["kind"]
+    if kind not in _STILLS:
+        raise RefusedError(404, "unknown", "snapshots are .jpg or .bmp")
+    sides = []
+    for name in ("width", "height"):
+        text = request.query_params.get(name, "0")
+        if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) <= LARGEST):
+            raise RefusedError(400, "bad_size", f"{name} is a number of pixels, at most {LARGEST}")
+        sides.append(int(text))
+    return Form(kind, *sides)
+
+
+def _no_snapshot(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "no_picture", "message": str(error)}, 503, headers={"Retry-After": "5"})
 
 
 def _nothing(_request: Request, error: Exception) -> Response:

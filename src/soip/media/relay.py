@@ -132,6 +132,11 @@ class Relay:
         return bool(self._gop)
 
     @property
+    def keyframe(self) -> Picture:
+        """The newest keyframe; only when `begun`."""
+        return self._gop[0]
+
+    @property
     def codec(self) -> Codec:
         """What the newest keyframe is coded with; only when `begun`."""
         return self._gop[0].codec

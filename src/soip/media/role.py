@@ -32,6 +32,7 @@ from soip.media.grants import Grants
 from soip.media.journal import end_old_dialogs
 from soip.media.patience import Patience
 from soip.media.rights import Rights
+from soip.media.snapshots import Snapshots
 from soip.media.walltime import WallClock
 from soip.net.backoff import Backoff, default_jitter
 from soip.net.errors import RequestRefusedError
@@ -156,9 +157,12 @@ class _Worker:
 
     async def serve(self) -> None:
         key = await self._context.directory.settings.secret(MEDIA_URL_KEY)
-        app = create_app(self._cameras, self._archive, Grants(key, self._context.rights), self._instance.id)
+        grants = Grants(key, self._context.rights)
+        snapshots = Snapshots(self._context)
+        app = create_app(self._cameras, self._archive, snapshots, grants, self._instance.id)
         self._context.agent.on_message(Alarms(self._context, self._archive.note).take)
-        async with asyncio.TaskGroup() as tasks:
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            stack.push_async_callback(snapshots.close)
             tasks.create_task(asgi.serve(asgi.configure(app), self._listener))
             tasks.create_task(self._heartbeat())
             tasks.create_task(self._clock())

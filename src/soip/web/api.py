@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response, status
+from fastapi.responses import RedirectResponse
 
+from soip.directory.rows import UserRow
 from soip.policy import mediaurl, siptoken
 from soip.policy.access import ACTIONS, Permission
 from soip.web import calls, sessions
@@ -139,18 +142,22 @@ async def events(
 @router.post("/cameras/{camera}/grants", dependencies=[Depends(own_page)])
 async def grant(camera: str, body: GrantRequest, user: SignedIn, state: Shared) -> GrantView:
     """A short-lived token for a camera's media, and the path of the worker that serves them."""
-    require(user, ACTIONS[body.action])
-    found = await _camera(state, camera)
-    if found.instance is None:
-        raise NoMediaServerError
-    expires = time.time() + mediaurl.LIFETIME_S
-    token = mediaurl.issue(state.media_key, user.id, camera, body.action, expires)
-    return GrantView(
-        url=f"/media/{found.instance}",
-        token=token,
-        expires=render(int(expires * 1_000_000)),
-        lifetime=mediaurl.LIFETIME_S,
-    )
+    return await _issue(camera, body.action, user, state)
+
+
+@router.get("/cameras/{camera}/snapshot.{kind}", status_code=status.HTTP_307_TEMPORARY_REDIRECT)
+async def snapshot(
+    camera: str,
+    kind: Literal["jpg", "bmp"],
+    user: SignedIn,
+    state: Shared,
+    width: Annotated[int, Query(ge=0, le=8192)] = 0,
+    height: Annotated[int, Query(ge=0, le=8192)] = 0,
+) -> RedirectResponse:
+    """Where the camera's newest picture is, as large as it comes or within `width` and `height`."""
+    issued = await _issue(camera, "live", user, state)
+    query = urlencode({"width": width, "height": height, "token": issued.token})
+    return RedirectResponse(f"{issued.url}/snapshot/{camera}.{kind}?{query}")
 
 
 @router.post("/sip-token", dependencies=[Depends(own_page)])
@@ -186,6 +193,21 @@ async def one_call(call: str, user: SignedIn, state: Shared) -> LadderView:
     if found is None:
         raise UnknownError(f"there is no call {call[:64]!r}: only the last 1000 are kept")
     return found
+
+
+async def _issue(camera: str, action: str, user: UserRow, state: State) -> GrantView:
+    require(user, ACTIONS[action])
+    found = await _camera(state, camera)
+    if found.instance is None:
+        raise NoMediaServerError
+    expires = time.time() + mediaurl.LIFETIME_S
+    token = mediaurl.issue(state.media_key, user.id, camera, action, expires)
+    return GrantView(
+        url=f"/media/{found.instance}",
+        token=token,
+        expires=render(int(expires * 1_000_000)),
+        lifetime=mediaurl.LIFETIME_S,
+    )
 
 
 async def _camera(state: State, camera: str) -> CameraView:

@@ -58,6 +58,7 @@ export const en = {
   'camera.mute': 'Sound off',
   'camera.unmute': 'Sound on',
   'camera.fullscreen': 'Full screen',
+  'camera.snapshot': 'Still picture, in a new tab',
 
   'play.live': 'Back to live',
   'play.pause': 'Pause',

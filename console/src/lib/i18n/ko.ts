@@ -60,6 +60,7 @@ export const ko: Record<Key, string> = {
   'camera.mute': '소리 끄기',
   'camera.unmute': '소리 켜기',
   'camera.fullscreen': '전체 화면',
+  'camera.snapshot': '정지 화면을 새 탭에서 보기',
 
   'play.live': '실시간으로',
   'play.pause': '일시 정지',
