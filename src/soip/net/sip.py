@@ -28,6 +28,7 @@ from typing import Any, ParamSpec
 from soip.net.errors import EndpointClosedError, FlowError, NetError, RequestTimeoutError
 from soip.net.exchange import Handler, IncomingRequest, Outgoing, Witness
 from soip.net.limits import Limits, Pace
+from soip.net.resolver import Resolver, draw
 from soip.net.target import MAX_DATAGRAM_REQUEST, Target
 from soip.net.transport import Transport, local_host_towards
 from soip.net.wire import Listener
@@ -49,6 +50,7 @@ from soip.sip.layer import (
     Transmit,
     TransportFailed,
 )
+from soip.sip.locate import places_back, via_address
 from soip.sip.message import Message, Request, Response
 from soip.sip.reply import error_response
 from soip.sip.timers import Timers
@@ -61,6 +63,9 @@ log = logging.getLogger(__name__)
 Way = Flow | Target
 """Where a request goes: a specific flow (never another), or a target (an open connection is used again)."""
 
+RETURNING = 100
+"""Responses for which another way is being sought at once; for more there is none."""
+
 _VIA_ROOM = 120  # bytes our Via may take, for the size rule
 
 
@@ -71,6 +76,7 @@ class SipEndpoint:
     contacts when `host` is a wildcard (default: our address on the way to the peer). `setting` names, in the
     error for a busy port, what the operator changes. `listeners` are further addresses, each for a transport of its own
     (TLS, WebSocket); `trust` says whom we believe when we connect by TLS (`tls.client_context`), without it we do not.
+    With a `resolver` a final response whose connection has ended is sent over another one (RFC 3263 §5).
     `counters` counts what was refused or could not be read.
     """
 
@@ -86,8 +92,10 @@ class SipEndpoint:
         timers: Timers | None = None,
         listeners: Sequence[Listener] = (),
         trust: ssl.SSLContext | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         limits = limits or Limits()
+        self._resolver = resolver
         self._advertised = advertised
         self._mark = secrets.token_urlsafe(6)
         self._faults = Pace()
@@ -105,6 +113,7 @@ class SipEndpoint:
         self._outgoing: dict[Transaction, Outgoing] = {}
         self._witness: Witness | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._returning: set[asyncio.Task[None]] = set()
         self._pumping = False
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
@@ -418,6 +427,8 @@ class SipEndpoint:
                     self._transport.send(data, flow)
                 except FlowError as error:
                     log.debug("not sent: %s", error)
+                    if isinstance(transaction, ServerTransaction):
+                        self._send_otherwise(output)
                     if transaction is not None:
                         self._layer.transport_failed(transaction, self._loop.time())
                 else:
@@ -442,6 +453,37 @@ class SipEndpoint:
             case Terminated(transaction):
                 self._incoming.pop(transaction, None)
                 self._outgoing.pop(transaction, None)
+
+    def _send_otherwise(self, output: Transmit) -> None:
+        """A final response could not be sent: the connection on which its request came has ended.
+
+        To strangers nothing is sent so, since they are answered without a transaction: else they could have us call
+        whomever they name in their Via.
+        """
+        response = output.message
+        if not isinstance(response, Response) or response.status < 200 or not output.flow.reliable:
+            return
+        if self._resolver is not None and len(self._returning) < RETURNING:
+            task = self._loop.create_task(self._return(self._resolver, response, output.flow))
+            self._returning.add(task)
+            self._tasks.add(task)
+            task.add_done_callback(self._returning.discard)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _return(self, resolver: Resolver, response: Response, flow: Flow) -> None:
+        """Open the way back anew: to the source of the request, else to whom its sender says it is."""
+        try:
+            via = h.top_via(response.headers)
+            here = via_address(via, flow.remote)
+            for place in [*([here] if here else []), *await resolver.places(places_back(via, draw))]:
+                for target in await resolver.targets(place, self.family):
+                    try:
+                        self._send(response, await self._transport.flow_to(target, target.transport))
+                        return
+                    except FlowError as error:
+                        log.debug("not sent: %s", error)
+        except (NetError, SipError) as error:
+            log.debug("%d not sent, and no other way to %s: %s", response.status, flow, error)
 
     def _show_sent(self, output: Transmit) -> None:
         witness, transaction = self._witness, output.transaction
