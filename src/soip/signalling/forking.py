@@ -1,4 +1,5 @@
-"""The response side of the proxy: many branches in, one final answer out (RFC 3261 §16.7).
+"""The response side of the proxy: many branches in, one final answer out (RFC 3261 §16.7); and how many branches a
+request may become (RFC 5393).
 
 A `Fork` is one forwarded request. It is told what each branch answers and calls back: `respond` with what
 goes upstream, `cancel` with the number of a branch that is no longer wanted. No clock, no socket.
@@ -18,7 +19,19 @@ from soip.sip.message import Response
 # §16.7 step 6: those that tell the caller how to try again come first; a timeout or an ended branch tells
 # least.
 _HELPFUL = (401, 407, 415, 420, 484)
+_DEFAULT_BREADTH = 60  # RFC 5393 §5.3.3
 _CHALLENGES = ("WWW-Authenticate", "Proxy-Authenticate")
+
+
+def shares(breadth: int | None, branches: int) -> list[int]:
+    """The Max-Breadth of each branch: together what the request came with (RFC 5393 §5.3.3), [] when that is less than
+    one for each.
+
+    However proxies send a request round among each other, there never are more branches of it at once.
+    """
+    whole = _DEFAULT_BREADTH if breadth is None else breadth
+    each, rest = divmod(whole, branches)
+    return [each + (number < rest) for number in range(branches)] if each else []
 
 
 class Fork:

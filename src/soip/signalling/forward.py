@@ -16,7 +16,7 @@ from soip.signalling import flowtoken
 from soip.signalling.flowbook import FlowBook
 from soip.signalling.flows import FlowKey, InstanceFlow, Way
 from soip.signalling.flowtoken import End, Path
-from soip.signalling.forking import Fork
+from soip.signalling.forking import Fork, shares
 from soip.signalling.ladder import Ladder
 from soip.signalling.routing import Leg
 from soip.signalling.trust import House, strip_credentials
@@ -44,9 +44,14 @@ class Forwarder:
 
     async def out_of_dialog(self, incoming: IncomingRequest, legs: Sequence[Leg], caller: End) -> None:
         """Forward a request of an authenticated caller to all legs at once."""
+        breadths = shares(headers.max_breadth(incoming.request.headers), len(legs))
+        if not breadths:
+            incoming.reply(440)
+            return
         copies = []
-        for leg in legs:
+        for leg, breadth in zip(legs, breadths, strict=True):
             copy = self._copy(incoming.request)
+            copy.headers.set("Max-Breadth", str(breadth))
             copy.uri = Uri.parse(leg.uri)
             copy.headers.set_all("Route", leg.routes)  # RFC 3327 §5.5
             copy.headers.add("P-Asserted-Identity", f"<sip:{caller.identity}@{self._house.domain}>")

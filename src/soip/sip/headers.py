@@ -383,11 +383,20 @@ def contact_expires(contact: NameAddr, headers: Headers, default: int) -> int:
 
 def max_forwards(headers: Headers) -> int | None:
     """Max-Forwards, 0 to 255 (RFC 3261 §20.22)."""
-    if "Max-Forwards" not in headers:
+    return _small(headers, "Max-Forwards", 255)
+
+
+def max_breadth(headers: Headers) -> int | None:
+    """Max-Breadth, how many branches there may be at once, 0 to 2**32 - 1 (RFC 5393 §5.3)."""
+    return _small(headers, "Max-Breadth", 0xFFFFFFFF)
+
+
+def _small(headers: Headers, name: str, most: int) -> int | None:
+    if name not in headers:
         return None
-    value = _single(headers, "Max-Forwards")
-    if not (value.isascii() and value.isdigit()) or len(value) > 10 or int(value) > 255:
-        raise SipParseError("malformed Max-Forwards")
+    value = _single(headers, name)
+    if not (value.isascii() and value.isdigit()) or len(value) > 10 or int(value) > most:
+        raise SipParseError(f"malformed {name}")
     return int(value)
 
 

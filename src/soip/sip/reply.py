@@ -41,6 +41,7 @@ REASONS = {
     423: "Interval Too Brief",
     430: "Flow Failed",
     439: "First Hop Lacks Outbound Support",
+    440: "Max-Breadth Exceeded",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",
