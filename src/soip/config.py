@@ -13,16 +13,32 @@ process gets its settings as environment variables, so that all processes of one
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from soip.policy.dialplan import is_pattern
+from soip.sip.errors import SipParseError
+from soip.sip.uri import Uri
 
 PREFIX = "SOIP_"
 FILE_NAME = "soip.toml"
@@ -107,10 +123,98 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(part.strip().lower() for part in parts if part.strip())
 
 
+def _domain(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
+        raise ValueError(f"{value!r} is not a domain name, for example soip.local")
+    return value.lower()
+
+
+_Domain = Annotated[str, AfterValidator(_domain)]
 _Address = Annotated[HostPort, NoDecode, BeforeValidator(HostPort.parse), PlainSerializer(str)]
 _OptionalAddress = Annotated[HostPort | None, NoDecode, BeforeValidator(_optional_address)]
 _Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 _Ports = Annotated[PortRange, NoDecode, BeforeValidator(PortRange.parse), PlainSerializer(str)]
+
+
+class SipRoute(BaseModel):
+    """A way to another SIP server: a PBX, or that of another domain. [docs/configuration.md] tells of each field.
+
+    `name` names it, `to` is the next hop. Requests go there for addresses of `domains`, and for `numbers` that nobody
+    here has, if who asks has one of `roles`. `username` and `password` answer its challenges (of `realm`, if that is
+    given); with `register` we are
+    registered there under that name. Its own callers are let in as the user `account`; `peer` is the name its
+    certificate must bear, and `target` whom calls to our registration reach.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")
+    to: str
+    domains: tuple[_Domain, ...] = ()
+    numbers: tuple[str, ...] = ()
+    roles: tuple[Literal["admin", "operator", "viewer", "device"], ...] = ("admin", "operator")
+    username: str = ""
+    password: str = Field(default="", repr=False)
+    realm: str = ""
+    register_there: bool = Field(default=False, alias="register")
+    account: str = ""
+    peer: str = ""
+    target: str = ""
+    assert_identity: bool = False
+
+    @field_validator("to")
+    @classmethod
+    def _next_hop(cls, value: str) -> str:
+        try:
+            uri = Uri.parse(value)
+        except SipParseError as error:
+            raise ValueError(f"{value!r} is not a SIP URI: {error.what}") from error
+        transport = uri.param("transport") or "udp"
+        if not uri.is_sip or uri.user or uri.headers or transport.lower() not in ("udp", "tcp", "tls"):
+            raise ValueError(f"{value!r} is not a next hop, for example sip:pbx.example;transport=tls")
+        return value
+
+    @field_validator("numbers")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if not is_pattern(pattern):
+                raise ValueError(f'{pattern!r} is not a pattern of numbers, for example "0*" or "2xx"')
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for lacking, what in (
+            (not self.domains and not self.numbers and not self.account, "leads nowhere: give it domains or numbers"),
+            (bool(self.username) != bool(self.password), "needs both username and password, or neither"),
+            (self.register_there and not self.username, "cannot register without username and password"),
+            (bool(self.target) and not (self.register_there and self.account), "needs register and account for target"),
+        ):
+            if lacking:
+                raise ValueError(f"the route {self.name!r} {what}")
+        return self
+
+    @property
+    def domain(self) -> str:
+        """What the other side calls itself."""
+        return self.domains[0] if self.domains else Uri.parse(self.to).host
+
+    @property
+    def certified(self) -> frozenset[str]:
+        """The names of certificates whose holder is the other side."""
+        return frozenset((self.peer.lower(),) if self.peer else self.domains)
+
+
+def _routes(value: object) -> object:
+    """A list of routes; in an environment variable as JSON. Raises ValueError."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value or "[]")
+        except ValueError as error:
+            raise ValueError(f"this is not JSON: {error}") from error
+    if not isinstance(value, list | tuple):
+        raise ValueError("routes are written as [[sip_routes]], each with name and to")
+    return value
 
 
 class Settings(BaseSettings):
@@ -126,6 +230,7 @@ class Settings(BaseSettings):
     domain: str = "soip.local"
     sip_tls: _OptionalAddress = None
     sip_peers: _Names = ()
+    sip_routes: Annotated[tuple[SipRoute, ...], NoDecode, BeforeValidator(_routes)] = ()
     sip_ws: _Address = HostPort("127.0.0.1", 0)
     sip_ws_origins: _Names = ()
     tls_certificate: Path | None = None
@@ -152,9 +257,18 @@ class Settings(BaseSettings):
     @field_validator("domain")
     @classmethod
     def _host_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
-            raise ValueError(f"{value!r} is not a domain name, for example soip.local")
-        return value.lower()
+        return _domain(value)
+
+    @model_validator(mode="after")
+    def _routes_apart(self) -> Self:
+        names = Counter(route.name for route in self.sip_routes)
+        domains = Counter(domain for route in self.sip_routes for domain in route.domains)
+        for what, often in (("name", names), ("domain", domains)):
+            if twice := [each for each, count in often.items() if count > 1]:
+                raise ValueError(f"sip_routes: two routes have the {what} {twice[0]!r}")
+        if self.domain in domains:
+            raise ValueError(f"sip_routes: {self.domain!r} is our own domain, no route leads there")
+        return self
 
     @property
     def database_url(self) -> str:
@@ -200,11 +314,7 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """All settings as `SOIP_*` variables, for a child process."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
-        return {
-            f"{PREFIX}{name.upper()}": ",".join(value) if isinstance(value, tuple) else str(value)
-            for name, value in values.items()
-            if value is not None
-        }
+        return {f"{PREFIX}{name.upper()}": _text(value) for name, value in values.items() if value is not None}
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -248,6 +358,15 @@ class Settings(BaseSettings):
         return (init_settings, env_settings)
 
 
+def _text(value: object) -> str:
+    """A setting as an environment variable says it."""
+    if not isinstance(value, tuple):
+        return str(value)
+    if any(isinstance(each, SipRoute) for each in value):
+        return json.dumps([each.model_dump(by_alias=True) for each in value])
+    return ",".join(value)
+
+
 def _place(data: str | Path) -> Path:
     """The data directory as an absolute path. Raises ValueError for the home of nobody."""
     try:
@@ -281,8 +400,10 @@ def _explain(error: ValidationError) -> list[str]:
     lines = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
             lines.append(_unknown(name))
+        elif not name:
+            lines.append(problem["msg"].removeprefix("Value error, "))
         else:
             lines.append(f"setting {name!r}: {problem['msg'].removeprefix('Value error, ')}")
     return lines

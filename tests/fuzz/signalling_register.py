@@ -13,9 +13,11 @@ from soip.sip.errors import SipError
 from soip.sip.flow import Flow
 from soip.sip.message import Request, parse_message
 from soip.sip.uri import Uri
+from tests.signalling.trunking import trunks
 
 FLOW = Flow("udp", ("10.0.0.9", 5060), ("10.0.0.1", 5060))
 DEVICE = Account("nvr", AccountKind.DEVICE, {"MD5": "x"}, ("nvr-1",))
+NO_ROUTES = trunks()
 MEDIA = Account("media", AccountKind.MEDIA_SERVER, {"MD5": "x"})
 
 SAMPLES = (
@@ -43,7 +45,7 @@ def fuzz(data: bytes) -> None:
             Caller("media", AccountKind.MEDIA_SERVER, "media-0"),
             request.method,
             request.uri,
-            Tables(accounts, location, lambda: 0.0),
+            Tables(accounts, location, NO_ROUTES, "d", lambda: 0.0),
         )
     except SipError:
         return

@@ -24,6 +24,7 @@ from soip.signalling.memory import binding_of, restored, row_of, rows_of
 from soip.sip.flow import Flow
 from soip.sip.message import Headers, Request
 from soip.sip.uri import Uri
+from tests.signalling.trunking import trunks
 
 CAM = Account("nvr", AccountKind.DEVICE, {"MD5": "1"}, ("nvr-1", "nvr-2"))
 MEDIA = Account("media", AccountKind.MEDIA_SERVER, {"SHA-256": "2"})
@@ -243,7 +244,7 @@ def test_changes_become_rows() -> None:
 
 def test_ways_become_flows() -> None:
     location = Location()
-    book = FlowBook(location, lambda: 0.0)
+    book = FlowBook(location, lambda: 0.0, trunks())
     flow = Flow("tcp", ("10.0.0.9", 5060), ("10.0.0.2", 40000), 3)
     book.seen(flow)
     location.register([binding("media-0", TCP), binding("cam1", UDP, FlowKey("udp", "10.0.0.1", 5070))], 0)

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from soip.config import SipRoute
 from soip.directory.rows import AccountKind
 from soip.policy.access import Permission
+from soip.policy.dialplan import matches
 from soip.policy.placement import worker_for
-from soip.signalling.flows import FlowKey, InstanceFlow
+from soip.signalling.flows import FlowKey, InstanceFlow, TrunkFlow
 from soip.signalling.location import Binding
 from soip.signalling.routing import Caller, Forward, Leg, Refuse, Verdict, permission_for, route
+from soip.sip.locate import is_literal
 from soip.sip.uri import Uri
 
 CAM_FLOW = FlowKey("udp", "10.0.0.1", 5060)
@@ -33,6 +36,8 @@ class FakeTables:
     cameras: dict[str, str]
     workers: Mapping[str, str] = field(default_factory=lambda: {"media-0": "media", "media-1": "media"})
     held: dict[str, list[Binding]] = field(default_factory=dict)
+    routes: list[SipRoute] = field(default_factory=list)
+    down: set[str] = field(default_factory=set)
 
     def kind(self, account: str) -> AccountKind | None:
         return self.kinds.get(account)
@@ -45,6 +50,18 @@ class FakeTables:
 
     def bindings(self, aor: str) -> Sequence[Binding]:
         return self.held.get(aor, [])
+
+    def route_to_domain(self, domain: str) -> SipRoute | None:
+        return next((route for route in self.routes if domain in route.domains), None)
+
+    def route_to_number(self, user: str) -> SipRoute | None:
+        return next((r for r in self.routes if any(matches(pattern, user) for pattern in r.numbers)), None)
+
+    def is_down(self, route: SipRoute) -> bool:
+        return route.name in self.down
+
+    def is_ours(self, host: str) -> bool:
+        return host == "soip.local" or is_literal(host)
 
 
 @pytest.fixture
@@ -177,3 +194,83 @@ def test_rights_by_what_is_asked() -> None:
     assert permission_for("INVITE", recorded=True) is Permission.PLAYBACK
     assert permission_for("MESSAGE", recorded=True) is Permission.CONTROL
     assert isinstance(OPERATOR, Caller)
+
+
+PBX = SipRoute(name="pbx", to="sip:192.0.2.5", domains=("pbx.example",), numbers=("0*", "2xx"))
+DOORS = SipRoute(name="doors", to="sip:192.0.2.6", numbers=("112",), roles=("device", "viewer"))
+
+
+@pytest.fixture
+def abroad(tables: FakeTables) -> FakeTables:
+    """With two routes to other servers; nobody here has a number, but for one."""
+    tables.routes += [PBX, DOORS]
+    tables.kinds["200"] = AccountKind.USER
+    tables.held["200"] = [bound("200", "sip:200@10.1.1.5")]
+    return tables
+
+
+@pytest.mark.parametrize(
+    ("dialled", "route", "uri"),
+    [
+        ("sip:carl@pbx.example", "pbx", "sip:carl@pbx.example"),
+        ("sip:carl@pbx.example:5070;user=phone", "pbx", "sip:carl@pbx.example:5070;user=phone"),
+        ("sip:ann@pbx.example", "pbx", "sip:ann@pbx.example"),
+        ("sip:00491234@soip.local", "pbx", "sip:00491234@pbx.example"),
+        ("sip:217@soip.local;transport=tcp", "pbx", "sip:217@pbx.example"),
+    ],
+)
+def test_other_domains_and_numbers_leave_by_their_route(abroad: FakeTables, dialled: str, route: str, uri: str) -> None:
+    assert ask(abroad, OPERATOR, dialled) == Forward((Leg(TrunkFlow(route), uri, ""),))
+
+
+def test_a_number_that_somebody_here_has_stays_here(abroad: FakeTables) -> None:
+    verdict = ask(abroad, OPERATOR, "sip:200@soip.local")
+    assert isinstance(verdict, Forward)
+    assert verdict.legs[0].uri == "sip:200@10.1.1.5"
+
+
+@pytest.mark.parametrize(
+    ("caller", "dialled", "text"),
+    [
+        (VIEWER, "sip:carl@pbx.example", "ann may not use the route pbx"),
+        (NOBODY, "sip:0123@soip.local", "eve may not use the route pbx"),
+        (CAMERA, "sip:carl@pbx.example", "dev2 may not use the route pbx"),
+        (SERVER, "sip:carl@pbx.example", "media-0 may not use the route pbx"),
+        (OPERATOR, "sip:112@soip.local", "bob may not use the route doors"),
+    ],
+)
+def test_a_route_is_for_the_roles_it_names(abroad: FakeTables, caller: Caller, dialled: str, text: str) -> None:
+    assert ask(abroad, caller, dialled) == Refuse(403, text)
+
+
+def test_a_camera_may_have_a_route(abroad: FakeTables) -> None:
+    assert isinstance(ask(abroad, CAMERA, "sip:112@soip.local"), Forward)
+    assert isinstance(ask(abroad, VIEWER, "sip:112@soip.local"), Forward)
+
+
+def test_nobody_goes_through_from_one_route_to_another(abroad: FakeTables) -> None:
+    caller = Caller("bob", AccountKind.USER, "bob", "admin", "doors", "sip:x@doors.example")
+    for dialled in ("sip:carl@pbx.example", "sip:0123@soip.local", "sip:112@soip.local"):
+        assert ask(abroad, caller, dialled) == Refuse(403, "calls of route doors go no further than this domain")
+
+
+def test_who_calls_in_has_the_rights_of_the_account_of_his_route(abroad: FakeTables) -> None:
+    caller = Caller("ann", AccountKind.USER, "ann", "viewer", "pbx", "sip:carl@pbx.example")
+    assert isinstance(ask(abroad, caller, "sip:cam1@soip.local"), Forward)
+    assert isinstance(ask(abroad, caller, "sip:bob@soip.local"), Refuse), "not registered"
+    refused = ask(abroad, caller, "sip:cam1@soip.local", "MESSAGE")
+    assert isinstance(refused, Refuse)
+    assert refused.status == 403
+
+
+def test_a_domain_without_a_route_is_named(abroad: FakeTables) -> None:
+    verdict = ask(abroad, OPERATOR, "sip:carl@nowhere.example")
+    assert verdict == Refuse(404, "nowhere.example is another domain, and no route leads there")
+    assert ask(abroad, OPERATOR, "sip:0123@nowhere.example") == verdict, "a number there is not a number here"
+    assert ask(abroad, OPERATOR, "sip:nobody@soip.local") == Refuse(404, "there is no nobody here")
+
+
+def test_where_nobody_answers_nobody_waits(abroad: FakeTables) -> None:
+    abroad.down.add("pbx")
+    verdict = ask(abroad, OPERATOR, "sip:carl@pbx.example")
+    assert verdict == Refuse(503, "nobody answers on the route pbx", 30)

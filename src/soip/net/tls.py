@@ -59,13 +59,7 @@ class Identity:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         _harden(context)
-        try:
-            context.load_cert_chain(self._certificate, self._key, password=_no_password)
-        except (OSError, ValueError) as error:
-            raise TlsError(
-                f"the certificate {self._certificate} with the key {self._key} cannot be used: {_reason(error)}; "
-                "'soip tls init' makes both"
-            ) from error
+        _show(context, self._certificate, self._key, "soip tls init")
         if self._ca is not None:
             _believe(context, self._ca)
             context.verify_mode = ssl.CERT_OPTIONAL
@@ -76,16 +70,21 @@ class Identity:
         return Listener("tls", host, port, setting, lambda _: TlsWire(self.context()))
 
 
-def client_context(ca: Path | None = None) -> ssl.SSLContext:
-    """Whom we believe when we connect: servers certified by `ca`, else by the CAs this machine trusts, and only under
-    the name we asked for (RFC 5922 §7). Raises TlsError.
+def client_context(
+    ca: Path | None = None, *, system: bool = False, pair: tuple[Path, Path] | None = None
+) -> ssl.SSLContext:
+    """Whom we believe when we connect: servers certified by `ca`, else (with `system`: also) by the CAs this machine
+    trusts, and only under the name we asked for (RFC 5922 §7). `pair` is the certificate and key that we show who asks.
+    Raises TlsError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _harden(context)
-    if ca is None:
+    if ca is None or system:
         context.load_default_certs()
-    else:
+    if ca is not None:
         _believe(context, ca)
+    if pair is not None:
+        _show(context, *pair, "soip tls client")
     return context
 
 
@@ -168,6 +167,15 @@ def _harden(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A peer that lets us shake hands again and again works less for it than we do.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+
+
+def _show(context: ssl.SSLContext, certificate: Path, key: Path, maker: str) -> None:
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise TlsError(
+            f"the certificate {certificate} with the key {key} cannot be used: {_reason(error)}; '{maker}' makes both"
+        ) from error
 
 
 def _believe(context: ssl.SSLContext, ca: Path) -> None:

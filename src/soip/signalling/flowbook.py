@@ -6,17 +6,19 @@ from collections.abc import Callable
 
 from soip.net.sip import Way as NetWay
 from soip.net.target import Target
-from soip.signalling.flows import FlowKey, InstanceFlow, Way
+from soip.signalling.flows import FlowKey, InstanceFlow, TrunkFlow, Way
 from soip.signalling.location import Location
+from soip.signalling.trunks import Trunks
 from soip.sip.flow import Flow
 
 
 class FlowBook:
     """The open connections by key. `now` is the clock of the location table."""
 
-    def __init__(self, location: Location, now: Callable[[], float]) -> None:
+    def __init__(self, location: Location, now: Callable[[], float], trunks: Trunks) -> None:
         self._location = location
         self._now = now
+        self._trunks = trunks
         self._open: dict[FlowKey, Flow] = {}
 
     def seen(self, flow: Flow) -> None:
@@ -29,7 +31,9 @@ class FlowBook:
         self._open.pop(FlowKey.of(flow), None)
 
     def resolve(self, way: Way) -> NetWay | None:
-        """What the endpoint can send on; None when the connection is gone or the instance is not registered."""
+        """What the endpoint can send on; None when the connection is gone, the instance is not registered, or it is a
+        route, which has no one flow.
+        """
         key = self.key(way)
         if key is None:
             return None
@@ -43,6 +47,8 @@ class FlowBook:
 
         A device that sends from another port than it listens on is known by its binding, which names both.
         """
+        if isinstance(way, TrunkFlow):
+            return self._trunks.comes_from(way.route, source, self._open.get(source))
         if isinstance(way, InstanceFlow):
             return any(source in (b.flow, b.target) for b in self._location.bindings(way.instance, self._now()))
         if way == source:
@@ -59,8 +65,10 @@ class FlowBook:
         return source
 
     def key(self, way: Way) -> FlowKey | None:
-        """The flow a way means now; None for a media instance that is not registered."""
+        """The flow a way means now; None for a media instance that is not registered, and for a route."""
         if isinstance(way, FlowKey):
             return way
+        if isinstance(way, TrunkFlow):
+            return None
         found = self._location.bindings(way.instance, self._now())
         return found[0].target if found else None

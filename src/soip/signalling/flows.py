@@ -2,7 +2,8 @@
 
 RFC 5626 §5: a flow is the pair of transport addresses a REGISTER came over. UDP flows are addresses and
 survive a restart of this server; all others are connections and die with theirs. Media instances keep one
-connection each and are written by name, so that a flow token stays good when they reconnect.
+connection each and are written by name, so that a flow token stays good when they reconnect; so are routes to other
+servers, which may have several hops.
 """
 
 from __future__ import annotations
@@ -73,12 +74,26 @@ class InstanceFlow:
         return f"instance:{self.instance}"
 
 
-Way = FlowKey | InstanceFlow
+@dataclass(frozen=True, slots=True)
+class TrunkFlow:
+    """The way over a route to another SIP server, whichever of its hops takes a request."""
+
+    route: str
+
+    def __str__(self) -> str:
+        return f"route:{self.route}"
+
+
+Way = FlowKey | InstanceFlow | TrunkFlow
 
 
 def parse_way(text: str) -> Way:
-    """Either kind of flow from its text. Raises ValueError."""
+    """Any kind of way from its text. Raises ValueError."""
     kind, _, rest = text.partition(":")
+    if kind == "route":
+        if not rest:
+            raise ValueError("not a flow: no route")
+        return TrunkFlow(rest)
     if kind == "instance":
         if not rest:
             raise ValueError("not a flow: no instance")

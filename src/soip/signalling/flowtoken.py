@@ -13,7 +13,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
-from soip.signalling.flows import InstanceFlow, Way, parse_way
+from soip.signalling.flows import InstanceFlow, TrunkFlow, Way, parse_way
 
 # 80 bits, as in the example of RFC 5626 §5.2: a guess has to be made online, one request at a time.
 MAC_BYTES = 10
@@ -22,7 +22,9 @@ MAX_TOKEN = 512
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a dialog: the way to it, and the id that was proven there when the dialog began."""
+    """One end of a dialog: the way to it, and the id that was proven there when the dialog began; "" for what is behind
+    a route: there everybody is another server's.
+    """
 
     way: Way
     identity: str
@@ -30,6 +32,8 @@ class End:
     @property
     def name(self) -> str:
         """Who is spoken to there: of a camera that is behind its media server, the latter."""
+        if isinstance(self.way, TrunkFlow):
+            return self.way.route
         return self.way.instance if isinstance(self.way, InstanceFlow) else self.identity
 
 

@@ -7,18 +7,22 @@ branch's Via, its transaction and timer C are the endpoint's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from soip.net.errors import FlowError, NetError, RequestTimeoutError
 from soip.net.exchange import IncomingRequest, Outgoing
 from soip.net.sip import SipEndpoint
 from soip.net.sip import Way as NetWay
+from soip.net.target import Target
 from soip.signalling import flowtoken
 from soip.signalling.flowbook import FlowBook
-from soip.signalling.flows import FlowKey, InstanceFlow, Way
+from soip.signalling.flows import FlowKey, InstanceFlow, TrunkFlow, Way
 from soip.signalling.flowtoken import End, Path
 from soip.signalling.forking import Fork, shares
 from soip.signalling.ladder import Ladder
 from soip.signalling.routing import Leg
+from soip.signalling.trunk import Watch
+from soip.signalling.trunks import Trunks
 from soip.signalling.trust import House, strip_credentials
 from soip.sip import headers
 from soip.sip.flow import Address, Flow
@@ -35,43 +39,66 @@ DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
 class Forwarder:
     """Sends requests on. `key` signs flow tokens; it must outlive a restart, as dialogs do."""
 
-    def __init__(self, endpoint: SipEndpoint, book: FlowBook, key: bytes, house: House, ladder: Ladder) -> None:
+    def __init__(
+        self, endpoint: SipEndpoint, book: FlowBook, trunks: Trunks, key: bytes, house: House, ladder: Ladder
+    ) -> None:
         self._endpoint = endpoint
         self._book = book
+        self._trunks = trunks
         self._key = key
         self._house = house
         self._ladder = ladder
 
-    async def out_of_dialog(self, incoming: IncomingRequest, legs: Sequence[Leg], caller: End) -> None:
-        """Forward a request of an authenticated caller to all legs at once."""
+    async def out_of_dialog(
+        self, incoming: IncomingRequest, legs: Sequence[Leg], caller: End, identity: str, asserted: str = ""
+    ) -> None:
+        """Forward a request of an authenticated caller to all legs at once. `identity` is the caller's id here,
+        `asserted` the address by which another server has named him.
+        """
         breadths = shares(headers.max_breadth(incoming.request.headers), len(legs))
         if not breadths:
             incoming.reply(440)
             return
+        near = FlowKey.of(incoming.flow) if isinstance(caller.way, TrunkFlow) else self._book.key(caller.way)
         copies = []
         for leg, breadth in zip(legs, breadths, strict=True):
             copy = self._copy(incoming.request)
             copy.headers.set("Max-Breadth", str(breadth))
             copy.uri = Uri.parse(leg.uri)
             copy.headers.set_all("Route", leg.routes)  # RFC 3327 §5.5
-            copy.headers.add("P-Asserted-Identity", f"<sip:{caller.identity}@{self._house.domain}>")
+            if name := self._named(leg.way, identity, asserted):
+                copy.headers.add("P-Asserted-Identity", f"<{name}>")
             end = End(leg.way, leg.identity)
-            if copy.method in DIALOG_METHODS:
-                self._record_route(copy, Path(caller, end))
-            copies.append((copy, end, leg.identity))
+            path = Path(caller, end) if copy.method in DIALOG_METHODS else None
+            if path is not None and not isinstance(leg.way, TrunkFlow):
+                self._record_route(copy, path, near, self._book.key(leg.way))
+            copies.append(_Copy(copy, end, leg.identity, path, near))
         await self._send(incoming, copies)
+
+    def _named(self, way: Way, identity: str, asserted: str) -> str:
+        """The address asserted to who is at the end of a way (RFC 3325): media servers know our ids alone, people want
+        to know who calls, and other servers learn it where we trust them with it (§5).
+        """
+        ours = f"sip:{identity}@{self._house.domain}"
+        if isinstance(way, TrunkFlow):
+            trunk = self._trunks.get(way.route)
+            return ours if trunk is not None and trunk.route.assert_identity else ""
+        return ours if isinstance(way, InstanceFlow) else asserted or ours
 
     async def in_dialog(self, incoming: IncomingRequest, far: End) -> None:
         """Forward a request of a dialog whose path is known; its Request-URI is the remote target, unchanged."""
         copy = self._copy(incoming.request)
         self.pop_routes(copy)
-        await self._send(incoming, [(copy, far, "")])
+        await self._send(incoming, [_Copy(copy, far)])
 
     async def ack(self, request: Request, far: End) -> None:
         """Pass the ACK of a 2xx on, statelessly (RFC 3261 §16.11). Raises FlowError."""
         copy = self._copy(request)
         self.pop_routes(copy)
-        resolved = self._book.resolve(far.way)
+        if isinstance(far.way, TrunkFlow) and (trunk := self._trunks.get(far.way.route)) is not None:
+            resolved: NetWay | None = await trunk.hop(copy)
+        else:
+            resolved = self._book.resolve(far.way)
         if resolved is None:
             raise FlowError(f"the way {far.way} is closed")
         self._ladder.leads(copy, _address(resolved), far.name)
@@ -97,31 +124,61 @@ class Forwarder:
         strip_credentials(copy, self._house.realm)
         return copy
 
-    def _record_route(self, copy: Request, path: Path) -> None:
+    def _record_route(self, copy: Request, path: Path, near: FlowKey | None, far: FlowKey | None) -> None:
         """Put us on the dialog's path: once, or once for each side where the sides see different addresses or
         transports of ours (RFC 5658 §5).
         """
         token = flowtoken.issue(self._key, path)
-        for side in dict.fromkeys((self._our_side(path.caller.way), self._our_side(path.callee.way))):
+        for side in dict.fromkeys((self._our_side(near), self._our_side(far))):
             copy.headers.prepend("Record-Route", f"<sip:{token}@{side};lr>")
 
-    def _our_side(self, way: Way) -> str:
+    def _our_side(self, key: FlowKey | None) -> str:
         """Our address as the peer at the end of a way reaches it, with the transport where it is not the default."""
-        key = self._book.key(way)
         if key is None:  # a media instance that has just gone; it will come back over TCP
             return f"{format_host(*self._endpoint.address)};transport=tcp"
         address = format_host(*self._endpoint.address_towards(key.host, key.transport))
         return f"{address};transport={key.parameter}" if key.parameter else address
 
-    async def _send(self, incoming: IncomingRequest, copies: list[tuple[Request, End, str]]) -> None:
+    async def _send(self, incoming: IncomingRequest, copies: list[_Copy]) -> None:
         branches = _Branches(incoming, len(copies), self._house.domain)
         if incoming.request.method == "INVITE":
             incoming.reply(100)  # at once: the caller's repeats stop, whatever the branches do (§16.2)
         incoming.on_cancel(branches.fork.cancel)
-        for number, (copy, end, identity) in enumerate(copies):
+        for number, copy in enumerate(copies):
             if branches.fork.done:
                 return
-            await self._start(branches, number, copy, end, identity)
+            if isinstance(copy.end.way, TrunkFlow):
+                await self._abroad(branches, number, copy)
+            else:
+                await self._start(branches, number, copy.request, copy.end, copy.identity)
+
+    async def _abroad(self, branches: _Branches, number: int, copy: _Copy) -> None:
+        """A branch over a route, until it has ended: only then is it known whether another hop is to be tried."""
+        way = copy.end.way
+        assert isinstance(way, TrunkFlow)
+        trunk = self._trunks.get(way.route)
+
+        def prepare(request: Request, target: Target) -> None:
+            if copy.path is not None:
+                far = FlowKey(target.transport, target.host, target.port)
+                self._record_route(request, copy.path, copy.near, far)
+            self._ladder.leads(request, _address(target), copy.end.name)
+
+        watch = Watch(
+            prepare,
+            started=lambda outgoing: branches.started(number, outgoing),
+            passing=lambda response: branches.answered(number, "", response),
+            wanted=lambda: not branches.is_unwanted(number),
+        )
+        try:
+            if trunk is None:
+                raise FlowError("there is no such route any more")
+            final = await trunk.send(copy.request, watch)
+        except NetError as error:
+            branches.failed(number, way, error)
+            return
+        if final.status >= 300:
+            branches.answered(number, "", final)
 
     async def _start(self, branches: _Branches, number: int, copy: Request, end: End, identity: str) -> None:
         way = end.way
@@ -143,6 +200,19 @@ class Forwarder:
         branches.started(number, outgoing)
 
 
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A copy of a request for one end. `identity` answers there, if that is known. With a `path` the request makes a
+    dialog, whose other end is reached on `near`.
+    """
+
+    request: Request
+    end: End
+    identity: str = ""
+    path: Path | None = None
+    near: FlowKey | None = None
+
+
 class _Branches:
     """The branches of one request, and the glue between `Fork` and the endpoint."""
 
@@ -158,6 +228,10 @@ class _Branches:
         self._outgoing[number] = outgoing
         if number in self._unwanted:
             outgoing.cancel()
+
+    def is_unwanted(self, number: int) -> bool:
+        """Whether the branch has been cancelled."""
+        return number in self._unwanted
 
     def answered(self, number: int, identity: str, response: Response) -> None:
         """A response of the branch, our Via already removed."""
@@ -178,6 +252,9 @@ class _Branches:
             response = make_response(request, 503, to_tag="closed")
             response.headers.add("Retry-After", "3")
             self._explain(response, f"the way to media server {way.instance} failed")
+        elif isinstance(way, TrunkFlow):
+            response = make_response(request, 503, to_tag="closed")
+            self._explain(response, f"the route {way.route} failed: {error}")
         else:
             response = make_response(request, 480, to_tag="closed")
             self._explain(response, "the way to the device failed; it must register again")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+import ssl
 import time
 
 import structlog
@@ -18,11 +19,12 @@ import structlog
 from soip.config import HostPort, Settings
 from soip.directory.directory import Directory
 from soip.directory.rows import Account
-from soip.directory.settings import FLOW_TOKEN_KEY, SIP_TOKEN_KEY, SIP_WEBSOCKET
+from soip.directory.settings import FLOW_TOKEN_KEY, SIP_ROUTES, SIP_TOKEN_KEY, SIP_WEBSOCKET
 from soip.directory.writebehind import WriteBehind
 from soip.net import websocket
+from soip.net.resolver import Resolver
 from soip.net.sip import SipEndpoint
-from soip.net.tls import Identity
+from soip.net.tls import Identity, client_context
 from soip.net.wire import Listener
 from soip.signalling.accounts import AccountTable
 from soip.signalling.finder import Finder
@@ -32,6 +34,7 @@ from soip.signalling.location import Binding, Location
 from soip.signalling.memory import restored, row_of, rows_of
 from soip.signalling.news import News
 from soip.signalling.server import Keys, Server
+from soip.signalling.trunks import Trunks
 from soip.signalling.trust import House
 from soip.sip.flow import Address
 
@@ -61,8 +64,14 @@ class Role:
         self._directory = directory
         self._later = later
         self.ready: asyncio.Future[Address] = asyncio.get_running_loop().create_future()
+        self._resolver = Resolver()
         self.endpoint = SipEndpoint(
-            settings.sip.host, settings.sip.port, setting="--sip / SOIP_SIP", listeners=_listeners(settings)
+            settings.sip.host,
+            settings.sip.port,
+            setting="--sip / SOIP_SIP",
+            listeners=_listeners(settings),
+            trust=_trust(settings),
+            resolver=self._resolver,
         )
         self._accounts = AccountTable()
         self._location = Location()
@@ -88,6 +97,14 @@ class Role:
         self._ladder.restore(await self._directory.traces.last(ladders=True))
         tokens = await self._directory.settings.secret(FLOW_TOKEN_KEY)
         bearer = await self._directory.settings.secret(SIP_TOKEN_KEY)
+        trunks = Trunks(
+            self._settings.sip_routes,
+            self.endpoint,
+            self._resolver,
+            ("udp", "tcp", "tls"),
+            self._settings.domain,
+            lambda states: self._directory.settings.publish(SIP_ROUTES, states),
+        )
         self._server = server = Server(
             self.endpoint,
             House(self._settings.domain, realm, frozenset(self._settings.sip_peers)),
@@ -97,6 +114,7 @@ class Role:
             self._finder,
             default_gate(),
             self._ladder,
+            trunks,
             self._news,
             self._directory,
             self._later,
@@ -119,7 +137,9 @@ class Role:
                 tasks.create_task(self._sweep())
                 tasks.create_task(server.run())
         finally:
+            await trunks.close()
             await self.endpoint.close()
+            await self._resolver.close()
             await server.close()
             await self._finder.close()
             self._write()
@@ -190,7 +210,23 @@ def _listeners(settings: Settings) -> list[Listener]:
     if settings.sip_tls is not None:
         # Only where peers may be known by their certificates are they asked for one: some phones send whatever they
         # came with from the factory.
-        ca = settings.ca_file if settings.sip_peers else None
+        known = bool(settings.sip_peers) or any(route.account for route in settings.sip_routes)
+        ca = settings.ca_file if known else None
         identity = Identity(settings.certificate_file, settings.key_file, ca)
         found.append(identity.listener(settings.sip_tls.host, settings.sip_tls.port, "--sip-tls / SOIP_SIP_TLS"))
     return found
+
+
+def _trust(settings: Settings) -> ssl.SSLContext | None:
+    """Whom we believe when we connect to other servers, and what we show them: the certificate that `soip tls client`
+    has made for our own domain, if there is one. Raises TlsError.
+    """
+    if not settings.sip_routes:
+        return None
+    own = settings.tls_folder / "clients" / settings.domain
+    pair = own.with_name(own.name + ".pem"), own.with_name(own.name + ".key")
+    return client_context(
+        settings.ca_file if settings.ca_file.exists() else None,
+        system=True,
+        pair=pair if all(file.exists() for file in pair) else None,
+    )

@@ -4,10 +4,11 @@
     media server       the camera's binding         its contacts    that instance
     user               the camera's media instance  its contacts    403
     device             403                          its contacts    403
+    another server     as the user its route names  its contacts    403
 
 An id nobody has is 404, a known one without a contact 480, a media instance that is not connected 503. Ids
-are matched on the user part alone, because devices put their own address in the host part; nothing is ever
-relayed to another domain.
+are matched on the user part alone, because devices put their own address in the host part. Only the domains and numbers
+of `sip_routes` lead to other servers, for the roles that a route names, and never from one route to another.
 """
 
 from __future__ import annotations
@@ -16,27 +17,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from soip.config import SipRoute
 from soip.directory.rows import AccountKind
 from soip.policy.access import Permission, allowed
 from soip.policy.placement import worker_for
-from soip.signalling.flows import InstanceFlow, Way
+from soip.signalling.flows import InstanceFlow, TrunkFlow, Way
 from soip.signalling.location import Binding
 from soip.sip.errors import UriError
 from soip.sip.uri import Uri, split_user
 
 # A worker that lost its connection is back within 2 s (back-off of the media role); ask again after that.
 INSTANCE_RETRY_SECONDS = 3
+ROUTE_RETRY_SECONDS = 30
 MAX_LEGS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated account. `identity` is the id asserted for it: its own, or one of its aliases."""
+    """An authenticated account. `identity` is the id asserted for it: its own, or one of its aliases. Who calls in by a
+    route calls as the account of that; `origin` is the route, `asserted` who it says is calling, "" where it does not.
+    """
 
     account: str
     kind: AccountKind
     identity: str
     role: str | None = None
+    origin: str = ""
+    asserted: str = ""
 
 
 class Tables(Protocol):
@@ -53,6 +60,18 @@ class Tables(Protocol):
 
     def bindings(self, aor: str) -> Sequence[Binding]:
         """The contacts of an address, the latest first."""
+
+    def route_to_domain(self, domain: str) -> SipRoute | None:
+        """The route for addresses of another domain."""
+
+    def route_to_number(self, user: str) -> SipRoute | None:
+        """The route for a number that nobody here has."""
+
+    def is_down(self, route: SipRoute) -> bool:
+        """Whether nobody answers there."""
+
+    def is_ours(self, host: str) -> bool:
+        """Whether a host is this server: its domain, or an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +113,8 @@ def route(caller: Caller, method: str, uri: Uri, tables: Tables) -> Verdict:
         target, params = split_user(uri.user)
     except UriError as error:
         return Refuse(400, error.what)
+    if (abroad := tables.route_to_domain(uri.host)) is not None:
+        return _abroad(caller, abroad, uri, tables)
     if tables.device_of(target) is not None:
         if caller.kind is AccountKind.MEDIA_SERVER:
             return _to_camera(target, uri, tables)
@@ -107,7 +128,23 @@ def route(caller: Caller, method: str, uri: Uri, tables: Tables) -> Verdict:
         return _to_instance(target, target, uri, tables)
     if kind is AccountKind.DEVICE and caller.kind is AccountKind.MEDIA_SERVER:
         return _to_camera(target, uri, tables)
+    if not tables.is_ours(uri.host):
+        return Refuse(404, f"{uri.host} is another domain, and no route leads there")
+    if (abroad := tables.route_to_number(target)) is not None:
+        return _abroad(caller, abroad, Uri("sip", target, abroad.domain), tables)
     return Refuse(404, f"there is no {target} here")
+
+
+def _abroad(caller: Caller, route: SipRoute, uri: Uri, tables: Tables) -> Verdict:
+    """To another server: a door that others pay for, so nobody goes through that is not meant to."""
+    if caller.origin:
+        return Refuse(403, f"calls of route {caller.origin} go no further than this domain")
+    role = "device" if caller.kind is AccountKind.DEVICE else caller.role
+    if role not in route.roles:
+        return Refuse(403, f"{caller.identity} may not use the route {route.name}")
+    if tables.is_down(route):
+        return Refuse(503, f"nobody answers on the route {route.name}", ROUTE_RETRY_SECONDS)
+    return Forward((Leg(TrunkFlow(route.name), str(uri), ""),))
 
 
 def permission_for(method: str, *, recorded: bool) -> Permission:

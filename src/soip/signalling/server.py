@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from soip.config import SipRoute
 from soip.control import manscdp
 from soip.control.manscdp import Alarm, AlarmResponse
 from soip.directory.directory import Directory
@@ -35,7 +36,7 @@ from soip.signalling.answers import Answer, bad_extension, busy
 from soip.signalling.events import Events, Facts
 from soip.signalling.finder import Finder
 from soip.signalling.flowbook import FlowBook
-from soip.signalling.flows import FlowKey, InstanceFlow, way_back
+from soip.signalling.flows import FlowKey, InstanceFlow, TrunkFlow, way_back
 from soip.signalling.flowtoken import End, Path
 from soip.signalling.forward import Forwarder, from_path
 from soip.signalling.handover import Handover
@@ -47,11 +48,14 @@ from soip.signalling.news import News
 from soip.signalling.registrar import Registrar
 from soip.signalling.routing import Caller, Refuse, home_of, route
 from soip.signalling.subscriptions import Subscription
-from soip.signalling.trust import Challenger, House, Refused, Sender
+from soip.signalling.trunk import Trunk
+from soip.signalling.trunks import Trunks
+from soip.signalling.trust import Challenger, House, Refused, Sender, foreign_identity
 from soip.sip import headers
 from soip.sip.digest import NonceIssuer
 from soip.sip.errors import SipParseError
 from soip.sip.flow import Flow
+from soip.sip.locate import is_literal
 from soip.sip.message import Request
 from soip.sip.reply import make_response
 from soip.sip.uri import Uri, split_user
@@ -86,7 +90,11 @@ class Keys:
 class Tables:
     """What `routing.route` reads: accounts and bindings as they are now."""
 
-    def __init__(self, accounts: AccountTable, location: Location, now: Callable[[], float]) -> None:
+    def __init__(
+        self, accounts: AccountTable, location: Location, trunks: Trunks, domain: str, now: Callable[[], float]
+    ) -> None:
+        self._trunks = trunks
+        self._domain = domain
         self._location = location
         self._now = now
         self.kind = accounts.kind
@@ -96,6 +104,27 @@ class Tables:
     def bindings(self, aor: str) -> tuple[Binding, ...]:
         """The contacts of an address, the latest first."""
         return self._location.bindings(aor, self._now())
+
+    def route_to_domain(self, domain: str) -> SipRoute | None:
+        """The route for addresses of another domain."""
+        return _route(self._trunks.to_domain(domain))
+
+    def route_to_number(self, user: str) -> SipRoute | None:
+        """The route for a number that nobody here has."""
+        return _route(self._trunks.to_number(user))
+
+    def is_down(self, route: SipRoute) -> bool:
+        """Whether nobody answers there."""
+        trunk = self._trunks.get(route.name)
+        return trunk is not None and trunk.is_down
+
+    def is_ours(self, host: str) -> bool:
+        """Whether a host is this server: its domain, or an address, which is ours or a device's own."""
+        return host == self._domain or is_literal(host)
+
+
+def _route(trunk: Trunk | None) -> SipRoute | None:
+    return None if trunk is None else trunk.route
 
 
 class Server:
@@ -113,6 +142,7 @@ class Server:
         finder: Finder,
         gate: Gate,
         ladder: Ladder,
+        trunks: Trunks,
         news: News,
         directory: Directory,
         later: WriteBehind,
@@ -126,16 +156,17 @@ class Server:
         self._finder = finder
         self._gate = gate
         self._ladder = ladder
+        self._trunks = trunks
         self._news = news
         self._now = now
-        self._book = FlowBook(location, now)
+        self._book = FlowBook(location, now, trunks)
         self._registrar = Registrar(accounts, location)
         nonces = NonceIssuer(keys.nonces, started=now())
         self._challenger = Challenger(
             house, accounts, location, nonces, gate, lambda token: siptoken.verify(keys.bearer, token, wall())
         )
-        self._forwarder = Forwarder(endpoint, self._book, keys.tokens, house, ladder)
-        self._tables = Tables(accounts, location, now)
+        self._forwarder = Forwarder(endpoint, self._book, trunks, keys.tokens, house, ladder)
+        self._tables = Tables(accounts, location, trunks, house.domain, now)
         self._log_budget = Buckets(LOG_BUDGET)
         self._messenger = Messenger(endpoint, self._book, house.domain)
         self._alarms = Alarms(directory.events, self._alarms_taken, now)
@@ -144,10 +175,13 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """What goes on beside requests, until cancelled: alarms go to the media servers, subscribers are told."""
+        """What goes on beside requests, until cancelled: alarms go to the media servers, subscribers are told, routes
+        are kept.
+        """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._handover.run())
             tasks.create_task(self._events.run())
+            tasks.create_task(self._trunks.run())
 
     def configured(self, changed: set[str]) -> None:
         """The account table is another; the accounts in `changed` are gone or have other secrets."""
@@ -201,6 +235,7 @@ class Server:
     def flow_closed(self, flow: Flow) -> None:
         """A connection has ended, and with it what was registered over it."""
         self._book.closed(flow)
+        self._trunks.flow_closed(flow)
         self._events.flow_closed(flow)
         for binding in self._location.drop_flow(FlowKey.of(flow)):
             self._news.tell("unregistered", id=binding.aor, source=str(binding.flow), reason="connection closed")
@@ -434,17 +469,35 @@ class Server:
         target = split_user(request.uri.user)[0]
         if request.method == "SUBSCRIBE" and self._events.serves(request, account, target):
             return self._subscribe(incoming, account, target)
-        caller = Caller(account.id, account.kind, self._identity(request, account), account.role)
+        caller = self._caller(incoming, account)
         serves = account.kind is AccountKind.MEDIA_SERVER
-        self._ladder.proven(request, incoming.flow, caller.identity, serves=serves)
-        verdict = route(caller, request.method, request.uri, self._tables)
+        self._ladder.proven(request, incoming.flow, caller.origin or caller.identity, serves=serves)
+        verdict = route(caller, request.method, self._asked_for(request, caller), self._tables)
         if isinstance(verdict, Refuse):
             retry = (("Retry-After", str(verdict.retry_after)),) if verdict.retry_after else ()
             self._note(incoming, "request refused", caller=caller.identity, reason=verdict.text)
             self._answer(incoming, Answer(verdict.status, verdict.text, retry))
             return None
-        way = self._book.name(way_back(request, incoming.flow), account.id, self._accounts.server_of)
-        return self._forwarder.out_of_dialog(incoming, verdict.legs, End(way, caller.identity))
+        if caller.origin:
+            end = End(TrunkFlow(caller.origin), "")
+        else:
+            way = self._book.name(way_back(request, incoming.flow), account.id, self._accounts.server_of)
+            end = End(way, caller.identity)
+        return self._forwarder.out_of_dialog(incoming, verdict.legs, end, caller.identity, caller.asserted)
+
+    def _caller(self, incoming: IncomingRequest, account: Account) -> Caller:
+        by = self._sender(incoming).route
+        if by is None or by.account != account.id:
+            return Caller(account.id, account.kind, self._identity(incoming.request, account), account.role)
+        asserted = foreign_identity(incoming.request, by)
+        return Caller(account.id, account.kind, account.id, account.role, by.name, asserted)
+
+    def _asked_for(self, request: Request, caller: Caller) -> Uri:
+        """Who is asked for: of a call to our registration at another server, whom its route names."""
+        trunk = self._trunks.get(caller.origin) if caller.origin else None
+        if trunk is not None and trunk.route.target and request.uri.user == caller.origin:
+            return Uri("sip", trunk.route.target, self._house.domain)
+        return request.uri
 
     def _identity(self, request: Request, account: Account) -> str:
         """Who is asserted: the id in From where it is one of the account's, else the account."""
@@ -464,7 +517,8 @@ class Server:
         return None
 
     def _sender(self, incoming: IncomingRequest) -> Sender:
-        return Sender(FlowKey.of(incoming.flow), self._endpoint.certified(incoming.flow))
+        names = self._endpoint.certified(incoming.flow)
+        return Sender(FlowKey.of(incoming.flow), names, self._trunks.behind(incoming.flow, names))
 
     def _reject(self, incoming: IncomingRequest, answer: Answer) -> None:
         """Answer a request that is refused before anybody asked whose it is."""

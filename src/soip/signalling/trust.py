@@ -2,8 +2,9 @@
 
 A request is judged by its digest, never by its address. One exception is not one of addresses either: a peer that has
 proved by its certificate to bear a name we were told (`sip_peers`) may say which of our users it speaks for, with
-P-Asserted-Identity (RFC 3325): it has authenticated them. Who has signed in at the web server brings its token instead
-of a digest, over TLS or a WebSocket: elsewhere it could be read and used by others.
+P-Asserted-Identity (RFC 3325): it has authenticated them. What is at the other end of a route (`sip_routes`) asks for
+its own callers, in the name of the user that the route says. Who has signed in at the web server brings its token
+instead of a digest, over TLS or a WebSocket: elsewhere it could be read and used by others.
 
 The answer to a stranger is a challenge with the algorithms its account has; to a wrong password 403, a limited number
 of times, then 503; to a flood, silence. A wrong password and an unknown id look the same from outside.
@@ -11,9 +12,10 @@ of times, then 503; to a flood, silence. A wrong password and an unknown id look
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from soip.config import SipRoute
 from soip.directory.rows import Account, AccountKind
 from soip.policy.errors import TokenError
 from soip.signalling.accounts import AccountTable
@@ -27,9 +29,10 @@ from soip.sip.errors import SipParseError
 from soip.sip.grammar import quote
 from soip.sip.headers import Authorization, Challenge
 from soip.sip.message import Request
-from soip.sip.uri import split_user
+from soip.sip.uri import Uri, split_user
 
 ACCOUNT_RETRY_SECONDS = 2
+MAX_USER = 128
 CREDENTIALS = ("Authorization", "Proxy-Authorization")
 WRONG_PASSWORD = "wrong password or unknown id"  # noqa: S105 - words, not a password
 
@@ -44,10 +47,13 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Where a request came from: its flow, and the DNS names proved there by a certificate."""
+    """Where a request came from: its flow, the DNS names proved there by a certificate, and the route at whose other
+    end that is, if it is one that lets callers in.
+    """
 
     flow: FlowKey
     names: frozenset[str] = frozenset()
+    route: SipRoute | None = None
 
     @property
     def is_browser(self) -> bool:
@@ -99,6 +105,8 @@ class Challenger:
         """
         if proxy and (asserted := self._asserted(request, sender)):
             return asserted
+        if proxy and sender.route is not None:
+            return sender.route.account
         credentials = self._credentials(request, proxy)
         if credentials is not None:
             return credentials.username
@@ -113,9 +121,10 @@ class Challenger:
         `proxy`: a request that passes through (407, RFC 3261 §22.3), else one for this server (401, §22.2), where
         nobody speaks for others. Raises SipParseError for credentials that cannot be read.
         """
-        asserted = self._accounts.get(self._asserted(request, sender)) if proxy else None
-        if asserted is not None and asserted.kind is AccountKind.USER:
-            return self._counted(asserted, now)
+        for vouched in self._vouched(request, sender) if proxy else ():
+            asserted = self._accounts.get(vouched)
+            if asserted is not None and asserted.kind is AccountKind.USER:
+                return self._counted(asserted, now)
         flow, source = sender.flow, sender.flow.host
         credentials = self._credentials(request, proxy)
         if credentials is None:
@@ -154,6 +163,12 @@ class Challenger:
             if identity.uri.is_sip and identity.uri.host == self._house.domain:
                 return split_user(identity.uri.user)[0]
         return ""
+
+    def _vouched(self, request: Request, sender: Sender) -> Iterator[str]:
+        """In whose name a peer asks: one of our users, whom it asserts, else the account for its own callers."""
+        yield self._asserted(request, sender)
+        if sender.route is not None:
+            yield sender.route.account
 
     def _verdict(
         self, credentials: Authorization, method: str, account: Account | None, source: str, now: float
@@ -227,6 +242,14 @@ def bearer(value: str) -> str | None:
     """The token in credentials of scheme Bearer (RFC 8898 §3), None in others."""
     scheme, _, token = value.strip().partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
+
+
+def foreign_identity(request: Request, route: SipRoute) -> str:
+    """Who another server says is calling: an address of one of its own domains, "" where it says none."""
+    for identity in headers.asserted_identity(request.headers):
+        if identity.uri.is_sip and identity.uri.host in route.domains and identity.uri.user:
+            return str(Uri("sip", identity.uri.user[:MAX_USER], identity.uri.host))
+    return ""
 
 
 def strip_credentials(request: Request, realm: str) -> None:
