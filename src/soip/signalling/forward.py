@@ -275,8 +275,9 @@ def _address(way: NetWay) -> Address:
 
 def from_path(path: Path, source: FlowKey, book: FlowBook) -> End | None:
     """The other end of a path, for a request that came over one of its two flows; None from anywhere else."""
-    if book.matches(path.caller.way, source):
-        return path.callee
-    if book.matches(path.callee.way, source):
-        return path.caller
+    ends = (path.caller, path.callee)
+    # A route is matched by an address alone, behind which there may be others: so the end that is one flow comes first.
+    for end in sorted(ends, key=lambda end: isinstance(end.way, TrunkFlow)):
+        if book.matches(end.way, source):
+            return path.other(end)
     return None

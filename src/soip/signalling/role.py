@@ -79,6 +79,7 @@ class Role:
         self._finder = Finder(self._accounts, self._lookup, time.monotonic)
         self._ladder = Ladder(time.monotonic, lambda: time.time_ns() // 1000, lambda: secrets.token_hex(5))
         self._server: Server | None = None
+        self.trunks: Trunks | None = None
 
     def bindings(self, aor: str) -> tuple[Binding, ...]:
         """The contacts of an address of record, the latest first."""
@@ -97,7 +98,7 @@ class Role:
         self._ladder.restore(await self._directory.traces.last(ladders=True))
         tokens = await self._directory.settings.secret(FLOW_TOKEN_KEY)
         bearer = await self._directory.settings.secret(SIP_TOKEN_KEY)
-        trunks = Trunks(
+        self.trunks = trunks = Trunks(
             self._settings.sip_routes,
             self.endpoint,
             self._resolver,
