@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from soip.sip import headers as h
+from tests.interop.kamailio import free_port, kamailio
 from tests.signalling.conftest import ServerHouse, furnished, house
-from tests.signalling.peer import DOMAIN, Peer, eventually, open_peer
+from tests.signalling.peer import DOMAIN, Peer, open_peer
 
 pytestmark = pytest.mark.interop
 
@@ -55,31 +52,9 @@ request_route {{
 @asynccontextmanager
 async def edge(house: ServerHouse, folder: Path) -> AsyncIterator[tuple[str, int]]:
     """A Kamailio that passes everything on to the SIP server, and what comes from there to the camera."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    config, log = folder / "edge.cfg", folder / "edge.log"
-    config.write_text(EDGE.format(port=port, server_port=house.address[1]))
-    with log.open("w") as output:
-        process = await asyncio.create_subprocess_exec(
-            *("kamailio", "-f", str(config), "-DD", "-E", "-m", "64", "-Y", str(folder)),
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-
-    async def listens() -> bool:
-        """It opens its socket before its processes: what comes early waits there."""
-        return f":{port:04X} " in await asyncio.to_thread(Path("/proc/net/udp").read_text)
-
-    try:
-        await eventually(listens)
+    port = free_port()
+    async with kamailio(EDGE.format(port=port, server_port=house.address[1]), folder, port):
         yield ("127.0.0.1", port)
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        async with asyncio.timeout(60):
-            await process.wait()
-        assert "ERROR" not in log.read_text(), log.read_text()
 
 
 async def behind(address: tuple[str, int], house: ServerHouse) -> Peer:
