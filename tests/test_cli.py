@@ -26,6 +26,7 @@ from soip.config import HostPort, Settings
 from soip.directory.accounts import ha1
 from soip.directory.directory import Directory
 from soip.directory.rows import BindingRow, CameraStateRow, GapRow, MediaInstance, RecordingRow
+from soip.directory.settings import SIP_ROUTES
 from soip.mp4.tracks import video_track
 from soip.net.certificates import names_of
 from soip.process import holding
@@ -356,6 +357,33 @@ def test_a_name_that_is_none_makes_nothing(soip: Soip, data: Path, arguments: tu
     assert result.code in (1, 2)
     assert text in result.err
     assert sorted(data.rglob("*")) == before
+
+
+def test_routes_are_listed_with_what_is_known_of_them(soip: Soip, data: Path) -> None:
+    assert "no routes" in soip("route", "list").out
+    (data / "soip.toml").write_text(
+        '[[sip_routes]]\nname = "pbx"\nto = "sip:pbx.example"\ndomains = ["pbx.example"]\nnumbers = ["0*"]\n'
+        '[[sip_routes]]\nname = "new"\nto = "sip:192.0.2.7"\nnumbers = ["112"]\n'
+    )
+
+    async def publish(directory: Directory) -> None:
+        states = {"pbx": ["down", "no connection", START_US], "gone": ["up", "", START_US]}
+        await directory.settings.publish(SIP_ROUTES, json.dumps(states))
+
+    in_directory(data, publish)
+    pbx, new = soip("route", "list", "--json").json
+    since = format_time(START_US)[:19] + "Z"
+    assert pbx == {
+        "name": "pbx",
+        "leads_to": "pbx.example, 0*",
+        "to": "sip:pbx.example",
+        "state": "down",
+        "since": since,
+        "why": "no connection",
+    }
+    assert (new["state"], new["since"]) == ("unknown", "")
+    shown = soip("route", "list").out
+    assert all(word in shown for word in ("pbx", "0*", "down", "no connection", since, "112", "unknown"))
 
 
 @pytest.mark.parametrize("command", ["serve", "demo"])

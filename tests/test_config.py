@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soip.config import NO_SETTINGS, HostPort, PortRange, Settings, SettingsError, default_media_workers
+from soip.config import NO_SETTINGS, HostPort, PortRange, Settings, SettingsError, SipRoute, default_media_workers
 from soip.lifeline import VARIABLE
+
+PBX = {"name": "pbx", "to": "sip:pbx.example;transport=tls", "domains": ["PBX.example"]}
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +122,40 @@ def test_children_get_the_same_settings(tmp_path: Path, monkeypatch: pytest.Monk
     assert Settings.load() == settings
 
 
+def test_routes_are_read_and_handed_to_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "soip.toml").write_text(
+        """
+        [[sip_routes]]
+        name = "pbx"
+        to = "sip:pbx.example;transport=tls"
+        domains = ["PBX.example"]
+        numbers = ["0*", "2xx"]
+        username = "site"
+        password = 'quote" and \\'
+        register = true
+        account = "ann"
+        peer = "sbc.PBX.example"
+
+        [[sip_routes]]
+        name = "other"
+        to = "sip:192.0.2.7"
+        domains = ["a.example", "b.example"]
+        roles = ["viewer", "device"]
+        """
+    )
+    settings = Settings.load(data=tmp_path)
+    pbx, other = settings.sip_routes
+    assert (pbx.domain, pbx.certified) == ("pbx.example", frozenset({"sbc.pbx.example"}))
+    assert (pbx.register_there, pbx.roles, pbx.assert_identity) == (True, ("admin", "operator"), False)
+    assert (other.domain, other.certified) == ("a.example", frozenset({"a.example", "b.example"}))
+    assert SipRoute(name="x", to="sip:h.example:5070", numbers=("1",)).domain == "h.example"
+    assert pbx.password not in repr(settings), "logs and errors tell no secret"
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "soip.toml").unlink()
+    assert Settings.load().sip_routes == settings.sip_routes
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [
@@ -136,6 +172,23 @@ def test_children_get_the_same_settings(tmp_path: Path, monkeypatch: pytest.Monk
         ({"fragment_seconds": -1}, "setting 'fragment_seconds'"),
         ({"file_seconds": "nan"}, "setting 'file_seconds'"),
         ({"colour": "red"}, "there is no setting 'colour'; settings are http, sip, domain"),
+        ({"sip_routes": 7}, "setting 'sip_routes': routes are written as [[sip_routes]], each with name and to"),
+        ({"sip_routes": "[{"}, "setting 'sip_routes': this is not JSON"),
+        ({"sip_routes": [{**PBX, "to": "pbx.example"}]}, "setting 'sip_routes.0.to': 'pbx.example' is not a SIP URI"),
+        ({"sip_routes": [{**PBX, "to": "sip:me@pbx.example"}]}, "is not a next hop, for example sip:pbx.example"),
+        ({"sip_routes": [{**PBX, "to": "sip:a;transport=ws"}]}, "is not a next hop"),
+        ({"sip_routes": [{**PBX, "numbers": ["0x*", "ab"]}]}, "'ab' is not a pattern of numbers, for example"),
+        ({"sip_routes": [{**PBX, "domains": ["a b"]}]}, "setting 'sip_routes.0.domains.0': 'a b' is not a domain name"),
+        ({"sip_routes": [{**PBX, "name": "a b"}]}, "setting 'sip_routes.0.name'"),
+        ({"sip_routes": [{**PBX, "roles": ["guest"]}]}, "setting 'sip_routes.0.roles.0'"),
+        ({"sip_routes": [{**PBX, "colour": "red"}]}, "setting 'sip_routes.0.colour'"),
+        ({"sip_routes": [{"name": "x", "to": "sip:x"}]}, "the route 'x' leads nowhere: give it domains or numbers"),
+        ({"sip_routes": [{**PBX, "username": "x"}]}, "the route 'pbx' needs both username and password"),
+        ({"sip_routes": [{**PBX, "register": True}]}, "the route 'pbx' cannot register without username"),
+        ({"sip_routes": [{**PBX, "target": "bob"}]}, "the route 'pbx' needs register and account for target"),
+        ({"sip_routes": [PBX, PBX]}, "sip_routes: two routes have the name 'pbx'"),
+        ({"sip_routes": [PBX, {**PBX, "name": "b"}]}, "sip_routes: two routes have the domain 'pbx.example'"),
+        ({"sip_routes": [{**PBX, "domains": ["soip.local"]}]}, "sip_routes: 'soip.local' is our own domain"),
     ],
 )
 def test_a_wrong_setting_is_named(given: dict[str, object], text: str) -> None:

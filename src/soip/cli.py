@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from soip import __version__
-from soip.commands import agents, camera, demo, recordings, server, store, tls, trace, user
+from soip.commands import agents, camera, demo, recordings, route, server, store, tls, trace, user
 from soip.commands.terminal import CommandError
 from soip.lifeline import StartError
 
@@ -28,6 +28,7 @@ app.command("demo")(demo.demo)
 app.add_typer(camera.app, name="camera")
 app.add_typer(user.app, name="user")
 app.add_typer(tls.app, name="tls")
+app.add_typer(route.app, name="route")
 app.command("recordings")(recordings.recordings)
 app.command("export")(recordings.export)
 app.add_typer(store.app, name="store")

@@ -14,7 +14,9 @@ from soip.rtp.packet import RtpPacket, build
 from tests.agents.test_nalsplit import IDR, PPS, RECORD, SLICE, SPS, annex_b, prefixed
 from tests.fuzz import (
     control_manscdp,
+    net_resolver,
     net_tls,
+    policy_dialplan,
     policy_mediaurl,
     policy_siptoken,
     signalling_flowtoken,
@@ -55,8 +57,10 @@ STARTS: dict[str, Callable[[], Iterable[bytes]]] = {
     "mp4_init": _mp4_fronts,
     "mp4_rewrite": _mp4_fragments,
     "mp4_walk": _mp4_fragments,
+    "net_resolver": lambda: net_resolver.SAMPLES,
     "net_tls": lambda: [TlsWire(net_tls.TRUST, "sip.test").output(), MESSAGE, b"\x15\x03\x03\0\x02\x02\x28"],
     "net_websocket": lambda: [opening(), text(MESSAGE), text(MESSAGE[:20], fin=False) + text(b"", opcode=Opcode.PING)],
+    "policy_dialplan": lambda: policy_dialplan.SAMPLES,
     "policy_mediaurl": lambda: [issue(policy_mediaurl.KEY, "bob", "cam1", "live", 4e9).encode()],
     "policy_siptoken": lambda: [siptoken.issue(policy_siptoken.KEY, "bob", policy_siptoken.EXPIRES).encode()],
     "rtp_packet": lambda: [PACKET],

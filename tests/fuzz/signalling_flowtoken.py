@@ -9,7 +9,13 @@ from soip.signalling.flowtoken import End, Path
 KEY = b"0123456789abcdef0123456789abcdef"
 PATH = Path(End(FlowKey("tcp", "2001:db8::1", 5060, 7), "ann"), End(InstanceFlow("media-0"), "cam1"))
 
-SAMPLES = (flowtoken.issue(KEY, PATH).encode(), b"udp:10.0.0.1:5060", b"tcp:[::1]:5060#12", b"instance:media-0")
+SAMPLES = (
+    flowtoken.issue(KEY, PATH).encode(),
+    b"udp:10.0.0.1:5060",
+    b"tcp:[::1]:5060#12",
+    b"instance:media-0",
+    b"route:pbx",
+)
 
 
 def fuzz(data: bytes) -> None:

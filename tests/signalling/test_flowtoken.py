@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip.signalling import flowtoken
-from soip.signalling.flows import TRANSPORTS, FlowKey, InstanceFlow, Way, parse_way
+from soip.signalling.flows import TRANSPORTS, FlowKey, InstanceFlow, TrunkFlow, Way, parse_way
 from soip.signalling.flowtoken import End, Path
 
 KEY = b"k" * 32
@@ -23,6 +23,7 @@ WAYS: st.SearchStrategy[Way] = st.one_of(
         st.integers(0, 10**12),
     ),
     st.builds(InstanceFlow, st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)),
+    st.builds(TrunkFlow, st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)),
 )
 
 
@@ -66,6 +67,7 @@ def test_noise_is_refused(noise: str) -> None:
         "tcp:1.2.3.4:5#x",
         "udp:host:5",
         "instance:",
+        "route:",
     ],
 )
 def test_what_is_no_way_is_refused(text: str) -> None:

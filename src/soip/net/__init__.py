@@ -5,6 +5,7 @@ SIP, from the ground up:
 - `errors`        the one error tree
 - `limits`        what an endpoint takes from the network at most
 - `target`        where a request may go: transport, host, port
+- `resolver`      the DNS, for `sip.locate`, in bounds
 - `wire`          what lies between a connection's bytes and SIP
 - `tls`           the wire that is TLS; who we are and whom we believe
 - `websocket`     the wire that is WebSocket, for browsers

@@ -13,8 +13,9 @@ import random
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from soip.net.errors import FlowError
 from soip.net.target import Target, resolve
@@ -77,15 +78,7 @@ class Resolver:
         return [Target(place.transport, host, place.port, name=place.name or place.host) for host in hosts]
 
     async def _records(self, question: Question) -> list[Record]:
-        found = await self._ask(question.name, question.kind)
-        records: list[Record] = []
-        for data in list(found or ())[:RECORDS]:
-            if question.kind == "NAPTR":
-                flags, service = data.flags.decode("latin-1"), data.service.decode("latin-1")
-                records.append(Naptr(data.order, data.preference, flags, service, _text(data.replacement)))
-            else:
-                records.append(Srv(data.priority, data.weight, data.port, _text(data.target)))
-        return records
+        return records_of(await self._ask(question.name, question.kind) or (), question.kind)
 
     async def _addresses(self, place: Place, family: int) -> list[str]:
         found = await self._ask(place.host, "AAAA" if family == socket.AF_INET6 else "A")
@@ -141,6 +134,18 @@ class Resolver:
             asker.timeout, asker.lifetime = TRY_SECONDS, WITHIN_SECONDS
             asker.cache = Cache(KEPT)
         return self._asker
+
+
+def records_of(found: Iterable[Any], kind: str) -> list[Record]:
+    """The library's records of one type, NAPTR or SRV, as `sip.locate` knows them; at most so many."""
+    records: list[Record] = []
+    for data in islice(found, RECORDS):
+        if kind == "NAPTR":
+            flags, service = data.flags.decode("latin-1"), data.service.decode("latin-1")
+            records.append(Naptr(data.order, data.preference, flags, service, _text(data.replacement)))
+        else:
+            records.append(Srv(data.priority, data.weight, data.port, _text(data.target)))
+    return records
 
 
 def draw(most: int) -> int:

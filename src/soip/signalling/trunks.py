@@ -94,17 +94,23 @@ class Trunks:
             trunk.flow_closed(flow)
 
     async def run(self) -> None:
-        """Keep all of them, and tell what is known of them; until cancelled."""
+        """Keep all of them, and tell what is known of them; until cancelled, or at once where there are none."""
+        if not self._trunks:
+            return
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tell())
             for trunk in self:
                 tasks.create_task(trunk.run())
 
     async def close(self) -> None:
-        """Take our registrations back, as far as somebody answers soon."""
+        """Take our registrations back, as far as somebody answers soon; nothing is known from then on."""
+        if not self._trunks:
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(*[self._close(trunk) for trunk in self])
+        with suppress(DirectoryError):
+            await self._publish("{}")
 
     @staticmethod
     async def _close(trunk: Trunk) -> None:

@@ -13,6 +13,7 @@ Files, from the ground up:
 - `sdp`          session descriptions, reserialised exactly (RFC 8866)
 - `offer`        the offer/answer model for H.264 and G.711 (RFC 3264)
 - `flow`         the two ends of the way a message came
+- `locate`       where a URI leads, question by question to the DNS (RFC 3263)
 - `stun`         Binding requests as keepalives over UDP (RFC 5626)
 - `timers`       the timers' lengths, and a heap of many of them
 - `transaction`  the four transaction machines as tables (RFC 3261 §17, RFC 6026)
