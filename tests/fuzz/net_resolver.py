@@ -6,6 +6,7 @@ import dns.exception
 import dns.message
 import dns.rdatatype
 import dns.rrset
+from dns.rdataclass import IN
 
 from soip.net.resolver import RECORDS, records_of
 from soip.sip.locate import MAX_PLACES, MAX_SERVICES, Place, Record, places
@@ -39,7 +40,7 @@ def fuzz(data: bytes) -> None:
         return
     held: dict[str, list[Record]] = {}
     for kind in KINDS:
-        sets = [rrset for rrset in message.answer if dns.rdatatype.to_text(rrset.rdtype) == kind]
+        sets = [each for each in message.answer if dns.rdatatype.to_text(each.rdtype) == kind and each.rdclass == IN]
         held[kind] = records_of([data for rrset in sets for data in rrset], kind)
         assert len(held[kind]) <= RECORDS
     search, asked = places(Uri("sip", "", "pbx.example"), ("udp", "tcp", "tls"), lambda most: most // 2), 0

@@ -47,7 +47,9 @@ async def server() -> AsyncIterator[DnsServer]:
 
 
 @pytest.fixture
-async def resolver(server: DnsServer) -> AsyncIterator[Resolver]:
+async def resolver(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Resolver]:
+    monkeypatch.setattr(module, "TRY_SECONDS", 10.0)
+    monkeypatch.setattr(module, "WITHIN_SECONDS", 20.0)
     made = Resolver(["127.0.0.1"], server.address[1])
     yield made
     await made.close()

@@ -1,4 +1,4 @@
-"""What of a route needs no network: whom it takes a request from, where a dialog may lead, whose challenge is answered."""
+"""What of a route needs no network: who is behind it, where its dialogs lead, whose challenges are answered."""
 
 from __future__ import annotations
 

@@ -85,6 +85,8 @@ async def test_a_call_to_another_domain(furnished: Path, tmp_path: Path) -> None
         bob.send(bye)
         (await there.arrives("BYE")).reply(200)
         assert (await bob.response(bye)).status == 200
+        (trace,) = house.role._ladder.traces
+        assert {party.label for party in trace.parties} == {"", "bob", "pbx"}, "the ladder names the route"
 
 
 async def test_the_other_side_hangs_up(furnished: Path, tmp_path: Path) -> None:
@@ -194,6 +196,8 @@ async def test_the_caller_gives_up(furnished: Path, tmp_path: Path) -> None:
 async def named(monkeypatch: pytest.MonkeyPatch, zone: Zone) -> AsyncIterator[None]:
     """The server asks a DNS server with this zone."""
     async with dns_server(zone) as server:
+        monkeypatch.setattr("soip.net.resolver.TRY_SECONDS", 10.0)
+        monkeypatch.setattr("soip.net.resolver.WITHIN_SECONDS", 20.0)
         resolver = functools.partial(Resolver, ["127.0.0.1"], server.address[1])
         monkeypatch.setattr("soip.signalling.role.Resolver", resolver)
         yield
@@ -241,8 +245,8 @@ async def test_a_hop_that_is_not_there_is_left_for_the_next(
 async def test_a_silent_hop_is_left_for_the_next(
     furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over UDP only time tells: timer B, a hundred times shorter here (64 · T1)."""
-    timers = Timers(t1=0.02, t2=0.08, t4=0.05, c=20.0)
+    """Over UDP only time tells: timer B, ten times shorter here (64 · T1)."""
+    timers = Timers(t1=0.05, t2=0.2, t4=0.1, c=60.0)
     monkeypatch.setattr("soip.signalling.role.SipEndpoint", functools.partial(SipEndpoint, timers=timers))
     async with far() as two, far() as gone:
         silent = gone.port
