@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -245,16 +246,18 @@ async def test_a_hop_that_is_not_there_is_left_for_the_next(
 async def test_a_silent_hop_is_left_for_the_next(
     furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over UDP only time tells: timer B, ten times shorter here (64 · T1)."""
+    """Over UDP only time tells: timer F of the OPTIONS, ten times shorter here (64 · T1)."""
     timers = Timers(t1=0.05, t2=0.2, t4=0.1, c=60.0)
     monkeypatch.setattr("soip.signalling.role.SipEndpoint", functools.partial(SipEndpoint, timers=timers))
-    async with far() as two, far() as gone:
-        silent = gone.port
-        await gone.endpoint.close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
         async with (
-            named(monkeypatch, two_hops(silent, two.port, "udp")),
+            far() as two,
+            named(monkeypatch, two_hops(silent.getsockname()[1], two.port, "udp")),
             site(furnished, tmp_path, route("sip:pbx.example;transport=udp")) as house,
         ):
+            await asyncio.wait_for(two.options.wait(), WITHIN)
+            assert silent.recv(4096).startswith(b"OPTIONS"), "it was asked first"
             await talk(await house.peer("bob"), two)
 
 
