@@ -39,7 +39,7 @@ class Far:
     def port(self) -> int:
         return self.endpoint.address[1]
 
-    async def request(self, incoming: IncomingRequest) -> None:
+    def request(self, incoming: IncomingRequest) -> None:
         request = incoming.request
         if request.method == "OPTIONS":
             incoming.reply(self.answer_options)

@@ -247,8 +247,7 @@ async def test_a_silent_hop_is_left_for_the_next(
     furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over UDP only time tells: timer F of the OPTIONS, ten times shorter here (64 · T1)."""
-    timers = Timers(t1=0.05, t2=0.2, t4=0.1, c=60.0)
-    monkeypatch.setattr("soip.signalling.role.SipEndpoint", functools.partial(SipEndpoint, timers=timers))
+    monkeypatch.setattr(ServerHouse, "timers", Timers(t1=0.05, t2=0.2, t4=0.1, c=60.0))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         async with (
