@@ -14,7 +14,7 @@ from soip.net.errors import FlowError, RequestRefusedError, RequestTimeoutError
 from soip.net.ports import PortsExhaustedError
 from soip.sip.errors import OfferError, TooManyTransactionsError
 from soip.sip.message import Headers, Response
-from tests.media.house import RESTLESS, SECOND, House, until
+from tests.media.house import RESTLESS, SECOND, House, now_us, until
 from tests.media.peers import Camera, Viewer
 from tests.store.recordings import probe
 
@@ -337,8 +337,15 @@ async def test_after_the_sip_server_is_back_the_call_still_stands(house: House) 
     await house.recorded(0.5)
     await house.stop_sip()
     await asyncio.sleep(0.3)
+    restarted_us = now_us()
     await house.start_sip()
-    await asyncio.sleep(0.5)
+
+    async def back() -> bool:
+        """The worker has registered with it anew."""
+        bindings = await house.directory.calls.bindings()
+        return any(row.account_id != "cam1" and row.registered_us >= restarted_us for row in bindings)
+
+    await until(back, True)
     assert len(camera.asked) == 1
     assert camera.up == 1
     await camera.hang_up()

@@ -66,9 +66,11 @@ class Database:
         return database
 
     async def close(self) -> None:
-        """Waits for the transactions that run, and closes all connections. May be called twice."""
+        """Waits for the transactions that run, but hardly longer than they wait for a lock, and closes all connections.
+        May be called twice.
+        """
         if self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running, timeout=2 * BUSY_TIMEOUT_MS / 1000)
         await self._engine.dispose()
 
     async def read(self, work: Work[T]) -> T:
