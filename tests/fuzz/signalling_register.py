@@ -5,7 +5,7 @@ from __future__ import annotations
 from soip.directory.rows import Account, AccountKind
 from soip.signalling.accounts import AccountTable
 from soip.signalling.location import Location
-from soip.signalling.registrar import Registrar
+from soip.signalling.registrar import Lifetimes, Registrar
 from soip.signalling.routing import Caller, Forward, Refuse, route
 from soip.signalling.server import Tables
 from soip.sip import headers
@@ -38,7 +38,7 @@ def fuzz(data: bytes) -> None:
         headers.check(request)
         if not isinstance(request, Request):
             return
-        answer = Registrar(accounts, location).register(request, DEVICE, FLOW, 0.0)
+        answer = Registrar(accounts, location, Lifetimes()).register(request, DEVICE, FLOW, 0.0)
         verdict = route(
             Caller("media", AccountKind.MEDIA_SERVER, "media-0"),
             request.method,

@@ -197,7 +197,7 @@ async def test_an_account_looked_up_while_all_are_read_is_not_taken_for_removed(
 def test_a_binding_comes_back_with_the_time_it_has_left(left: float, now: float, now_us: int, away_us: int) -> None:
     row = row_of(binding("cam1", expires=now + left), now, now_us)
     later = 55.0
-    back = binding_of(row, later, now_us + away_us)
+    back = binding_of(row, later, now_us + away_us, 3600)
     if left * 1e6 - away_us <= 0:
         assert back is None
     elif back is not None:
@@ -206,19 +206,19 @@ def test_a_binding_comes_back_with_the_time_it_has_left(left: float, now: float,
 
 
 def test_a_binding_is_dated_when_it_was_made_and_not_when_it_was_written() -> None:
-    made = replace(binding("cam1", expires=65.0), registered_at=2.0, path=("<sip:a;lr>", '"b, c" <sip:d;lr>'))
+    made = replace(binding("cam1", expires=65.0), registered_at=2.0, q=0.3, path=("<sip:a;lr>", '"b, c" <sip:d;lr>'))
     row = row_of(made, 5.0, 10_000_000)
     assert (row.registered_us, row.expires_us) == (7_000_000, 70_000_000)
-    back = binding_of(row, 100.0, 11_000_000)
+    back = binding_of(row, 100.0, 11_000_000, 3600)
     assert back is not None
     assert (back.registered_at, back.expires_at) == (96.0, 159.0)
-    assert back.path == made.path
-    assert binding_of(replace(row, path='"broken, x'), 100.0, 11_000_000) is None
+    assert (back.path, back.q) == (made.path, 0.3)
+    assert binding_of(replace(row, path='"broken, x'), 100.0, 11_000_000, 3600) is None
 
 
 def test_a_wall_clock_set_back_makes_nothing_last_longer() -> None:
     row = row_of(binding("cam1", expires=3600), 0, 10**15)
-    back = binding_of(row, 0, 0)
+    back = binding_of(row, 0, 0, 3600)
     assert back is not None
     assert back.expires_at == 3600
 
@@ -226,7 +226,7 @@ def test_a_wall_clock_set_back_makes_nothing_last_longer() -> None:
 def test_restored_in_the_order_of_registering() -> None:
     rows = [row_of(binding(name), 0, at) for name, at in (("b", 2), ("a", 1), ("c", 3))]
     rows.append(row_of(binding("t", TCP), 0, 4))
-    good, void = restored(rows, 0, 5)
+    good, void = restored(rows, 0, 5, 3600)
     assert [b.aor for b in good] == ["a", "b", "c"]
     assert [row.aor for row in void] == ["t"]
 

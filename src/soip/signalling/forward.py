@@ -6,7 +6,9 @@ branch's Via, its transaction and timer C are the endpoint's.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from soip.net.errors import FlowError, NetError, RequestTimeoutError
 from soip.net.exchange import IncomingRequest, Outgoing
@@ -18,7 +20,7 @@ from soip.signalling.flows import FlowKey, InstanceFlow, Way
 from soip.signalling.flowtoken import End, Path
 from soip.signalling.forking import Fork
 from soip.signalling.ladder import Ladder
-from soip.signalling.routing import Leg
+from soip.signalling.routing import Forward
 from soip.signalling.trust import House, strip_credentials
 from soip.sip import headers
 from soip.sip.flow import Address, Flow
@@ -27,6 +29,8 @@ from soip.sip.reply import make_response
 from soip.sip.uri import Uri, format_host
 
 DEFAULT_MAX_FORWARDS = 70
+GROUP_SECONDS = 20.0
+"""How long contacts may ring before those preferred less are called. Timer C would let them ring for three minutes."""
 IDENTITY_HEADERS = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID")
 # Requests that make a dialog, whose later requests must pass here too (RFC 3261 §16.6 step 4).
 DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
@@ -42,10 +46,10 @@ class Forwarder:
         self._house = house
         self._ladder = ladder
 
-    async def out_of_dialog(self, incoming: IncomingRequest, legs: Sequence[Leg], caller: End) -> None:
-        """Forward a request of an authenticated caller to all legs at once."""
+    async def out_of_dialog(self, incoming: IncomingRequest, forward: Forward, caller: End) -> None:
+        """Forward a request of an authenticated caller to its legs, one group after the other."""
         copies = []
-        for leg in legs:
+        for leg in forward.legs:
             copy = self._copy(incoming.request)
             copy.uri = Uri.parse(leg.uri)
             copy.headers.set_all("Route", leg.routes)  # RFC 3327 §5.5
@@ -54,13 +58,13 @@ class Forwarder:
             if copy.method in DIALOG_METHODS:
                 self._record_route(copy, Path(caller, end))
             copies.append((copy, end, leg.identity))
-        await self._send(incoming, copies)
+        await self._send(incoming, copies, [len(group) for group in forward.groups])
 
     async def in_dialog(self, incoming: IncomingRequest, far: End) -> None:
         """Forward a request of a dialog whose path is known; its Request-URI is the remote target, unchanged."""
         copy = self._copy(incoming.request)
         self.pop_routes(copy)
-        await self._send(incoming, [(copy, far, "")])
+        await self._send(incoming, [(copy, far, "")], [1])
 
     async def ack(self, request: Request, far: End) -> None:
         """Pass the ACK of a 2xx on, statelessly (RFC 3261 §16.11). Raises FlowError."""
@@ -108,15 +112,23 @@ class Forwarder:
         address = format_host(*self._endpoint.address_towards(key.host, key.transport))
         return f"{address};transport={key.parameter}" if key.parameter else address
 
-    async def _send(self, incoming: IncomingRequest, copies: list[tuple[Request, End, str]]) -> None:
-        branches = _Branches(incoming, len(copies), self._house.domain)
+    async def _send(
+        self, incoming: IncomingRequest, copies: list[tuple[Request, End, str]], groups: Sequence[int]
+    ) -> None:
+        """`groups`: how many of the copies go at once, then how many of those that are left, and so on."""
+        branches = _Branches(incoming, len(copies), groups[0], self._house.domain)
         if incoming.request.method == "INVITE":
             incoming.reply(100)  # at once: the caller's repeats stop, whatever the branches do (§16.2)
         incoming.on_cancel(branches.fork.cancel)
-        for number, (copy, end, identity) in enumerate(copies):
-            if branches.fork.done:
+        number = 0
+        for group in groups:
+            if number and not await branches.next_group(group):
                 return
-            await self._start(branches, number, copy, end, identity)
+            for copy, end, identity in copies[number : number + group]:
+                if branches.fork.done:
+                    return
+                await self._start(branches, number, copy, end, identity)
+                number += 1
 
     async def _start(self, branches: _Branches, number: int, copy: Request, end: End, identity: str) -> None:
         way = end.way
@@ -141,12 +153,24 @@ class Forwarder:
 class _Branches:
     """The branches of one request, and the glue between `Fork` and the endpoint."""
 
-    def __init__(self, incoming: IncomingRequest, count: int, domain: str) -> None:
+    def __init__(self, incoming: IncomingRequest, count: int, begun: int, domain: str) -> None:
         self._incoming = incoming
         self._domain = domain
         self._outgoing: dict[int, Outgoing] = {}
         self._unwanted: set[int] = set()
-        self.fork = Fork(count, incoming.respond, self._cancel)
+        self._over = asyncio.Event()
+        self.fork = Fork(count, incoming.respond, self._cancel, begun=begun, exhausted=self._over.set)
+
+    async def next_group(self, count: int) -> bool:
+        """Wait until those that run have ended in vain or rung for long enough; whether the next `count` are wanted."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GROUP_SECONDS):
+                await self._over.wait()
+        if not self.fork.more:
+            return False
+        self._over.clear()
+        self.fork.begin(count)
+        return True
 
     def started(self, number: int, outgoing: Outgoing) -> None:
         """The branch has a transaction; a CANCEL may have come while it was made."""

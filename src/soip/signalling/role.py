@@ -31,6 +31,7 @@ from soip.signalling.limits import default_gate
 from soip.signalling.location import Binding, Location
 from soip.signalling.memory import restored, row_of, rows_of
 from soip.signalling.news import News
+from soip.signalling.registrar import Lifetimes
 from soip.signalling.server import Keys, Server
 from soip.signalling.trust import House
 from soip.sip.flow import Address
@@ -66,6 +67,7 @@ class Role:
         )
         self._accounts = AccountTable()
         self._location = Location()
+        self._lifetimes = Lifetimes.of(settings)
         self._news = News(time.monotonic)
         self._finder = Finder(self._accounts, self._lookup, time.monotonic)
         self._ladder = Ladder(time.monotonic, lambda: time.time_ns() // 1000, lambda: secrets.token_hex(5))
@@ -96,6 +98,7 @@ class Role:
             self._location,
             self._finder,
             default_gate(),
+            self._lifetimes,
             self._ladder,
             self._news,
             self._directory,
@@ -147,7 +150,7 @@ class Role:
     async def _restore(self) -> None:
         rows = await self._directory.calls.bindings()
         now, now_us = time.monotonic(), time.time_ns() // 1000
-        good, void = restored(rows, now, now_us)
+        good, void = restored(rows, now, now_us, self._lifetimes.longest)
         kept = [binding for binding in good if self._rightful(binding)]
         lost = [row_of(binding, now, now_us) for binding in good if not self._rightful(binding)]
         self._location.restore(kept)

@@ -44,7 +44,7 @@ from soip.signalling.limits import Buckets, Budget, Gate
 from soip.signalling.location import Binding, Location
 from soip.signalling.messenger import Messenger
 from soip.signalling.news import News
-from soip.signalling.registrar import Registrar
+from soip.signalling.registrar import Lifetimes, Registrar
 from soip.signalling.routing import Caller, Refuse, home_of, route
 from soip.signalling.subscriptions import Subscription
 from soip.signalling.trust import Challenger, House, Refused, Sender
@@ -112,6 +112,7 @@ class Server:
         location: Location,
         finder: Finder,
         gate: Gate,
+        lifetimes: Lifetimes,
         ladder: Ladder,
         news: News,
         directory: Directory,
@@ -129,7 +130,7 @@ class Server:
         self._news = news
         self._now = now
         self._book = FlowBook(location, now)
-        self._registrar = Registrar(accounts, location)
+        self._registrar = Registrar(accounts, location, lifetimes)
         nonces = NonceIssuer(keys.nonces, started=now())
         self._challenger = Challenger(
             house, accounts, location, nonces, gate, lambda token: siptoken.verify(keys.bearer, token, wall())
@@ -444,7 +445,7 @@ class Server:
             self._answer(incoming, Answer(verdict.status, verdict.text, retry))
             return None
         way = self._book.name(way_back(request, incoming.flow), account.id, self._accounts.server_of)
-        return self._forwarder.out_of_dialog(incoming, verdict.legs, End(way, caller.identity))
+        return self._forwarder.out_of_dialog(incoming, verdict, End(way, caller.identity))
 
     def _identity(self, request: Request, account: Account) -> str:
         """Who is asserted: the id in From where it is one of the account's, else the account."""
