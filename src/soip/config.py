@@ -92,7 +92,7 @@ class PortRange:
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """How long a registration lasts, in seconds: who asks for less than `low` is refused, who asks for more gets `high`."""
+    """How long a registration lasts, in seconds: less than `low` is refused, who asks for more than `high` gets that."""
 
     low: int
     high: int

@@ -21,6 +21,7 @@ NVR = Account("nvr", AccountKind.DEVICE, {"MD5": "1"}, ("nvr-1", "nvr-2"))
 OTHER = Account("cam1", AccountKind.DEVICE, {"MD5": "2"}, ("cam1",))
 ANN = Account("ann", AccountKind.USER, {"MD5": "4"})
 MEDIA = Account("media", AccountKind.MEDIA_SERVER, {"SHA-256": "3"})
+LIFETIMES = Lifetimes.of(Settings())
 FLOW = Flow("udp", ("10.0.0.9", 5060), ("10.0.0.1", 5060))
 
 
@@ -31,7 +32,7 @@ class Site:
         accounts = AccountTable()
         accounts.replace([NVR, OTHER, MEDIA, ANN], [("media-0", "media")])
         self.location = Location()
-        self.registrar = Registrar(accounts, self.location, lifetimes or Lifetimes())
+        self.registrar = Registrar(accounts, self.location, lifetimes or LIFETIMES)
         self.now = 1000.0
         self.cseq = 0
 
@@ -133,7 +134,7 @@ def test_the_operator_sets_the_lifetimes(tmp_path: Path) -> None:
     (tmp_path / "soip.toml").write_text('sip_expires_camera = "20-86400"\nsip_expires_browser = "90-90"\n')
     lifetimes = Lifetimes.of(Settings.load(data=tmp_path))
     assert (lifetimes.camera, lifetimes.browser) == (Lifetime(20, 86_400), Lifetime(90, 90))
-    assert (lifetimes.phone, lifetimes.media) == (Lifetimes().phone, Lifetimes().media)
+    assert (lifetimes.phone, lifetimes.media) == (LIFETIMES.phone, LIFETIMES.media)
     assert lifetimes.longest == 86_400
 
 

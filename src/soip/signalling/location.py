@@ -29,8 +29,8 @@ class Binding:
     `target` is where requests go: the flow itself, or the contact's own address for a peer that answers
     elsewhere than it sends from. `instance` and `reg_id` name the device rather than its contact (RFC 5626
     §4.1); empty and 0 when the device does not say. `path` are the proxies between, as Route values in the order
-    in which a request passes them (RFC 3327). `q` is how much the contact is preferred, 0 to 1. `registered_at` and `expires_at` are monotonic seconds,
-    `refreshed` a counter that orders bindings.
+    in which a request passes them (RFC 3327). `q` is how much the contact is preferred, 0 to 1.
+    `registered_at` and `expires_at` are monotonic seconds, `refreshed` a counter that orders bindings.
     """
 
     aor: str

@@ -35,10 +35,10 @@ class Lifetimes:
     outlast its session for long.
     """
 
-    camera: Lifetime = Lifetime(60, 3600)
-    phone: Lifetime = Lifetime(60, 3600)
-    media: Lifetime = Lifetime(60, 3600)
-    browser: Lifetime = Lifetime(60, 600)
+    camera: Lifetime
+    phone: Lifetime
+    media: Lifetime
+    browser: Lifetime
 
     @classmethod
     def of(cls, settings: Settings) -> Lifetimes:
