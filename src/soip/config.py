@@ -92,7 +92,7 @@ class PortRange:
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """How long a registration lasts, in seconds: less than `low` is refused, who asks for more than `high` gets that."""
+    """How long a registration lasts, in seconds: less than `low` is refused, more than `high` is given as that."""
 
     low: int
     high: int

@@ -307,7 +307,7 @@ async def test_a_message_that_cannot_be_read_is_answered_and_the_next_one_taken(
 
 
 async def test_limits_count_each_browser_by_its_own_address() -> None:
-    async with serving(limits=Limits(connections_per_source=2)) as server:
+    async with serving(limits=Limits(connections_per_source=2, grace_seconds=3600)) as server:
         pages = [await browser(server, "192.0.2.1") for _ in range(2)]
         with pytest.raises(EOFError):  # noqa: PT012  # at once, or after its 101 has come
             pages.append(await browser(server, "192.0.2.1"))
@@ -317,11 +317,12 @@ async def test_limits_count_each_browser_by_its_own_address() -> None:
         pages[0].close()
         await until(lambda: len(server._transport.streams) == 3)
         pages.append(await browser(server, "192.0.2.1"))
-        assert server._transport.streams._by_source == {"192.0.2.1": 2, "192.0.2.2": 2}
+        counted = {source: len(own) for source, own in server._transport.streams._strangers_of.items()}
+        assert counted == {"192.0.2.1": 2, "192.0.2.2": 2}
         for page in pages:
             page.close()
         await until(lambda: len(server._transport.streams) == 0)
-        assert not server._transport.streams._by_source
+        assert not server._transport.streams._strangers_of
 
 
 @pytest.mark.parametrize("begun", [b"", opening()[:60], opening() + text(message())[:30]])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from soip.net.errors import FlowError
-from soip.net.limits import Limits
+from soip.net.limits import Limits, Pace
 from soip.net.tls import TlsWire
 from soip.net.wire import PlainWire, Wire
 from soip.sip.errors import SipParseError
@@ -21,9 +22,15 @@ from soip.sip.message import Message
 from soip.sip.stream import Keepalive
 from soip.sip.uri import format_host
 
+CROWDED_SECONDS = 10.0
+"""Between two lines in the log that say that there are too many connections."""
 PING_SECONDS = 25.0
 """How often we ping over a connection we opened and that is otherwise silent (RFC 5626 §4.4.1: under 120 s
 for servers, and under the idle limit of our own kind); and how soon a silent WebSocket is asked whether it is there."""
+
+CROWDED = "strangers' connections closed to make room"
+
+log = logging.getLogger(__name__)
 
 # Asked after two minutes of silence, and given up after four unanswered questions half a minute apart.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
@@ -57,6 +64,7 @@ class Connection(asyncio.Protocol):
         self.source = ""  # the address it is counted under
         self.flow: Flow | None = None
         self.target: Hop | None = None
+        self.since = 0.0  # when it was made
         self.kept_until = 0.0
         self._streams = streams
         self._make = make
@@ -76,7 +84,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by inheritance
-        self._heard = self._active = asyncio.get_running_loop().time()
+        self.since = self._heard = self._active = asyncio.get_running_loop().time()
         if not self.opened:
             self._partial_since = self._active  # handshake and first message may not be long in coming
         _watch_peer(transport)
@@ -250,7 +258,11 @@ class Streams:
         self._by_number: dict[int, Connection] = {}
         self._by_target: dict[Hop, Connection] = {}
         self._opening: dict[Hop, asyncio.Task[Connection]] = {}
-        self._by_source: Counter[str] = Counter()
+        # Accepted ones on which nobody has proved who he is, the oldest first; all, and by source.
+        self._strangers: OrderedDict[int, Connection] = OrderedDict()
+        self._strangers_of: dict[str, OrderedDict[int, Connection]] = {}
+        self._closed_of: Counter[str] = Counter()
+        self._pace = Pace(CROWDED_SECONDS)
         self._number = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._period = max(0.05, min(limits.message_seconds, limits.idle_seconds, PING_SECONDS) / 4)
@@ -335,12 +347,17 @@ class Streams:
 
     def _admit(self, connection: Connection, host: str) -> bool:
         """Give a new connection its number, or refuse it when there are too many."""
-        if len(self._by_number) >= self.limits.connections or not self._count(connection, host):
+        full = len(self._by_number) >= self.limits.connections
+        if full if connection.opened else not (self._has_room_for(host) and self._has_room()):
             self.counters["connections refused"] += 1
+            self._complain(host)
             return False
         self._number += 1
         connection.number = self._number
         self._by_number[self._number] = connection
+        if not connection.opened:
+            self._strangers[connection.number] = connection
+            self._count(connection, host)
         if self._sweeper is None:
             self._sweep()
         return True
@@ -348,28 +365,67 @@ class Streams:
     def _recount(self, connection: Connection, host: str) -> bool:
         """Count a connection under the address a proxy of ours has told, or refuse it when it has too many."""
         self._uncount(connection)
-        if not self._count(connection, host):
+        if not self._has_room_for(host):
             self.counters["connections refused"] += 1
             return False
+        self._count(connection, host)
         return True
 
-    def _count(self, connection: Connection, host: str) -> bool:
-        if self._by_source[host] >= self.limits.connections_per_source:
+    def _has_room(self) -> bool:
+        """Whether another stranger's connection fits, if need be in the place of the oldest."""
+        if len(self._strangers) < self.limits.strangers and len(self._by_number) < self.limits.connections:
+            return True
+        return self._close_oldest(self._strangers)
+
+    def _has_room_for(self, host: str) -> bool:
+        """The same among those of one source."""
+        own = self._strangers_of.get(host) or OrderedDict[int, Connection]()
+        return len(own) < self.limits.connections_per_source or self._close_oldest(own)
+
+    def _close_oldest(self, strangers: Mapping[int, Connection]) -> bool:
+        oldest = next(iter(strangers.values()), None)
+        if oldest is None or asyncio.get_running_loop().time() < oldest.since + self.limits.grace_seconds:
             return False
-        connection.source = host
-        self._by_source[host] += 1
+        source = oldest.source
+        self._forget(oldest)
+        oldest.abort()
+        self.counters[CROWDED] += 1
+        self._complain(source)
         return True
+
+    def _complain(self, source: str) -> None:
+        """Say that there are too many connections, and of whom most: of many that were closed in one line."""
+        self._closed_of[source] += 1
+        if self._pace.due(asyncio.get_running_loop().time()):
+            ((most, count),) = self._closed_of.most_common(1)
+            log.warning(
+                "too many connections: %d open, %d of strangers; closed or refused meanwhile: %d, most of %s: %d",
+                len(self._by_number),
+                len(self._strangers),
+                self._closed_of.total(),
+                most,
+                count,
+            )
+            self._closed_of.clear()
+
+    def trust(self, connection: Connection) -> None:
+        """Somebody we know is at its other end: it is no stranger's any more."""
+        if self._strangers.pop(connection.number, None) is not None:
+            self._uncount(connection)
+
+    def _count(self, connection: Connection, host: str) -> None:
+        connection.source = host
+        self._strangers_of.setdefault(host, OrderedDict())[connection.number] = connection
 
     def _uncount(self, connection: Connection) -> None:
-        host, connection.source = connection.source, ""
-        if host:
-            self._by_source[host] -= 1
-            if not self._by_source[host]:
-                del self._by_source[host]
+        own = self._strangers_of.get(connection.source)
+        if own is not None and own.pop(connection.number, None) is not None and not own:
+            del self._strangers_of[connection.source]
 
     def _forget(self, connection: Connection) -> None:
         if self._by_number.pop(connection.number, None) is None:
             return
+        self._strangers.pop(connection.number, None)
         self._uncount(connection)
         if connection.target is not None and self._by_target.get(connection.target) is connection:
             del self._by_target[connection.target]

@@ -77,6 +77,7 @@ class Location:
         self._by_target: Counter[tuple[FlowKey, FlowKey]] = Counter()  # flow and target, where they differ
         self._deadlines: list[tuple[float, str, tuple[str, int]]] = []
         self._due: dict[tuple[str, tuple[str, int]], float] = {}  # the one heap entry of a binding that counts
+        self._homes: dict[str, str] = {}  # by account, the host it registered from last
         self._stored: dict[tuple[str, str], Binding] = {}  # by address and contact, as the directory has them
         self._gone: dict[tuple[str, str], Binding] = {}
         self._count = 0
@@ -103,6 +104,20 @@ class Location:
         places = self._by_flow.get(flow, {}).get(account, ())
         held = (self._by_aor[aor][key] for aor, key in places)
         return tuple(b for b in held if b.expires_at > now)
+
+    def is_used(self, flow: FlowKey) -> bool:
+        """Whether anybody is registered over this flow."""
+        return flow in self._by_flow
+
+    def is_home(self, account: str, host: str) -> bool:
+        """Whether this is where the account registered from last, whatever has become of that registration."""
+        return self._homes.get(account) == host
+
+    def was_at(self, account: str, host: str) -> None:
+        """An account has registered from there, now or before a restart."""
+        self._homes[account] = host
+        if len(self._homes) > self._limit:
+            del self._homes[next(iter(self._homes))]
 
     def leads_to(self, flow: FlowKey, target: FlowKey) -> bool:
         """Whether a device that registered over `flow` is reached at `target`."""
@@ -162,6 +177,8 @@ class Location:
     def forget(self, lost: Callable[[Binding], bool]) -> list[Binding]:
         """Remove the bindings for which `lost` says that their account has no right to them any more."""
         found = [b for held in self._by_aor.values() for b in held.values() if lost(b)]
+        for binding in found:
+            self._homes.pop(binding.account, None)
         return [self._remove(b.aor, b.key) for b in found]
 
     def drop_flow(self, flow: FlowKey) -> list[Binding]:
@@ -217,6 +234,7 @@ class Location:
         if binding.expires_at < self._due.get(place, math.inf):
             self._schedule(binding)
         self._by_flow.setdefault(binding.flow, {}).setdefault(binding.account, set()).add(place)
+        self.was_at(binding.account, binding.flow.host)
         if binding.target != binding.flow:
             self._by_target[binding.flow, binding.target] += 1
         self._gone.pop((binding.aor, binding.contact), None)

@@ -74,6 +74,14 @@ def binding_of(row: BindingRow, now: float, now_us: int, longest: float) -> Bind
     )
 
 
+def home_of(row: BindingRow) -> str:
+    """The host that the binding of a row was made from, "" when the row does not tell."""
+    try:
+        return FlowKey.parse(row.flow.partition(" ")[0]).host
+    except ValueError:
+        return ""
+
+
 def restored(
     rows: Iterable[BindingRow], now: float, now_us: int, longest: float
 ) -> tuple[list[Binding], list[BindingRow]]:

@@ -32,6 +32,7 @@ from soip.signalling import local
 from soip.signalling.accounts import AccountTable
 from soip.signalling.alarms import Alarms
 from soip.signalling.answers import Answer, bad_extension, busy
+from soip.signalling.blocklist import Blocklist
 from soip.signalling.events import Events, Facts
 from soip.signalling.finder import Finder
 from soip.signalling.flowbook import FlowBook
@@ -112,6 +113,7 @@ class Server:
         location: Location,
         finder: Finder,
         gate: Gate,
+        blocklist: Blocklist,
         lifetimes: Lifetimes,
         ladder: Ladder,
         news: News,
@@ -126,6 +128,7 @@ class Server:
         self._location = location
         self._finder = finder
         self._gate = gate
+        self._blocklist = blocklist
         self._ladder = ladder
         self._news = news
         self._now = now
@@ -458,11 +461,25 @@ class Server:
         request = incoming.request
         verdict = self._challenger.judge(request, self._sender(incoming), self._now(), proxy=proxy)
         if not isinstance(verdict, Refused):
+            if incoming.flow.reliable:
+                self._endpoint.trust(incoming.flow)
             return verdict
         if verdict.wrong:
             self._note(incoming, "wrong password or unknown id", id=verdict.wrong)
         self._turn_away(incoming, verdict.answer)
+        if verdict.wrong or verdict.early:
+            self._guessed(incoming.flow, verdict.wrong)
         return None
+
+    def _guessed(self, flow: Flow, account: str) -> None:
+        """A wrong password for an account, or ("") an attempt that came too early: what guesses on is shut out."""
+        key, now = FlowKey.of(flow), self._now()
+        if account:
+            seconds = self._blocklist.wrong(key.host, key, account, now)
+        else:
+            seconds = self._blocklist.insists(key.host, key, now)
+        if seconds > 0 and not self._location.is_used(key):
+            self._endpoint.shut_out(flow, seconds)
 
     def _sender(self, incoming: IncomingRequest) -> Sender:
         return Sender(FlowKey.of(incoming.flow), self._endpoint.certified(incoming.flow))
