@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from dataclasses import dataclass
+
+TOLD_SECONDS = 60.0
+_MOST_SOURCES = 1000
+
+log = logging.getLogger(__name__)
 
 
 class Pace:
@@ -18,6 +25,27 @@ class Pace:
             return False
         self._next = now + self._seconds
         return True
+
+
+class Complaints:
+    """What peers do wrong, by kind: `counters` have how often, and the log is told, once a minute of each kind, how
+    often since the last time and by whom most.
+    """
+
+    def __init__(self) -> None:
+        self.counters: Counter[str] = Counter()
+        self._since: dict[str, Counter[str]] = {}
+        self._paces: dict[str, Pace] = {}
+
+    def note(self, kind: str, source: str, now: float) -> None:
+        """It has happened once more. `kind` is one of a few words of ours, `source` the peer's host."""
+        self.counters[kind] += 1
+        since = self._since.setdefault(kind, Counter())
+        since[source if source in since or len(since) < _MOST_SOURCES else "others"] += 1
+        if self._paces.setdefault(kind, Pace(TOLD_SECONDS)).due(now):
+            ((most, count),) = since.most_common(1)
+            log.warning("%s: %d, most of %s: %d", kind, since.total(), most, count)
+            since.clear()
 
 
 MOST_CONNECTIONS = 20_000

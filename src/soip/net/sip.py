@@ -355,7 +355,7 @@ class SipEndpoint:
         return Flow("udp", flow.local, (flow.remote[0], via.port or 5060))
 
     def _answer_unreadable(self, error: SipParseError, flow: Flow) -> None:
-        self.counters["messages that could not be read"] += 1
+        self._transport.complaints.note("messages that could not be read", flow.remote[0], self._loop.time())
         log.debug("unreadable message from %s: %s", flow, error)
         response = error_response(error, secrets.token_hex(6))
         if response is not None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from soip.net.errors import FlowError
-from soip.net.limits import Limits, Pace
+from soip.net.limits import Complaints, Limits
 from soip.net.tls import TlsWire
 from soip.net.wire import PlainWire, Wire
 from soip.sip.errors import SipParseError
@@ -22,15 +21,11 @@ from soip.sip.message import Message
 from soip.sip.stream import Keepalive
 from soip.sip.uri import format_host
 
-CROWDED_SECONDS = 10.0
-"""Between two lines in the log that say that there are too many connections."""
 PING_SECONDS = 25.0
 """How often we ping over a connection we opened and that is otherwise silent (RFC 5626 §4.4.1: under 120 s
 for servers, and under the idle limit of our own kind); and how soon a silent WebSocket is asked whether it is there."""
 
 CROWDED = "strangers' connections closed to make room"
-
-log = logging.getLogger(__name__)
 
 # Asked after two minutes of silence, and given up after four unanswered questions half a minute apart.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
@@ -61,7 +56,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, streams: Streams, make: Callable[[str], Wire], *, opened: bool) -> None:
         self.opened = opened
         self.number = 0
-        self.source = ""  # the address it is counted under
+        self.source = ""  # the peer's host
         self.flow: Flow | None = None
         self.target: Hop | None = None
         self.since = 0.0  # when it was made
@@ -89,6 +84,7 @@ class Connection(asyncio.Protocol):
             self._partial_since = self._active  # handshake and first message may not be long in coming
         _watch_peer(transport)
         remote, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self.source = remote[0] if remote else ""
         if not remote or not local or not self._streams._admit(self, remote[0]):
             self._transport.abort()
             return
@@ -125,7 +121,7 @@ class Connection(asyncio.Protocol):
             self._take(item)
         if self._wire.ended:
             if self._wire.fault:
-                self._streams.counters[self._wire.fault] += 1
+                self._streams.complain(self._wire.fault, self.source)
             self.close()
 
     async def established(self) -> None:
@@ -171,7 +167,7 @@ class Connection(asyncio.Protocol):
         if not data or transport is None:
             return True
         if transport.get_write_buffer_size() + len(data) > self._streams.limits.send_buffer:
-            self._streams.counters["connections closed for not reading"] += 1
+            self._streams.complain("connections closed for not reading", self.source)
             transport.abort()
             return False
         transport.write(data)
@@ -199,7 +195,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         if self._partial_since is not None and now - self._partial_since > limits.message_seconds:
-            self._streams.counters["connections closed for slowness"] += 1
+            self._streams.complain("connections closed for slowness", self.source)
             self.abort()
         elif not self.opened and now > max(self.kept_until, self._active + limits.idle_seconds):
             self._streams.counters["connections closed for idling"] += 1
@@ -247,11 +243,12 @@ class Streams:
         limits: Limits,
         received: Received,
         closed: Callable[[Flow], None],
-        counters: Counter[str],
+        complaints: Complaints,
         trust: ssl.SSLContext | None = None,
     ) -> None:
         self.limits = limits
-        self.counters = counters
+        self.counters = complaints.counters
+        self._complaints = complaints
         self._received = received
         self._closed = closed
         self._trust = trust
@@ -261,8 +258,6 @@ class Streams:
         # Accepted ones on which nobody has proved who he is, the oldest first; all, and by source.
         self._strangers: OrderedDict[int, Connection] = OrderedDict()
         self._strangers_of: dict[str, OrderedDict[int, Connection]] = {}
-        self._closed_of: Counter[str] = Counter()
-        self._pace = Pace(CROWDED_SECONDS)
         self._number = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._period = max(0.05, min(limits.message_seconds, limits.idle_seconds, PING_SECONDS) / 4)
@@ -349,8 +344,7 @@ class Streams:
         """Give a new connection its number, or refuse it when there are too many."""
         full = len(self._by_number) >= self.limits.connections
         if full if connection.opened else not (self._has_room_for(host) and self._has_room()):
-            self.counters["connections refused"] += 1
-            self._complain(host)
+            self.complain("connections refused", host)
             return False
         self._number += 1
         connection.number = self._number
@@ -366,7 +360,7 @@ class Streams:
         """Count a connection under the address a proxy of ours has told, or refuse it when it has too many."""
         self._uncount(connection)
         if not self._has_room_for(host):
-            self.counters["connections refused"] += 1
+            self.complain("connections refused", host)
             return False
         self._count(connection, host)
         return True
@@ -389,24 +383,12 @@ class Streams:
         source = oldest.source
         self._forget(oldest)
         oldest.abort()
-        self.counters[CROWDED] += 1
-        self._complain(source)
+        self.complain(CROWDED, source)
         return True
 
-    def _complain(self, source: str) -> None:
-        """Say that there are too many connections, and of whom most: of many that were closed in one line."""
-        self._closed_of[source] += 1
-        if self._pace.due(asyncio.get_running_loop().time()):
-            ((most, count),) = self._closed_of.most_common(1)
-            log.warning(
-                "too many connections: %d open, %d of strangers; closed or refused meanwhile: %d, most of %s: %d",
-                len(self._by_number),
-                len(self._strangers),
-                self._closed_of.total(),
-                most,
-                count,
-            )
-            self._closed_of.clear()
+    def complain(self, kind: str, source: str) -> None:
+        """A peer has done something wrong, or met somebody who did."""
+        self._complaints.note(kind, source, asyncio.get_running_loop().time())
 
     def trust(self, connection: Connection) -> None:
         """Somebody we know is at its other end: it is no stranger's any more."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from soip.net.errors import FlowError, PortBusyError
-from soip.net.limits import Limits
+from soip.net.limits import Complaints, Limits
 from soip.net.streams import Connection, Hop, Received, Streams
 from soip.net.target import Target, resolve
 from soip.net.wire import Listener, PlainWire
@@ -119,8 +119,9 @@ class Transport:
         listeners: Sequence[Listener] = (),
         trust: ssl.SSLContext | None = None,
     ) -> None:
-        self.counters: Counter[str] = Counter()
-        self.streams = Streams(limits, received, closed, self.counters, trust)
+        self.complaints = Complaints()
+        self.counters = self.complaints.counters
+        self.streams = Streams(limits, received, closed, self.complaints, trust)
         self.bound: Address = (host, port)
         self.family = socket.AF_INET
         self._transports = transports

@@ -60,7 +60,8 @@ from soip.sip.uri import Uri, split_user
 DIRECTORY_RETRY_SECONDS = 5
 # Methods that exist in a dialog only (RFC 3261 §15, RFC 3262, RFC 3311; wire.md of INFO).
 DIALOG_ONLY = frozenset({"BYE", "PRACK", "UPDATE", "INFO"})
-LOG_BUDGET = Budget(rate=1, burst=20)
+LOG_BUDGET = Budget(rate=0.1, burst=20)
+LOG_TOTAL = Budget(rate=2, burst=500)
 TASKS = 1000
 """ACKs and messages of our own under way at once; more are not sent."""
 MESSAGE_SECONDS = 5.0
@@ -141,6 +142,7 @@ class Server:
         self._forwarder = Forwarder(endpoint, self._book, keys.tokens, house, ladder)
         self._tables = Tables(accounts, location, now)
         self._log_budget = Buckets(LOG_BUDGET)
+        self._log_total = Buckets(LOG_TOTAL)
         self._messenger = Messenger(endpoint, self._book, house.domain)
         self._alarms = Alarms(directory.events, self._alarms_taken, now)
         self._handover = Handover(directory.events, self._home_of, self._hand_over)
@@ -491,6 +493,7 @@ class Server:
     def _turn_away(self, incoming: IncomingRequest, answer: Answer) -> None:
         """Answer a stranger statelessly: of a flood nothing is kept, and no answer is repeated to a forged source."""
         if answer.silent:
+            self._note(incoming, "a flood of requests without credentials is left unanswered")
             incoming.drop()
             return
         response = make_response(incoming.request, answer.status, to_tag=incoming.tag)
@@ -502,8 +505,8 @@ class Server:
         incoming.reply(answer.status, headers=answer.lines(self._house.domain))
 
     def _note(self, incoming: IncomingRequest, event: str, **facts: object) -> None:
-        """A line in the log, a limited number for each source: a flood must not fill the disk."""
-        source = incoming.flow.remote[0]
-        if self._log_budget.take(source, self._now()):
+        """A line in the log, a limited number for each source and in all: a flood must not fill the disk."""
+        source, now = incoming.flow.remote[0], self._now()
+        if self._log_budget.take(source, now) and self._log_total.take("", now):
             request = incoming.request
             _log.warning(event, source=str(incoming.flow), method=request.method, **facts)

@@ -53,7 +53,7 @@ class Via:
         if port is not None and int(port) > 65535:
             raise SipParseError("port out of range in Via", match.start(3))
         if host[0] == "[":
-            host = host[1:-1]
+            host = grammar.address_in(host)
         params = grammar.parse_params(text, match.end())
         return cls(transport.upper(), host, None if port is None else int(port), params)
 
