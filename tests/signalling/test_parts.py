@@ -16,7 +16,7 @@ from soip.signalling import finder as finder_module
 from soip.signalling import local
 from soip.signalling.accounts import AccountTable
 from soip.signalling.answers import Answer, bad_extension, busy
-from soip.signalling.finder import Finder
+from soip.signalling.finder import MAX_ASKING, MAX_WAITING, Finder
 from soip.signalling.flowbook import FlowBook
 from soip.signalling.flows import FlowKey, InstanceFlow, way_back
 from soip.signalling.location import Binding, Location
@@ -191,6 +191,33 @@ async def test_an_account_looked_up_while_all_are_read_is_not_taken_for_removed(
         accounts.add(Account("ghost", AccountKind.USER, {}))
     await finding
     assert accounts.kind("ghost") is AccountKind.USER, "what was read meanwhile is not asked for again"
+
+
+async def test_no_more_requests_wait_for_the_directory_than_may() -> None:
+    asked, answered = 0, asyncio.Event()
+
+    async def lookup(_: str) -> Account | None:
+        nonlocal asked
+        asked += 1
+        await answered.wait()
+        return None
+
+    finder = Finder(AccountTable(), lookup, lambda: 0.0)
+    waiting = [asyncio.ensure_future(finder.find(f"guess{number % 3}")) for number in range(MAX_WAITING + 100)]
+    await asyncio.sleep(0)
+    assert finder.is_settled("anybody"), "who comes now is judged by what is known"
+    answered.set()
+    await asyncio.gather(*waiting)
+    answered.clear()
+    assert asked == 3
+    waiting = [asyncio.ensure_future(finder.find(f"other{number}")) for number in range(100)]
+    await asyncio.sleep(0)
+    assert finder.is_settled("anybody"), "so many ids are asked for already"
+    assert not finder.is_settled("other0"), "whose answer is on its way is waited for"
+    answered.set()
+    await asyncio.gather(*waiting)
+    assert asked == 3 + MAX_ASKING
+    assert not finder.is_settled("anybody")
 
 
 @given(st.floats(0.001, 3600), st.floats(0, 1e6), st.integers(0, 2**50), st.integers(0, 10_000_000))
