@@ -69,6 +69,7 @@ class Linphone:
         self._pipe = Path(f"/tmp/soip-{network.name}-{folder.name}-{transport}")  # where the daemon puts it
         options = ("--config", str(folder / "linphonerc"), "--pipe", self._pipe.name)
         command = network.command("env", f"HOME={folder}", need("linphone-daemon"), *options)
+        self._talk: socket.socket | None = None  # one for all: the daemon listens to one at a time
         self.program: Program = site.run("linphone", command)
 
     @property
@@ -78,12 +79,13 @@ class Linphone:
 
     def tell(self, command: str) -> str:
         """Give a command; the answer."""
-        until(self._pipe.exists, 30, lambda: self.text)
-        with socket.socket(socket.AF_UNIX) as pipe:
-            pipe.settimeout(30)
-            pipe.connect(str(self._pipe))
-            pipe.sendall(command.encode() + b"\n")
-            return pipe.recv(65_536).decode("utf-8", "replace")
+        if self._talk is None:
+            until(self._pipe.exists, 30, lambda: self.text)
+            self._talk = socket.socket(socket.AF_UNIX)
+            self._talk.settimeout(30)
+            self._talk.connect(str(self._pipe))
+        self._talk.sendall(command.encode() + b"\n")
+        return self._talk.recv(65_536).decode("utf-8", "replace")
 
     def until(self, command: str, words: str, within: float = 40.0) -> None:
         """Ask again and again until the answer has these words. Raises AssertionError with the last answer."""
@@ -94,6 +96,8 @@ class Linphone:
 
     def stop(self) -> None:
         """End it, as by SIGTERM: it unregisters."""
+        if self._talk is not None:
+            self._talk.close()
         self.program.stop()
         with suppress(FileNotFoundError):
             self._pipe.unlink()

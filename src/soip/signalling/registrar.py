@@ -7,6 +7,7 @@ within a Call-ID, and only then all changes at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from sys import intern
 
 from soip.config import Lifetime, Settings
 from soip.directory.rows import Account, AccountKind
@@ -167,18 +168,20 @@ def _binding(
     reg_id = contact.param("reg-id") or "0"
     if reg_id != "0" and not _wants_outbound(request):
         reg_id = "0"
+    key, target = FlowKey.of(flow), way_back(request, flow)
+    # What is the same in thousands of bindings is kept once.
     return Binding(
-        aor=aor,
+        aor=account if aor == account else aor,
         account=account,
         contact=uri,
-        flow=FlowKey.of(flow),
-        target=way_back(request, flow),
+        flow=key,
+        target=key if target == key else target,
         call_id=headers.call_id(request.headers),
         cseq=headers.cseq(request.headers).number,
         expires_at=expires_at,
         instance=(contact.param("+sip.instance") or "")[:200],
         reg_id=int(reg_id) if reg_id.isascii() and reg_id.isdigit() and len(reg_id) < 10 else 0,
-        user_agent=(request.headers.get("User-Agent") or "")[:200],
+        user_agent=intern((request.headers.get("User-Agent") or "")[:200]),
         path=_path(request),
         q=headers.contact_q(contact),
         registered_at=now,
