@@ -27,8 +27,8 @@ MOST_A_CAMERA, MOST_A_CONNECTION = 4.0, 16.0
 """Marks, in kB."""
 WARM = 500
 """Cameras that are registered before anything is counted: caches and the like are made once."""
-BEFORE = 20
-"""Connections likewise: few, for what they leave is taken again."""
+BEFORE = 1500
+"""Connections likewise: what the start has left is taken by them."""
 PER_SOURCE = 400
 """Connections and cameras of one address: a source may not have as many as all together."""
 
@@ -62,11 +62,10 @@ def run(cameras: int = CAMERAS, connections: int = CONNECTIONS, warm: int = WARM
             after, bindings = ours.ask()[1:]
         if bindings != cameras + warm:
             raise RuntimeError(f"{bindings} are registered of {cameras + warm}")
-        with serving(Path(folder), cameras + warm) as ours:
-            with _connected(ours.port, BEFORE):
-                pass
+        (Path(folder) / "few").mkdir()
+        with serving(Path(folder) / "few", 1) as ours, _connected(ours.port, range(BEFORE)):
             empty = ours.ask()[1]
-            with _connected(ours.port, connections):
+            with _connected(ours.port, range(BEFORE, BEFORE + connections)):
                 full = ours.ask()[1]
     return [
         Taken("a registered camera", cameras, (after - before) / cameras / 1024, MOST_A_CAMERA),
@@ -79,7 +78,7 @@ def _register(port: int, numbers: range) -> None:
     for number in numbers:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind((_source(number), 0))
-            sock.settimeout(20)
+            sock.settimeout(60)
             answer = _ask(sock, port, number, None)
             if answer.status == 401:
                 answer = _ask(sock, port, number, answer)
@@ -113,13 +112,13 @@ def _ask(sock: socket.socket, port: int, number: int, challenge: Response | None
 
 
 @contextmanager
-def _connected(port: int, count: int) -> Iterator[None]:
+def _connected(port: int, numbers: range) -> Iterator[None]:
     """So many connections that have pinged once and then say nothing."""
     with ExitStack() as stack:
-        for number in range(count):
+        for number in numbers:
             sock = stack.enter_context(socket.socket())
             sock.bind((_source(number), 0))
-            sock.settimeout(20)
+            sock.settimeout(60)
             sock.connect(("127.0.0.1", port))
             sock.sendall(b"\r\n\r\n")
             if sock.recv(2) != b"\r\n":

@@ -80,7 +80,7 @@ class Linphone:
     def tell(self, command: str) -> str:
         """Give a command; the answer."""
         if self._talk is None:
-            until(self._pipe.exists, 30, lambda: self.text)
+            until(self._pipe.exists, explain=lambda: self.text)
             self._talk = socket.socket(socket.AF_UNIX)
             self._talk.settimeout(30)
             self._talk.connect(str(self._pipe))

@@ -40,24 +40,24 @@ def flows(site: Site) -> list[str]:
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_linphone_registers_calls_and_leaves(site: Site, network: Namespace, tmp_path: Path, transport: str) -> None:
     phone = Linphone(site, network, tmp_path, transport)
-    until(lambda: flows(site) == [transport], 40, lambda: phone.text)
+    until(lambda: flows(site) == [transport], explain=lambda: phone.text)
     begun = site.count("viewer's call begins")
     assert "Status: Ok" in phone.tell(f"call sip:cam1@{DOMAIN}")
-    until(lambda: site.count("viewer's call begins") > begun, 40, lambda: site.explain() + phone.text)
+    until(lambda: site.count("viewer's call begins") > begun, explain=lambda: site.explain() + phone.text)
     # What only speaks to it (sendonly) has put it on hold, says linphone.
     phone.until("call-status", "LinphoneCallPausedByRemote")
     ended = site.count("viewer's call ended")
     phone.tell("terminate")
-    until(lambda: site.count("viewer's call ended") > ended, 40, site.explain)
+    until(lambda: site.count("viewer's call ended") > ended, explain=site.explain)
     phone.tell("unregister 1")
-    until(lambda: flows(site) == [], 40, lambda: phone.text)
+    until(lambda: flows(site) == [], explain=lambda: phone.text)
     phone.stop()
 
 
 def test_linphone_with_a_wrong_password_is_refused(site: Site, network: Namespace, tmp_path: Path) -> None:
     refused = site.count("wrong password or unknown id", id=USER)
     phone = Linphone(site, network, tmp_path, "udp", password="guess")
-    until(lambda: site.count("wrong password or unknown id", id=USER) > refused, 40, lambda: phone.text)
+    until(lambda: site.count("wrong password or unknown id", id=USER) > refused, explain=lambda: phone.text)
     phone.until("register-status 1", "State: LinphoneRegistrationFailed")
     assert flows(site) == []
     phone.stop()
