@@ -201,7 +201,7 @@ class Location:
             if held.expires_at <= now:
                 gone.append(self._remove(aor, key))
             else:  # refreshed since: the entry is moved only when it comes up
-                self._schedule(held)
+                self._schedule(held, (aor, key))
         return gone
 
     def restore(self, bindings: Iterable[Binding]) -> None:
@@ -220,19 +220,20 @@ class Location:
     def _put(self, binding: Binding) -> None:
         self._order += 1
         binding = replace(binding, refreshed=self._order)
-        place = (binding.aor, binding.key)
+        key = binding.key
+        place = (binding.aor, key)  # one tuple for all tables: there are many bindings
         for twin in [b for b in self._by_aor.get(binding.aor, {}).values() if b.contact == binding.contact]:
-            if twin.key != binding.key:  # one contact, named by instance now and not before, or the reverse
+            if twin.key != key:  # one contact, named by instance now and not before, or the reverse
                 self._remove(twin.aor, twin.key)
-        old = self._by_aor.get(binding.aor, {}).get(binding.key)
+        old = self._by_aor.get(binding.aor, {}).get(key)
         if old is None:
             self._count += 1
         else:
             self._leave_flow(old)
             self._note_gone(old)
-        self._by_aor.setdefault(binding.aor, {})[binding.key] = binding
+        self._by_aor.setdefault(binding.aor, {})[key] = binding
         if binding.expires_at < self._due.get(place, math.inf):
-            self._schedule(binding)
+            self._schedule(binding, place)
         self._by_flow.setdefault(binding.flow, {}).setdefault(binding.account, set()).add(place)
         self.was_at(binding.account, binding.flow.host)
         if binding.target != binding.flow:
@@ -256,9 +257,9 @@ class Location:
         self._stored.pop((binding.aor, binding.contact), None)
         self._gone[binding.aor, binding.contact] = binding
 
-    def _schedule(self, binding: Binding) -> None:
-        self._due[(binding.aor, binding.key)] = binding.expires_at
-        heapq.heappush(self._deadlines, (binding.expires_at, binding.aor, binding.key))
+    def _schedule(self, binding: Binding, place: tuple[str, tuple[str, int]]) -> None:
+        self._due[place] = binding.expires_at
+        heapq.heappush(self._deadlines, (binding.expires_at, *place))
         if len(self._deadlines) > 2 * len(self._due) + 1024:  # entries that no longer count, from re-registering
             self._deadlines = [(due, aor, key) for (aor, key), due in self._due.items()]
             heapq.heapify(self._deadlines)
