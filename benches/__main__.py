@@ -1,4 +1,4 @@
-"""`python -m benches [ingest] [fanout] [sip] [restart] [ladder]`: measure, print ratios; options for other lengths."""
+"""`python -m benches [ingest] [fanout] [sip] [restart] [memory] [ladder]`: measure and print; options for lengths."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 import subprocess
 import sys
 
-from benches import fanout, ingest, ladder, registrar
+from benches import fanout, ingest, ladder, memory, registrar
 
-NAMES = ("ingest", "fanout", "sip", "restart", "ladder")
+NAMES = ("ingest", "fanout", "sip", "restart", "memory", "ladder")
 
 
 def main() -> int:
@@ -39,6 +39,8 @@ def measure(name: str, options: argparse.Namespace) -> list[str]:
         return fanout.run(options.rounds, options.seconds, options.viewers).lines()
     if name == "restart":
         return registrar.restart()
+    if name == "memory":
+        return ["memory: resident bytes of the SIP server", *(taken.line() for taken in memory.run())]
     run = ladder.run if name == "ladder" else registrar.run
     return [line for comparison in run(options.rounds, options.seconds) for line in comparison.lines()]
 

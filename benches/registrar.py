@@ -99,7 +99,7 @@ def run(rounds: int, seconds: float) -> list[Comparison]:
     with tempfile.TemporaryDirectory(prefix="soip-bench-") as folder, ExitStack() as stack:
         directory = Path(folder)
         _write_users(directory)
-        ours = stack.enter_context(_ours(directory))
+        ours = stack.enter_context(serving(directory))
         kamailio = stack.enter_context(_kamailio(directory)) if shutil.which("kamailio") else None
         for side in (ours, kamailio):
             if side is not None:
@@ -129,14 +129,14 @@ def restart() -> list[str]:
     with tempfile.TemporaryDirectory(prefix="soip-bench-") as folder:
         directory = Path(folder)
         _write_users(directory)
-        with _ours(directory) as ours:
+        with serving(directory) as ours:
             empty = ours.ask()[1]
             _sipp(directory, ours, "register", RESTART_RATE, ACCOUNTS)
             time.sleep(SETTLED_SECONDS)  # Nothing tells when the last repeat is no longer waited for.
             full, bindings = ours.ask()[1:]
             ours.process.kill()
         began = time.monotonic()
-        with _ours(directory) as ours:
+        with serving(directory) as ours:
             online = ours.ask()[2]
             ready = time.monotonic() - began
             _sipp(directory, ours, "register", RESTART_RATE, ACCOUNTS)
@@ -160,9 +160,10 @@ def _write_users(directory: Path) -> None:
 
 
 @contextmanager
-def _ours(directory: Path) -> Iterator[Ours]:
+def serving(directory: Path, accounts: int = ACCOUNTS) -> Iterator[Ours]:
+    """Our SIP server with so many cameras that may register."""
     command = [*pinned(MEASURED_CPU), sys.executable, "-m", "benches.registrar_ours"]
-    arguments = [str(directory / "data"), str(OUR_PORT), str(ACCOUNTS)]
+    arguments = [str(directory / "data"), str(OUR_PORT), str(accounts)]
     (directory / "data").mkdir(exist_ok=True)
     with subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soip.config import NO_SETTINGS, HostPort, PortRange, Settings, SettingsError, SipRoute, default_media_workers
+from soip.config import (
+    NO_SETTINGS,
+    HostPort,
+    Lifetime,
+    PortRange,
+    Settings,
+    SettingsError,
+    SipRoute,
+    default_media_workers,
+)
 from soip.lifeline import VARIABLE
 
 PBX = {"name": "pbx", "to": "sip:pbx.example;transport=tls", "domains": ["PBX.example"]}
@@ -262,3 +271,15 @@ def test_settings_do_not_change() -> None:
     settings = Settings.load()
     with pytest.raises(ValueError, match="frozen"):
         settings.domain = "other"
+
+
+@pytest.mark.parametrize("text", ["60-3600", "1-1", "3600-86400"])
+def test_lifetimes_of_registrations(text: str) -> None:
+    assert str(Lifetime.parse(text)) == text
+    assert Lifetime.parse(Lifetime.parse(text)) == Lifetime.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "60", "0-60", "60-59", "3601-7200", "60-86401", "a-b", "60-3600-7200", 60])
+def test_what_is_no_lifetime(text: object) -> None:
+    with pytest.raises(ValueError, match="no range of seconds"):
+        Lifetime.parse(text)

@@ -106,6 +106,28 @@ class PortRange:
         return f"{self.low}-{self.high}"
 
 
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long a registration lasts, in seconds: less than `low` is refused, more than `high` is given as that."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def parse(cls, value: object) -> Lifetime:
+        """Reads `low-high`. Raises ValueError."""
+        if isinstance(value, Lifetime):
+            return value
+        match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", str(value))
+        # RFC 3261 §10.3 step 7: nobody who asks for an hour or more may be told that it is too brief.
+        if match is None or not 1 <= int(match[1]) <= min(int(match[2]), 3600) or int(match[2]) > 86_400:
+            raise ValueError(f"{value!r} is no range of seconds A-B with A at most 3600, for example 60-3600")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.low}-{self.high}"
+
+
 def default_media_workers() -> int:
     """One media worker per core but one, and at least one."""
     return max(1, (os.cpu_count() or 1) - 1)
@@ -133,6 +155,7 @@ _Domain = Annotated[str, AfterValidator(_domain)]
 _Address = Annotated[HostPort, NoDecode, BeforeValidator(HostPort.parse), PlainSerializer(str)]
 _OptionalAddress = Annotated[HostPort | None, NoDecode, BeforeValidator(_optional_address)]
 _Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+_Lifetime = Annotated[Lifetime, NoDecode, BeforeValidator(Lifetime.parse), PlainSerializer(str)]
 _Ports = Annotated[PortRange, NoDecode, BeforeValidator(PortRange.parse), PlainSerializer(str)]
 
 
@@ -233,6 +256,10 @@ class Settings(BaseSettings):
     sip_routes: Annotated[tuple[SipRoute, ...], NoDecode, BeforeValidator(_routes)] = ()
     sip_ws: _Address = HostPort("127.0.0.1", 0)
     sip_ws_origins: _Names = ()
+    sip_expires_camera: _Lifetime = Lifetime(60, 3600)
+    sip_expires_phone: _Lifetime = Lifetime(60, 3600)
+    sip_expires_media: _Lifetime = Lifetime(60, 3600)
+    sip_expires_browser: _Lifetime = Lifetime(60, 600)
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     tls_ca: Path | None = None

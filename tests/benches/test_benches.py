@@ -8,7 +8,7 @@ import pytest
 from benches.frames import BIT_RATE, FRAME_RATE, GOP, SPS, gop
 from benches.report import Comparison, Figure, free_ports
 
-from benches import fanout, floor, ingest, ladder, registrar
+from benches import fanout, floor, ingest, ladder, memory, registrar
 from soip.rtp.h264_sets import parse_sps
 
 
@@ -49,6 +49,14 @@ def test_fan_out_sends_the_same_as_the_floor() -> None:
     sent = {figure.packets for figure in (*comparison.ours, *comparison.floor)}
     assert max(sent) - min(sent) < max(sent) * 0.02
     assert not [figure.note for figure in comparison.ours if figure.note]
+
+
+def test_memory_stays_within_its_marks() -> None:
+    """With fewer than the bench has, so that it is over in two minutes; more are registered before, to fill caches."""
+    camera, connection = memory.run(cameras=3000, connections=1000, warm=4500)
+    assert 0.5 < camera.each <= 1.5 * memory.MOST_A_CAMERA, camera.line()  # of so few the noise is a large part
+    assert 0.5 < connection.each <= memory.MOST_A_CONNECTION, connection.line()
+    assert connection.line().endswith("mark 16 kB kept")
 
 
 def test_what_does_not_run_makes_the_exit_code() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from soip.config import Settings
 from soip.directory.rows import Account, AccountKind
 from soip.signalling.accounts import AccountTable
 from soip.signalling.location import Location
-from soip.signalling.registrar import Registrar
+from soip.signalling.registrar import Lifetimes, Registrar
 from soip.signalling.routing import Caller, Forward, Refuse, route
 from soip.signalling.server import Tables
 from soip.sip import headers
@@ -31,6 +32,9 @@ SAMPLES = (
 )
 
 
+LIFETIMES = Lifetimes.of(Settings())
+
+
 def fuzz(data: bytes) -> None:
     """Any bytes are answered or raise SipError; what is bound can be called, and is bounded."""
     accounts, location = AccountTable(), Location()
@@ -40,7 +44,7 @@ def fuzz(data: bytes) -> None:
         headers.check(request)
         if not isinstance(request, Request):
             return
-        answer = Registrar(accounts, location).register(request, DEVICE, FLOW, 0.0)
+        answer = Registrar(accounts, location, LIFETIMES).register(request, DEVICE, FLOW, 0.0)
         verdict = route(
             Caller("media", AccountKind.MEDIA_SERVER, "media-0"),
             request.method,

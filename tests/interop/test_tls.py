@@ -10,9 +10,10 @@ import pytest
 
 from tests.interop.baresip import Baresip
 from tests.interop.film import make_film, probe
+from tests.interop.linphone import Linphone
 from tests.interop.namespace import Capture, Namespace
 from tests.peers import need
-from tests.site import DOMAIN, PASSWORD, SIP_PASSWORD, USER, Program, Site, free_port, until
+from tests.site import DOMAIN, PASSWORD, USER, Site, free_port, until
 
 pytestmark = pytest.mark.interop
 
@@ -100,29 +101,16 @@ def test_openssl_finds_nothing_old_and_nothing_wrong(site: Site, network: Namesp
     assert ask("-verify_hostname", "other.example").returncode != 0
 
 
-def linphone(site: Site, network: Namespace, folder: Path, authority: str) -> Program:
-    """A phone that verifies whose certificate it is shown. Of its name only by DNS: it knows no addresses there."""
-    server = f"<sip:{site.settings['SOIP_SIP_TLS']};transport=tls>"
-    (folder / ".local/share/linphone").mkdir(parents=True)
-    (folder / "linphonerc").write_text(
-        f"[sip]\nroot_ca={authority}\nverify_server_certs=1\nverify_server_cn=0\ndefault_proxy=0\n"
-        "sip_port=0\nsip_tcp_port=0\nsip_tls_port=-1\n"
-        f"[auth_info_0]\nusername={USER}\npasswd={SIP_PASSWORD}\nrealm={DOMAIN}\n"
-        f"[proxy_0]\nreg_proxy={server}\nreg_route={server}\nreg_identity=sip:{USER}@{DOMAIN}\n"
-        "reg_expires=600\nreg_sendregister=1\n"
-    )
-    options = ("--config", str(folder / "linphonerc"), "--pipe", f"soip-{network.name}-{folder.name}")
-    return site.run("linphone", network.command("env", f"HOME={folder}", need("linphone-daemon"), *options))
-
-
 def test_linphone_registers_over_tls_with_the_right_ca_only(site: Site, network: Namespace, tmp_path: Path) -> None:
     site.soip("tls", "init", "--data", str(tmp_path / "other"))
-    stranger = linphone(site, network, tmp_path / "wrong", str(tmp_path / "other" / "tls" / "ca.pem"))
+    wrong = str(tmp_path / "other" / "tls" / "ca.pem")
+    stranger = Linphone(site, network, tmp_path / "wrong", "tls", authority=wrong)
     until(lambda: "Certificate verification failed" in stranger.text, explain=lambda: stranger.text)
     query = "SELECT flow FROM binding WHERE account_id = ?"
     assert site.query(query, USER) == []
     stranger.stop()
-    phone = linphone(site, network, tmp_path / "right", ca(site))
+    phone = Linphone(site, network, tmp_path / "right", "tls", authority=ca(site))
     until(
         lambda: [flow.partition(":")[0] for (flow,) in site.query(query, USER)] == ["tls"], explain=lambda: phone.text
     )
+    phone.stop()

@@ -11,10 +11,11 @@ import uvloop
 
 from soip.net import streams
 from soip.net.errors import FlowError
-from soip.net.limits import Limits
+from soip.net.limits import Complaints, Limits, connections_for
 from soip.net.sip import SipEndpoint
 from soip.net.target import Target
-from tests.net.helpers import PATIENT_S, Recorder, endpoint, request, tcp, until
+from soip.sip.flow import Flow
+from tests.net.helpers import PATIENT_S, Recorder, endpoint, request, tcp, udp, until
 
 
 async def connect(to: SipEndpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -174,7 +175,7 @@ async def test_what_we_opened_is_pinged_and_so_not_idle(monkeypatch: pytest.Monk
 
 
 async def test_the_limits_of_connections() -> None:
-    async with endpoint(Recorder(), limits=Limits(connections_per_source=2)) as bob:
+    async with endpoint(Recorder(), limits=Limits(connections_per_source=2, grace_seconds=3600)) as bob:
         kept = [await connect(bob) for _ in range(2)]
         reader, writer = await connect(bob)
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
@@ -188,6 +189,135 @@ async def test_the_limits_of_connections() -> None:
         assert await reader.readexactly(2) == b"\r\n"
         for _, open_writer in [*kept, (reader, writer)]:
             open_writer.close()
+
+
+async def alive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Whether a connection still is: a ping is answered."""
+    with suppress(ConnectionError):
+        writer.write(b"\r\n\r\n")
+        return await asyncio.wait_for(reader.read(2), 10) == b"\r\n"
+    return False
+
+
+async def connected(to: SipEndpoint, source: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(*to.address, local_addr=(source, 0))
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(connections=3, grace_seconds=0),
+        Limits(strangers=2, grace_seconds=0),
+        Limits(connections_per_source=2, grace_seconds=0),
+    ],
+    ids=["connections", "strangers", "of one source"],
+)
+async def test_the_oldest_stranger_makes_room_and_who_is_known_does_not(
+    limits: Limits, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder()
+    async with endpoint(recorder, limits=limits) as bob:
+        known = await connect(bob)
+        known[1].write(message())
+        await known[0].readuntil(b"\r\n\r\n")
+        bob.trust(recorder.requests[0].flow)
+        strangers = [await connect(bob) for _ in range(5)]
+        assert [await alive(*stranger) for stranger in strangers] == [False, False, False, True, True]
+        assert await alive(*known)
+        assert bob.counters[streams.CROWDED] == 3
+        assert len(bob._transport.streams) == 3
+        (line,) = [record.getMessage() for record in caplog.records if streams.CROWDED in record.getMessage()]
+        assert "1, most of 127.0.0.1: 1" in line, "one line for all of them in a minute"
+        for _, writer in [known, *strangers]:
+            writer.close()
+        await until(lambda: len(bob._transport.streams) == 0)
+        assert not bob._transport.streams._strangers
+        assert not bob._transport.streams._strangers_of
+
+
+async def test_who_has_just_come_is_not_closed_for_others() -> None:
+    async with endpoint(Recorder(), limits=Limits(connections=2, grace_seconds=3600)) as bob:
+        kept = [await connect(bob) for _ in range(2)]
+        late = await connect(bob)
+        assert not await alive(*late)
+        assert [await alive(*connection) for connection in kept] == [True, True]
+        for _, writer in [*kept, late]:
+            writer.close()
+
+
+async def test_where_everybody_is_known_nobody_is_closed_and_the_log_says_whose_there_are_too_many(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    recorder = Recorder()
+    async with endpoint(recorder, limits=Limits(connections=2, grace_seconds=0)) as bob:
+        kept = []
+        for number in range(2):
+            kept.append(await connect(bob))
+            kept[-1][1].write(message(number))
+            await kept[-1][0].readuntil(b"\r\n\r\n")
+            bob.trust(recorder.requests[-1].flow)
+        late = await connected(bob, "127.0.0.7")
+        assert not await alive(*late)
+        assert bob.counters["connections refused"] == 1
+        assert "connections refused: 1, most of 127.0.0.7: 1" in caplog.text
+        for _, writer in [*kept, late]:
+            writer.close()
+
+
+async def test_a_flood_from_one_source_costs_that_source_its_own_connections() -> None:
+    async with endpoint(Recorder(), limits=Limits(connections_per_source=3, grace_seconds=0)) as bob:
+        other = await connected(bob, "127.0.0.7")
+        flood = [await connect(bob) for _ in range(20)]
+        assert await alive(*other)
+        assert [await alive(*connection) for connection in flood[-3:]] == [True] * 3
+        assert len(bob._transport.streams) == 4
+        for _, writer in [other, *flood]:
+            writer.close()
+
+
+def test_what_peers_do_wrong_is_counted_and_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    complaints = Complaints()
+    for second in range(100):
+        complaints.note("knocks", f"192.0.2.{min(second, 9)}", float(second))
+    complaints.note("bangs", "192.0.2.7", 99.0)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "knocks: 1, most of 192.0.2.0: 1",
+        "knocks: 60, most of 192.0.2.9: 52",
+        "bangs: 1, most of 192.0.2.7: 1",
+    ]
+    assert complaints.counters == {"knocks": 100, "bangs": 1}
+    for number in range(100_000):
+        complaints.note("knocks", str(number), 100.0)
+    assert len(complaints._since["knocks"]) <= 1001
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"), [(64, 32), (256, 128), (1024, 512), (4096, 2896), (20_000, 18_800), (1 << 20, 20_000)]
+)
+def test_connections_leave_files_for_everything_else(files: int, connections: int) -> None:
+    assert connections_for(files) == connections
+
+
+async def test_who_is_shut_out_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    async with endpoint(recorder) as bob, endpoint() as alice, endpoint() as carol:
+        assert (await alice.request(request(), udp(bob))).status == 200
+        bob.shut_out(recorder.requests[0].flow, 3600)
+        await alice.send(request(), udp(bob))
+        assert (await carol.request(request(), udp(bob))).status == 200, "a neighbour is another flow"
+        await until(lambda: bob.counters["datagrams passed over"] == 1)
+        assert len(recorder.requests) == 2
+        bob.shut_out(recorder.requests[0].flow, 0)
+        assert (await alice.request(request(), udp(bob))).status == 200, "and its time is over"
+        assert (await alice.request(request(), tcp(bob))).status == 200
+        bob.shut_out(recorder.requests[-1].flow, 3600)
+        await until(lambda: recorder.closed == [recorder.requests[-1].flow])
+        monkeypatch.setattr("soip.net.transport._MOST_PASSED_OVER", 3)
+        for port in range(1, 10):
+            bob.shut_out(Flow("udp", bob.address, ("192.0.2.1", port)), 3600)
+        assert bob._transport._udp is not None
+        assert list(bob._transport._udp._passed_over) == [("192.0.2.1", port) for port in (7, 8, 9)]
 
 
 async def test_the_limit_holds_for_connections_we_open_too() -> None:

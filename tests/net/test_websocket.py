@@ -307,7 +307,7 @@ async def test_a_message_that_cannot_be_read_is_answered_and_the_next_one_taken(
 
 
 async def test_limits_count_each_browser_by_its_own_address() -> None:
-    async with serving(limits=Limits(connections_per_source=2)) as server:
+    async with serving(limits=Limits(connections_per_source=2, grace_seconds=3600)) as server:
         pages = [await browser(server, "192.0.2.1") for _ in range(2)]
         with pytest.raises(EOFError):  # noqa: PT012  # at once, or after its 101 has come
             pages.append(await browser(server, "192.0.2.1"))
@@ -317,11 +317,12 @@ async def test_limits_count_each_browser_by_its_own_address() -> None:
         pages[0].close()
         await until(lambda: len(server._transport.streams) == 3)
         pages.append(await browser(server, "192.0.2.1"))
-        assert server._transport.streams._by_source == {"192.0.2.1": 2, "192.0.2.2": 2}
+        counted = {source: len(own) for source, own in server._transport.streams._strangers_of.items()}
+        assert counted == {"192.0.2.1": 2, "192.0.2.2": 2}
         for page in pages:
             page.close()
         await until(lambda: len(server._transport.streams) == 0)
-        assert not server._transport.streams._by_source
+        assert not server._transport.streams._strangers_of
 
 
 @pytest.mark.parametrize("begun", [b"", opening()[:60], opening() + text(message())[:30]])
@@ -384,15 +385,17 @@ async def test_pings_without_end_that_nobody_reads_the_answers_of() -> None:
         page.close()
 
 
-async def test_nothing_a_stranger_does_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_a_stranger_does_is_told_in_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "soip.net"), caplog.at_level(logging.DEBUG, "websockets"):
         async with serving() as server:
-            page = await browser(server)
-            page.send(b"x" * 70_000)
-            assert (await page.frame()).opcode is Opcode.CLOSE
-            await until(lambda: server.counters[BAD_WEBSOCKET] == 1)
-            page.close()
-    assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
+            for number in range(1, 4):
+                page = await browser(server)
+                page.send(b"x" * 70_000)
+                assert (await page.frame()).opcode is Opcode.CLOSE
+                await until(lambda number=number: server.counters[BAD_WEBSOCKET] == number)  # type: ignore[misc]
+                page.close()
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
+    assert said == [f"{BAD_WEBSOCKET}: 1, most of 127.0.0.1: 1"]
 
 
 async def test_a_busy_port_is_named_with_its_setting() -> None:

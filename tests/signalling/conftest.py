@@ -32,7 +32,8 @@ class ServerHouse:
     timers = PATIENT
 
     def __init__(self, data: Path, **settings: Any) -> None:
-        self.settings = Settings(data=data, sip=HostPort("127.0.0.1", 0), domain=DOMAIN, media_workers=1, **settings)
+        settings.setdefault("sip", HostPort("127.0.0.1", 0))
+        self.settings = Settings(data=data, domain=DOMAIN, media_workers=1, **settings)
         self.directory: Directory
         self.media: MediaServer
         self.role: Role

@@ -16,7 +16,7 @@ from soip.signalling import finder as finder_module
 from soip.signalling import local
 from soip.signalling.accounts import AccountTable
 from soip.signalling.answers import Answer, bad_extension, busy
-from soip.signalling.finder import Finder
+from soip.signalling.finder import MAX_ASKING, MAX_WAITING, Finder
 from soip.signalling.flowbook import FlowBook
 from soip.signalling.flows import FlowKey, InstanceFlow, way_back
 from soip.signalling.location import Binding, Location
@@ -194,11 +194,38 @@ async def test_an_account_looked_up_while_all_are_read_is_not_taken_for_removed(
     assert accounts.kind("ghost") is AccountKind.USER, "what was read meanwhile is not asked for again"
 
 
+async def test_no_more_requests_wait_for_the_directory_than_may() -> None:
+    asked, answered = 0, asyncio.Event()
+
+    async def lookup(_: str) -> Account | None:
+        nonlocal asked
+        asked += 1
+        await answered.wait()
+        return None
+
+    finder = Finder(AccountTable(), lookup, lambda: 0.0)
+    waiting = [asyncio.ensure_future(finder.find(f"guess{number % 3}")) for number in range(MAX_WAITING + 100)]
+    await asyncio.sleep(0)
+    assert finder.is_settled("anybody"), "who comes now is judged by what is known"
+    answered.set()
+    await asyncio.gather(*waiting)
+    answered.clear()
+    assert asked == 3
+    waiting = [asyncio.ensure_future(finder.find(f"other{number}")) for number in range(100)]
+    await asyncio.sleep(0)
+    assert finder.is_settled("anybody"), "so many ids are asked for already"
+    assert not finder.is_settled("other0"), "whose answer is on its way is waited for"
+    answered.set()
+    await asyncio.gather(*waiting)
+    assert asked == 3 + MAX_ASKING
+    assert not finder.is_settled("anybody")
+
+
 @given(st.floats(0.001, 3600), st.floats(0, 1e6), st.integers(0, 2**50), st.integers(0, 10_000_000))
 def test_a_binding_comes_back_with_the_time_it_has_left(left: float, now: float, now_us: int, away_us: int) -> None:
     row = row_of(binding("cam1", expires=now + left), now, now_us)
     later = 55.0
-    back = binding_of(row, later, now_us + away_us)
+    back = binding_of(row, later, now_us + away_us, 3600)
     if left * 1e6 - away_us <= 0:
         assert back is None
     elif back is not None:
@@ -207,19 +234,19 @@ def test_a_binding_comes_back_with_the_time_it_has_left(left: float, now: float,
 
 
 def test_a_binding_is_dated_when_it_was_made_and_not_when_it_was_written() -> None:
-    made = replace(binding("cam1", expires=65.0), registered_at=2.0, path=("<sip:a;lr>", '"b, c" <sip:d;lr>'))
+    made = replace(binding("cam1", expires=65.0), registered_at=2.0, q=0.3, path=("<sip:a;lr>", '"b, c" <sip:d;lr>'))
     row = row_of(made, 5.0, 10_000_000)
     assert (row.registered_us, row.expires_us) == (7_000_000, 70_000_000)
-    back = binding_of(row, 100.0, 11_000_000)
+    back = binding_of(row, 100.0, 11_000_000, 3600)
     assert back is not None
     assert (back.registered_at, back.expires_at) == (96.0, 159.0)
-    assert back.path == made.path
-    assert binding_of(replace(row, path='"broken, x'), 100.0, 11_000_000) is None
+    assert (back.path, back.q) == (made.path, 0.3)
+    assert binding_of(replace(row, path='"broken, x'), 100.0, 11_000_000, 3600) is None
 
 
 def test_a_wall_clock_set_back_makes_nothing_last_longer() -> None:
     row = row_of(binding("cam1", expires=3600), 0, 10**15)
-    back = binding_of(row, 0, 0)
+    back = binding_of(row, 0, 0, 3600)
     assert back is not None
     assert back.expires_at == 3600
 
@@ -227,7 +254,7 @@ def test_a_wall_clock_set_back_makes_nothing_last_longer() -> None:
 def test_restored_in_the_order_of_registering() -> None:
     rows = [row_of(binding(name), 0, at) for name, at in (("b", 2), ("a", 1), ("c", 3))]
     rows.append(row_of(binding("t", TCP), 0, 4))
-    good, void = restored(rows, 0, 5)
+    good, void = restored(rows, 0, 5, 3600)
     assert [b.aor for b in good] == ["a", "b", "c"]
     assert [row.aor for row in void] == ["t"]
 

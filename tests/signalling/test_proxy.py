@@ -334,3 +334,75 @@ async def test_without_credentials_nothing_passes(house: ServerHouse) -> None:
         if method == "INVITE":
             ann.send(ann.ack(request, response))
     assert worker.inbox.empty()
+
+
+async def preferring(house: ServerHouse, *qs: str) -> list[Peer]:
+    """Bob's phones, registered with these q values."""
+    phones = []
+    for q in qs:
+        phone = await house.peer("bob")
+        assert (await phone.register(contact=f"<{phone.contact}>;q={q}")).status == 200
+        phones.append(phone)
+    return phones
+
+
+async def test_phones_that_are_preferred_ring_first_and_equals_together(house: ServerHouse) -> None:
+    ann = await house.peer("ann")
+    desk, mobile, attic = await preferring(house, "1.0", "0.5", "0.5")
+    sent = await ann.call(f"sip:bob@{DOMAIN}")
+    desk.reply(await desk.arrives("INVITE"), 486)
+    await desk.arrives("ACK")
+    ringing = await mobile.arrives("INVITE")
+    attic.reply(await attic.arrives("INVITE"), 180)
+    assert (await ann.response(sent, provisional=True)).status == 180
+    mobile.reply(ringing, 200)
+    assert (await ann.response(sent)).status == 200
+    assert (await attic.arrives("CANCEL")).method == "CANCEL"
+    assert desk.inbox.empty(), "who has refused is not asked again"
+
+
+async def test_phones_that_are_preferred_less_are_not_called_when_the_search_is_over(house: ServerHouse) -> None:
+    ann = await house.peer("ann")
+    desk, mobile = await preferring(house, "1.0", "0.5")
+    sent = await ann.call(f"sip:bob@{DOMAIN}")
+    desk.reply(await desk.arrives("INVITE"), 603)
+    assert (await ann.response(sent)).status == 603
+    sent = await ann.call(f"sip:bob@{DOMAIN}")
+    await desk.arrives("ACK")
+    ringing = await desk.arrives("INVITE")
+    desk.reply(ringing, 180)
+    assert (await ann.response(sent, provisional=True)).status == 180
+    cancel = Request("CANCEL", sent.uri, sent.headers.copy())
+    cancel.headers.set("CSeq", f"{h.cseq(sent.headers).number} CANCEL")
+    ann.send(cancel)
+    desk.reply(await desk.arrives("CANCEL"), 200)
+    desk.reply(ringing, 487)
+    assert await ann.response(cancel)
+    assert (await ann.response(sent)).status == 487
+    assert mobile.inbox.empty()
+
+
+async def test_who_rings_for_too_long_makes_room_for_who_is_preferred_less(
+    house: ServerHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("soip.signalling.forward.GROUP_SECONDS", 0.3)
+    ann = await house.peer("ann")
+    desk, mobile = await preferring(house, "1.0", "0.5")
+    sent = await ann.call(f"sip:bob@{DOMAIN}")
+    ringing = await desk.arrives("INVITE")
+    desk.reply(ringing, 180)
+    assert (await ann.response(sent, provisional=True)).status == 180
+    desk.reply(await desk.arrives("CANCEL"), 200)
+    desk.reply(ringing, 487)
+    mobile.reply(await mobile.arrives("INVITE"), 200)
+    assert (await ann.response(sent)).status == 200
+
+
+async def test_the_order_outlives_a_restart(house: ServerHouse) -> None:
+    desk, mobile = await preferring(house, "0.2", "0.1")
+    await house.stop()
+    await house.start()
+    ann = await house.peer("ann")
+    await ann.call(f"sip:bob@{DOMAIN}")
+    desk.reply(await desk.arrives("INVITE"), 480)
+    await mobile.arrives("INVITE")

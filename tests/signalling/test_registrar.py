@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from soip.config import Lifetime, Settings
 from soip.directory.rows import Account, AccountKind
 from soip.signalling.accounts import AccountTable
 from soip.signalling.answers import Answer
 from soip.signalling.location import Location
-from soip.signalling.registrar import Registrar
+from soip.signalling.registrar import Lifetimes, Registrar
 from soip.sip.errors import SipParseError
 from soip.sip.flow import Flow
 from soip.sip.message import Headers, Request
@@ -16,18 +19,20 @@ from soip.sip.uri import Uri
 
 NVR = Account("nvr", AccountKind.DEVICE, {"MD5": "1"}, ("nvr-1", "nvr-2"))
 OTHER = Account("cam1", AccountKind.DEVICE, {"MD5": "2"}, ("cam1",))
+ANN = Account("ann", AccountKind.USER, {"MD5": "4"})
 MEDIA = Account("media", AccountKind.MEDIA_SERVER, {"SHA-256": "3"})
+LIFETIMES = Lifetimes.of(Settings())
 FLOW = Flow("udp", ("10.0.0.9", 5060), ("10.0.0.1", 5060))
 
 
 class Site:
     """A registrar, its table, and a clock that stands where it is put."""
 
-    def __init__(self) -> None:
+    def __init__(self, lifetimes: Lifetimes | None = None) -> None:
         accounts = AccountTable()
-        accounts.replace([NVR, OTHER, MEDIA], [("media-0", "media")])
+        accounts.replace([NVR, OTHER, MEDIA, ANN], [("media-0", "media")])
         self.location = Location()
-        self.registrar = Registrar(accounts, self.location)
+        self.registrar = Registrar(accounts, self.location, lifetimes or LIFETIMES)
         self.now = 1000.0
         self.cseq = 0
 
@@ -103,6 +108,54 @@ def test_lifetimes(site: Site, asked: str, given: int) -> None:
 @pytest.mark.parametrize("asked", ["1", "59"])
 def test_too_brief(site: Site, asked: str) -> None:
     assert ("Min-Expires", "60") in site.register("nvr", "<sip:a@h>", Expires=asked).headers
+
+
+def test_each_kind_of_device_has_lifetimes_of_its_own() -> None:
+    site = Site(Lifetimes(Lifetime(30, 300), Lifetime(40, 400), Lifetime(50, 500), Lifetime(60, 600)))
+    page = Flow("wss", FLOW.local, ("10.0.0.1", 5060), 7)
+    kinds = (
+        (NVR, "nvr", FLOW, 30),
+        (ANN, "ann", FLOW, 40),
+        (MEDIA, "media-0", FLOW, 50),
+        (ANN, "ann", page, 60),
+    )
+    for account, aor, flow, low in kinds:
+        refused = site.register(aor, "<sip:x@h>", account=account, flow=flow, Expires=str(low - 1))
+        assert (refused.status, dict(refused.headers)["Min-Expires"]) == (423, str(low))
+        for asked in (str(low * 10 + 1), "", "4294967295"):
+            lines = {"Expires": asked} if asked else {}
+            given = site.register(aor, "<sip:x@h>", account=account, flow=flow, **lines)  # type: ignore[arg-type]
+            assert dict(given.headers)["Contact"] == f"<sip:x@h>;expires={low * 10}"
+        assert site.register(aor, "<sip:x@h>", account=account, flow=flow, Expires=str(low)).status == 200
+        assert site.register(aor, "*", account=account, flow=flow, Expires="0").headers == ()
+
+
+def test_the_operator_sets_the_lifetimes(tmp_path: Path) -> None:
+    (tmp_path / "soip.toml").write_text('sip_expires_camera = "20-86400"\nsip_expires_browser = "90-90"\n')
+    lifetimes = Lifetimes.of(Settings.load(data=tmp_path))
+    assert (lifetimes.camera, lifetimes.browser) == (Lifetime(20, 86_400), Lifetime(90, 90))
+    assert (lifetimes.phone, lifetimes.media) == (LIFETIMES.phone, LIFETIMES.media)
+    assert lifetimes.longest == 86_400
+
+
+@pytest.mark.parametrize(
+    ("written", "q", "told"),
+    [
+        (";q=0.5", 0.5, ";q=0.5"),
+        (";q=0", 0.0, ";q=0"),
+        (";q=1.000", 1.0, ""),
+        ("", 1.0, ""),
+        (";q=2", 1.0, ""),
+        (";q=x", 1.0, ""),
+        (";q=0.1234", 1.0, ""),
+        (";q=-1", 1.0, ""),
+        (";q", 1.0, ""),
+    ],
+)
+def test_how_much_a_contact_is_preferred(site: Site, written: str, q: float, told: str) -> None:
+    answer = site.register("nvr", f"<sip:a@h>{written}")
+    assert answer.headers == (("Contact", f"<sip:a@h>;expires=3600{told}"),)
+    assert [b.q for b in site.location.bindings("nvr", site.now)] == [q]
 
 
 def test_an_instance_that_changes_its_address_is_one_binding(site: Site) -> None:

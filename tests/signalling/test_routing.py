@@ -26,8 +26,10 @@ NOBODY = Caller("eve", AccountKind.USER, "eve", None)
 CAMERA = Caller("dev2", AccountKind.DEVICE, "dev2")
 
 
-def bound(aor: str, contact: str, flow: FlowKey = CAM_FLOW) -> Binding:
-    return Binding(aor, aor, contact, flow, flow, "c", 1, 60)
+def bound(
+    aor: str, contact: str, flow: FlowKey = CAM_FLOW, *, q: float = 1.0, instance: str = "", reg_id: int = 0
+) -> Binding:
+    return Binding(aor, aor, contact, flow, flow, "c", 1, 60, instance, reg_id, q=q)
 
 
 @dataclass
@@ -175,6 +177,46 @@ def test_a_camera_that_is_not_registered_is_named(tables: FakeTables) -> None:
 def test_a_person_is_called_at_all_contacts(tables: FakeTables) -> None:
     verdict = ask(tables, CAMERA, "sip:ann@d")
     assert verdict == Forward((Leg(CAM_FLOW, "sip:ann@10.1.1.1", "ann"), Leg(CAM_FLOW, "sip:ann@10.1.1.2", "ann")))
+
+
+def test_contacts_are_called_in_the_order_of_their_q(tables: FakeTables) -> None:
+    """RFC 3261 §16.6: those that are preferred first, equals at once, the one refreshed last before the others."""
+    written = (("a", 0.5), ("b", 1.0), ("c", 0.5), ("d", 0.0), ("e", 1.0))
+    tables.held["ann"] = [bound("ann", f"sip:{name}@h", q=q) for name, q in written]
+    verdict = ask(tables, CAMERA, "sip:ann@d")
+    assert isinstance(verdict, Forward)
+    assert [[leg.uri for leg in group] for group in verdict.groups] == [
+        ["sip:b@h", "sip:e@h"],
+        ["sip:a@h", "sip:c@h"],
+        ["sip:d@h"],
+    ]
+
+
+def test_a_camera_is_called_at_the_contact_it_prefers(tables: FakeTables) -> None:
+    tables.held["cam1"] = [bound("cam1", "sip:late@h", q=0.1), bound("cam1", "sip:early@h", q=0.9)]
+    verdict = ask(tables, SERVER, "sip:cam1@d")
+    assert isinstance(verdict, Forward)
+    assert [leg.uri for leg in verdict.legs] == ["sip:early@h"]
+
+
+def test_a_device_with_several_flows_is_called_over_one_of_them(tables: FakeTables) -> None:
+    """RFC 5626 §5.3: contacts of one instance are one device."""
+    tables.held["ann"] = [
+        bound("ann", "sip:desk@h1", instance="<urn:uuid:1>", reg_id=2, q=0.5),
+        bound("ann", "sip:mobile@h", instance="<urn:uuid:2>", reg_id=1, q=0.5),
+        bound("ann", "sip:desk@h2", instance="<urn:uuid:1>", reg_id=1),
+        bound("ann", "sip:old@h", q=0.5),
+    ]
+    verdict = ask(tables, CAMERA, "sip:ann@d")
+    assert isinstance(verdict, Forward)
+    assert [[leg.uri for leg in group] for group in verdict.groups] == [["sip:desk@h2"], ["sip:mobile@h", "sip:old@h"]]
+
+
+def test_no_more_are_called_than_may_be(tables: FakeTables) -> None:
+    tables.held["ann"] = [bound("ann", f"sip:{n}@h", q=n / 100) for n in range(20)]
+    verdict = ask(tables, CAMERA, "sip:ann@d")
+    assert isinstance(verdict, Forward)
+    assert [leg.uri for leg in verdict.legs] == [f"sip:{n}@h" for n in range(19, 11, -1)]
 
 
 def test_media_servers_reach_each_other_and_devices(tables: FakeTables) -> None:

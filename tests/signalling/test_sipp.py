@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from soip.sip import headers as h
+from soip.sip.digest import Credentials, NonceIssuer, answer_challenge
+from soip.sip.headers import Challenge
 from soip.sip.timers import Timers
 from tests.signalling.conftest import ServerHouse
 from tests.signalling.peer import DOMAIN
@@ -101,6 +103,103 @@ async def test_sipp_leaves(house: ServerHouse, tmp_path: Path) -> None:
 
 async def test_sipp_too_brief(house: ServerHouse, tmp_path: Path) -> None:
     assert await sipp(house, tmp_path / "s.xml", scenario("cam1", last=423, expires=5), "secret1", "u1") == 0
+
+
+PLAIN = "Subject: without"
+DIGEST = "[authentication]"
+
+
+def turns(camera: str, *taken: tuple[int, str, int, str, str], contact: str = "") -> str:
+    """REGISTERs of one Call-ID, one after the other: Expires, the line with credentials, the status that is expected,
+    and a header field of the answer with what must be found in it.
+    """
+    parts = []
+    for cseq, (expires, auth, status, header, found) in enumerate(taken, 1):
+        text = REGISTER.format(domain=DOMAIN, camera=camera, cseq=cseq, expires=expires, auth=auth)
+        if contact:
+            text = text.replace(text[text.index("Contact:") : text.index("\n", text.index("Contact:"))], contact)
+        asked = ' auth="true"' if status == 401 else ""
+        check = (
+            f'<ereg regexp="{found}" search_in="hdr" header="{header}:" check_it="true" assign_to="1"/>'
+            if header
+            else '<assignstr assign_to="1" value=""/>'
+        )
+        parts.append(f'<send retrans="500"><![CDATA[\n{text}]]></send>')
+        parts.append(f'<recv response="{status}"{asked}><action>{check}</action></recv>')
+    inside = "".join(parts) + '<Reference variables="1"/>'
+    return f"<?xml version='1.0'?><scenario name='registers'>{inside}</scenario>"
+
+
+async def bindings(house: ServerHouse) -> list[str]:
+    """The contacts of cam1, as the server tells them."""
+    camera = await house.peer("cam1")
+    query = await camera.ask(camera.request("REGISTER", f"sip:{DOMAIN}", to=f"<sip:cam1@{DOMAIN}>"))
+    return [str(contact.uri) for contact in h.contacts(query.headers)]
+
+
+async def test_sipp_is_asked_with_qop_and_refreshes(house: ServerHouse, tmp_path: Path) -> None:
+    """The refresh is challenged too, and leaves one binding."""
+    text = turns(
+        "cam1",
+        (3600, PLAIN, 401, "WWW-Authenticate", "qop=.auth."),
+        (3600, DIGEST, 200, "Contact", "expires=3600"),
+        (120, PLAIN, 401, "", ""),
+        (120, DIGEST, 200, "Contact", "expires=1[12]"),
+    )
+    assert await sipp(house, tmp_path / "s.xml", text, "secret1", "u1") == 0
+    assert len(await bindings(house)) == 1
+
+
+async def test_sipp_answers_without_qop(house: ServerHouse, tmp_path: Path) -> None:
+    """As RFC 2069 has it. SIPp itself always answers with what it is asked for, so its answer is made here."""
+    camera = await house.peer("cam1")
+    asked = camera.request("REGISTER", f"sip:{DOMAIN}", to=f"<sip:cam1@{DOMAIN}>")
+    challenge = h.challenges((await camera.ask(asked, challenged=False)).headers)[0]
+    old = Challenge("Digest", tuple((name, value) for name, value in challenge.params if name in ("realm", "nonce")))
+    right = answer_challenge(old, "REGISTER", f"sip:{DOMAIN}", Credentials("cam1", "secret1"), "")
+    wrong = answer_challenge(old, "REGISTER", f"sip:{DOMAIN}", Credentials("cam1", "guess"), "")
+    assert "qop" not in str(right)
+    for answer, status in ((wrong, 403), (right, 200)):
+        text = turns("cam1", (3600, f"Authorization: {answer}", status, "", ""))
+        assert await sipp(house, tmp_path / "s.xml", text, "", "u1") == 0
+    assert len(await bindings(house)) == 1
+
+
+async def test_sipp_with_a_nonce_of_another_life_is_asked_anew(house: ServerHouse, tmp_path: Path) -> None:
+    nonce = NonceIssuer(b"a key of another life").issue(0.0, "127.0.0.1")
+    line = f'Digest username="cam1", realm="{DOMAIN}", nonce="{nonce}", uri="sip:{DOMAIN}", response="{"0" * 32}"'
+    text = turns(
+        "cam1",
+        (3600, f"Authorization: {line}", 401, "WWW-Authenticate", "stale=true"),
+        (3600, DIGEST, 200, "", ""),
+    )
+    assert await sipp(house, tmp_path / "s.xml", text, "secret1", "u1") == 0
+    assert len(await bindings(house)) == 1
+
+
+async def test_sipp_counts_on_with_the_nonce_it_has(house: ServerHouse, tmp_path: Path) -> None:
+    text = turns(
+        "cam1",
+        (3600, PLAIN, 401, "", ""),
+        (3600, DIGEST, 200, "", ""),
+        (3600, DIGEST, 200, "", ""),
+        (0, DIGEST, 200, "", ""),
+    )
+    assert await sipp(house, tmp_path / "s.xml", text, "secret1", "u1") == 0
+
+
+async def test_sipp_leaves_by_star(house: ServerHouse, tmp_path: Path) -> None:
+    camera = await house.peer("cam1")
+    assert (await camera.register()).status == 200
+    text = turns("cam1", (0, PLAIN, 401, "", ""), (0, DIGEST, 200, "", ""), contact="Contact: *")
+    assert await sipp(house, tmp_path / "s.xml", text, "secret1", "u1") == 0
+    assert await bindings(house) == []
+
+
+async def test_sipp_prefers_one_contact(house: ServerHouse, tmp_path: Path) -> None:
+    contact = "Contact: <sip:cam1@[local_ip]:[local_port]>;q=0.4"
+    text = turns("cam1", (600, PLAIN, 401, "", ""), (600, DIGEST, 200, "Contact", "q=0.4"), contact=contact)
+    assert await sipp(house, tmp_path / "s.xml", text, "secret1", "u1") == 0
 
 
 UAS = """<?xml version='1.0'?><scenario name='camera'>

@@ -297,6 +297,21 @@ class SipEndpoint:
         if connection is not None:
             connection.kept_until = self._loop.time() + seconds
 
+    def trust(self, flow: Flow) -> None:
+        """Somebody we know is at the other end of a connection: it is not closed to make room for others."""
+        connection = self._transport.streams.get(flow)
+        if connection is not None:
+            self._transport.streams.trust(connection)
+
+    def shut_out(self, flow: Flow, seconds: float) -> None:
+        """Read nothing more of who is at the other end of a flow: a connection is closed, datagrams of that address and
+        port are passed over for so long.
+        """
+        if flow.transport == "udp":
+            self._transport.pass_over(flow.remote, self._loop.time() + seconds)
+        else:
+            self.disconnect(flow)
+
     async def ping(self, flow: Flow, within: float = 10.0) -> None:
         """CRLF keepalive on a stream, and wait for the pong (RFC 5626 §4.4.1). Raises FlowError and closes
         it.
@@ -349,7 +364,7 @@ class SipEndpoint:
         return Flow("udp", flow.local, (flow.remote[0], via.port or 5060))
 
     def _answer_unreadable(self, error: SipParseError, flow: Flow) -> None:
-        self.counters["messages that could not be read"] += 1
+        self._transport.complaints.note("messages that could not be read", flow.remote[0], self._loop.time())
         log.debug("unreadable message from %s: %s", flow, error)
         response = error_response(error, secrets.token_hex(6))
         if response is not None:

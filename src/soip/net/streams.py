@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections import Counter
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from soip.net.errors import FlowError
-from soip.net.limits import Limits
+from soip.net.limits import Complaints, Limits
 from soip.net.tls import TlsWire
 from soip.net.wire import PlainWire, Wire
 from soip.sip.errors import SipParseError
@@ -24,6 +24,8 @@ from soip.sip.uri import format_host
 PING_SECONDS = 25.0
 """How often we ping over a connection we opened and that is otherwise silent (RFC 5626 §4.4.1: under 120 s
 for servers, and under the idle limit of our own kind); and how soon a silent WebSocket is asked whether it is there."""
+
+CROWDED = "strangers' connections closed to make room"
 
 # Asked after two minutes of silence, and given up after four unanswered questions half a minute apart.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 120), (socket.TCP_KEEPINTVL, 30), (socket.TCP_KEEPCNT, 4))
@@ -54,9 +56,10 @@ class Connection(asyncio.Protocol):
     def __init__(self, streams: Streams, make: Callable[[str], Wire], *, opened: bool) -> None:
         self.opened = opened
         self.number = 0
-        self.source = ""  # the address it is counted under
+        self.source = ""  # the peer's host
         self.flow: Flow | None = None
         self.target: Hop | None = None
+        self.since = 0.0  # when it was made
         self.kept_until = 0.0
         self._streams = streams
         self._make = make
@@ -76,11 +79,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by inheritance
-        self._heard = self._active = asyncio.get_running_loop().time()
+        self.since = self._heard = self._active = asyncio.get_running_loop().time()
         if not self.opened:
             self._partial_since = self._active  # handshake and first message may not be long in coming
         _watch_peer(transport)
         remote, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self.source = remote[0] if remote else ""
         if not remote or not local or not self._streams._admit(self, remote[0]):
             self._transport.abort()
             return
@@ -117,7 +121,7 @@ class Connection(asyncio.Protocol):
             self._take(item)
         if self._wire.ended:
             if self._wire.fault:
-                self._streams.counters[self._wire.fault] += 1
+                self._streams.complain(self._wire.fault, self.source)
             self.close()
 
     async def established(self) -> None:
@@ -163,7 +167,7 @@ class Connection(asyncio.Protocol):
         if not data or transport is None:
             return True
         if transport.get_write_buffer_size() + len(data) > self._streams.limits.send_buffer:
-            self._streams.counters["connections closed for not reading"] += 1
+            self._streams.complain("connections closed for not reading", self.source)
             transport.abort()
             return False
         transport.write(data)
@@ -191,7 +195,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         if self._partial_since is not None and now - self._partial_since > limits.message_seconds:
-            self._streams.counters["connections closed for slowness"] += 1
+            self._streams.complain("connections closed for slowness", self.source)
             self.abort()
         elif not self.opened and now > max(self.kept_until, self._active + limits.idle_seconds):
             self._streams.counters["connections closed for idling"] += 1
@@ -239,18 +243,21 @@ class Streams:
         limits: Limits,
         received: Received,
         closed: Callable[[Flow], None],
-        counters: Counter[str],
+        complaints: Complaints,
         trust: ssl.SSLContext | None = None,
     ) -> None:
         self.limits = limits
-        self.counters = counters
+        self.counters = complaints.counters
+        self._complaints = complaints
         self._received = received
         self._closed = closed
         self._trust = trust
         self._by_number: dict[int, Connection] = {}
         self._by_target: dict[Hop, Connection] = {}
         self._opening: dict[Hop, asyncio.Task[Connection]] = {}
-        self._by_source: Counter[str] = Counter()
+        # Accepted ones on which nobody has proved who he is, the oldest first; all, and by source.
+        self._strangers: OrderedDict[int, Connection] = OrderedDict()
+        self._strangers_of: dict[str, OrderedDict[int, Connection]] = {}
         self._number = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._period = max(0.05, min(limits.message_seconds, limits.idle_seconds, PING_SECONDS) / 4)
@@ -335,12 +342,16 @@ class Streams:
 
     def _admit(self, connection: Connection, host: str) -> bool:
         """Give a new connection its number, or refuse it when there are too many."""
-        if len(self._by_number) >= self.limits.connections or not self._count(connection, host):
-            self.counters["connections refused"] += 1
+        full = len(self._by_number) >= self.limits.connections
+        if full if connection.opened else not (self._has_room_for(host) and self._has_room()):
+            self.complain("connections refused", host)
             return False
         self._number += 1
         connection.number = self._number
         self._by_number[self._number] = connection
+        if not connection.opened:
+            self._strangers[connection.number] = connection
+            self._count(connection, host)
         if self._sweeper is None:
             self._sweep()
         return True
@@ -348,28 +359,55 @@ class Streams:
     def _recount(self, connection: Connection, host: str) -> bool:
         """Count a connection under the address a proxy of ours has told, or refuse it when it has too many."""
         self._uncount(connection)
-        if not self._count(connection, host):
-            self.counters["connections refused"] += 1
+        if not self._has_room_for(host):
+            self.complain("connections refused", host)
             return False
+        self._count(connection, host)
         return True
 
-    def _count(self, connection: Connection, host: str) -> bool:
-        if self._by_source[host] >= self.limits.connections_per_source:
+    def _has_room(self) -> bool:
+        """Whether another stranger's connection fits, if need be in the place of the oldest."""
+        if len(self._strangers) < self.limits.strangers and len(self._by_number) < self.limits.connections:
+            return True
+        return self._close_oldest(self._strangers)
+
+    def _has_room_for(self, host: str) -> bool:
+        """The same among those of one source."""
+        own = self._strangers_of.get(host) or OrderedDict[int, Connection]()
+        return len(own) < self.limits.connections_per_source or self._close_oldest(own)
+
+    def _close_oldest(self, strangers: Mapping[int, Connection]) -> bool:
+        oldest = next(iter(strangers.values()), None)
+        if oldest is None or asyncio.get_running_loop().time() < oldest.since + self.limits.grace_seconds:
             return False
-        connection.source = host
-        self._by_source[host] += 1
+        source = oldest.source
+        self._forget(oldest)
+        oldest.abort()
+        self.complain(CROWDED, source)
         return True
+
+    def complain(self, kind: str, source: str) -> None:
+        """A peer has done something wrong, or met somebody who did."""
+        self._complaints.note(kind, source, asyncio.get_running_loop().time())
+
+    def trust(self, connection: Connection) -> None:
+        """Somebody we know is at its other end: it is no stranger's any more."""
+        if self._strangers.pop(connection.number, None) is not None:
+            self._uncount(connection)
+
+    def _count(self, connection: Connection, host: str) -> None:
+        connection.source = host
+        self._strangers_of.setdefault(host, OrderedDict())[connection.number] = connection
 
     def _uncount(self, connection: Connection) -> None:
-        host, connection.source = connection.source, ""
-        if host:
-            self._by_source[host] -= 1
-            if not self._by_source[host]:
-                del self._by_source[host]
+        own = self._strangers_of.get(connection.source)
+        if own is not None and own.pop(connection.number, None) is not None and not own:
+            del self._strangers_of[connection.source]
 
     def _forget(self, connection: Connection) -> None:
         if self._by_number.pop(connection.number, None) is None:
             return
+        self._strangers.pop(connection.number, None)
         self._uncount(connection)
         if connection.target is not None and self._by_target.get(connection.target) is connection:
             del self._by_target[connection.target]

@@ -13,7 +13,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from soip.net.errors import FlowError, PortBusyError
-from soip.net.limits import Limits
+from soip.net.limits import Complaints, Limits
 from soip.net.streams import Connection, Hop, Received, Streams
 from soip.net.target import Target, resolve
 from soip.net.wire import Listener, PlainWire
@@ -27,6 +27,7 @@ _RECEIVE_BUFFER = 4 << 20  # a cold restart: everyone registers at once, before 
 _SO_RCVBUFFORCE = 33  # Linux; the socket module does not name it
 _PORT_TRIES = 20
 _MAX_DATAGRAM = 65_536
+_MOST_PASSED_OVER = 10_000
 _BUDGET = 64  # datagrams in one turn of the loop: timers and streams get theirs
 
 
@@ -43,6 +44,7 @@ class _Datagrams:
         self._received = received
         self._counters = counters
         self._loop = asyncio.get_running_loop()
+        self._passed_over: dict[Address, float] = {}
         self._loop.add_reader(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
@@ -58,6 +60,8 @@ class _Datagrams:
 
     def take(self, data: bytes, remote: Address) -> None:
         """One datagram."""
+        if self._passed_over and self._is_passed_over(remote):
+            return
         if len(data) < 16 and not data.strip(b"\r\n\0 "):
             return
         if data[0] == 0 and (answer := stun.answer(data, remote)) is not None:  # no message begins with NUL
@@ -70,6 +74,23 @@ class _Datagrams:
             self._received(error, flow)
         else:
             self._received(message, flow)
+
+    def pass_over(self, remote: Address, until: float) -> None:
+        """Drop what comes from there, unread, until a time of the loop's clock."""
+        self._passed_over.pop(remote, None)
+        self._passed_over[remote] = until
+        if len(self._passed_over) > _MOST_PASSED_OVER:
+            del self._passed_over[next(iter(self._passed_over))]
+
+    def _is_passed_over(self, remote: Address) -> bool:
+        until = self._passed_over.get(remote)
+        if until is None:
+            return False
+        if until <= self._loop.time():
+            del self._passed_over[remote]
+            return False
+        self._counters["datagrams passed over"] += 1
+        return True
 
     def send(self, data: bytes, remote: Address) -> None:
         """Send, as if lost on the way where the kernel has no room; repeats and timers take care of it."""
@@ -98,8 +119,9 @@ class Transport:
         listeners: Sequence[Listener] = (),
         trust: ssl.SSLContext | None = None,
     ) -> None:
-        self.counters: Counter[str] = Counter()
-        self.streams = Streams(limits, received, closed, self.counters, trust)
+        self.complaints = Complaints()
+        self.counters = self.complaints.counters
+        self.streams = Streams(limits, received, closed, self.complaints, trust)
         self.bound: Address = (host, port)
         self.family = socket.AF_INET
         self._transports = transports
@@ -170,6 +192,11 @@ class Transport:
         if connection is None:
             raise FlowError(f"the connection to {flow} has ended")
         connection.send(data)
+
+    def pass_over(self, remote: Address, until: float) -> None:
+        """Read no datagrams of an address and port until a time of the loop's clock."""
+        if self._udp is not None:
+            self._udp.pass_over(remote, until)
 
     async def flow_to(self, target: Target, transport: str) -> Flow:
         """A flow to a target: for streams the open connection or a new one. Raises FlowError."""

@@ -14,6 +14,10 @@ from soip.signalling.limits import Buckets, Budget
 # The directory's version is polled each second, so a miss need not be remembered for longer than that.
 MISS_SECONDS = 1.0
 MAX_MISSES = 10_000
+MAX_ASKING = 16
+"""Ids that are asked for at a time, so that a flood of made-up ones does not hold up who reads all accounts."""
+MAX_WAITING = 500
+"""Requests that wait for the directory. More, and ids beyond those asked for, are judged by what is known."""
 LOOKUPS = Budget(rate=50, burst=200)  # a scan through made-up ids must not become a load on the database
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # nothing else can be one, so the directory need not be asked
 
@@ -34,6 +38,7 @@ class Finder:
         self._misses: OrderedDict[str, float] = OrderedDict()
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._budget = Buckets(LOOKUPS)
+        self._waiting = 0
         self.filling = asyncio.Lock()
 
     def forget_misses(self) -> None:
@@ -45,9 +50,11 @@ class Finder:
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
 
     def is_settled(self, identity: str) -> bool:
-        """Whether there is nothing to ask: the table has this id, or nobody has."""
+        """Whether there is nothing to ask: the table has this id, or nobody has, or too many ask already."""
         return (
             self._accounts.knows(identity)
+            or self._waiting >= MAX_WAITING
+            or (len(self._asking) >= MAX_ASKING and identity not in self._asking)
             or not _ID.fullmatch(identity)
             or self._misses.get(identity, -1.0) > self._now()
         )
@@ -64,7 +71,11 @@ class Finder:
             task = asyncio.ensure_future(self._ask(identity))
             self._asking[identity] = task
             task.add_done_callback(lambda _: self._asking.pop(identity, None))
-        await asyncio.shield(task)
+        self._waiting += 1
+        try:
+            await asyncio.shield(task)
+        finally:
+            self._waiting -= 1
 
     async def _ask(self, identity: str) -> None:
         async with self.filling:

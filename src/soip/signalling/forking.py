@@ -4,6 +4,9 @@ request may become (RFC 5393).
 A `Fork` is one forwarded request. It is told what each branch answers and calls back: `respond` with what
 goes upstream, `cancel` with the number of a branch that is no longer wanted. No clock, no socket.
 
+Branches may be held back, for contacts that are preferred less (§16.6): `exhausted` is called when those begun have
+all ended in vain, or when no more will be begun; `begin` lets the next ones begin while `more` says that there are any.
+
     provisional (101–199)   upstream at once
     2xx                     upstream at once, also a second one; the other branches are cancelled
     6xx                     kept; the other branches are cancelled
@@ -37,8 +40,18 @@ def shares(breadth: int | None, branches: int) -> list[int]:
 class Fork:
     """One forwarded request and its branches, numbered from 0."""
 
-    def __init__(self, branches: int, respond: Callable[[Response], None], cancel: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        branches: int,
+        respond: Callable[[Response], None],
+        cancel: Callable[[int], None],
+        *,
+        begun: int | None = None,
+        exhausted: Callable[[], None] = lambda: None,
+    ) -> None:
         self._finals: list[Response | None] = [None] * branches
+        self._begun = branches if begun is None else begun
+        self._exhausted = exhausted
         self._respond = respond
         self._cancel = cancel
         self._accepted = False
@@ -50,6 +63,16 @@ class Fork:
     def done(self) -> bool:
         """A final answer has gone upstream."""
         return self._done
+
+    @property
+    def more(self) -> bool:
+        """Branches are held back that may still be wanted."""
+        return self._begun < len(self._finals)
+
+    def begin(self, branches: int) -> None:
+        """So many of those held back begin now; those begun before that have not answered are no longer wanted."""
+        self._cancel_others()
+        self._begun += branches
 
     def response(self, branch: int, response: Response) -> None:
         """A branch has answered; time-outs and failures come as the response that stands for them."""
@@ -63,22 +86,30 @@ class Fork:
             self._finals[branch] = response
             self._accepted = self._done = True
             self._respond(response)
-            self._cancel_others()
+            self._give_up()
             return
         if self._finals[branch] is None:
             self._finals[branch] = response
             if response.status >= 600:
-                self._cancel_others()
+                self._give_up()
             self._settle()
 
     def cancel(self) -> None:
         """The caller has given up (§16.10). The branches still answer, mostly 487."""
         if not self._done:
             self.cancelled = True
-            self._cancel_others()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The search is over: what runs is cancelled, what was held back never begins."""
+        held = self.more
+        del self._finals[self._begun :]
+        self._cancel_others()
+        if held:
+            self._exhausted()
 
     def _cancel_others(self) -> None:
-        for branch, final in enumerate(self._finals):
+        for branch, final in enumerate(self._finals[: self._begun]):
             if final is None and branch not in self._unwanted:
                 self._unwanted.add(branch)
                 self._cancel(branch)
@@ -87,7 +118,10 @@ class Fork:
         if self._accepted or self._done:
             return
         finals = [final for final in self._finals if final is not None]
-        if len(finals) < len(self._finals):
+        if len(finals) < self._begun:
+            return
+        if self.more:
+            self._exhausted()
             return
         self._done = True
         self._respond(best(finals))

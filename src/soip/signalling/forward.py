@@ -6,7 +6,9 @@ branch's Via, its transaction and timer C are the endpoint's.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from soip.net.errors import FlowError, NetError, RequestTimeoutError
@@ -20,7 +22,7 @@ from soip.signalling.flows import FlowKey, InstanceFlow, TrunkFlow, Way
 from soip.signalling.flowtoken import End, Path
 from soip.signalling.forking import Fork, shares
 from soip.signalling.ladder import Ladder
-from soip.signalling.routing import Leg
+from soip.signalling.routing import Forward
 from soip.signalling.trunk import Watch
 from soip.signalling.trunks import Trunks
 from soip.signalling.trust import House, strip_credentials
@@ -31,6 +33,8 @@ from soip.sip.reply import make_response
 from soip.sip.uri import Uri, format_host
 
 DEFAULT_MAX_FORWARDS = 70
+GROUP_SECONDS = 20.0
+"""How long contacts may ring before those preferred less are called. Timer C would let them ring for three minutes."""
 IDENTITY_HEADERS = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID")
 # Requests that make a dialog, whose later requests must pass here too (RFC 3261 §16.6 step 4).
 DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
@@ -50,11 +54,12 @@ class Forwarder:
         self._ladder = ladder
 
     async def out_of_dialog(
-        self, incoming: IncomingRequest, legs: Sequence[Leg], caller: End, identity: str, asserted: str = ""
+        self, incoming: IncomingRequest, forward: Forward, caller: End, identity: str, asserted: str = ""
     ) -> None:
-        """Forward a request of an authenticated caller to all legs at once. `identity` is the caller's id here,
-        `asserted` the address by which another server has named him.
+        """Forward a request of an authenticated caller to its legs, one group after the other. `identity` is the
+        caller's id here, `asserted` the address by which another server has named him.
         """
+        legs = forward.legs
         breadths = shares(headers.max_breadth(incoming.request.headers), len(legs))
         if not breadths:
             incoming.reply(440)
@@ -73,7 +78,7 @@ class Forwarder:
             if path is not None and not isinstance(leg.way, TrunkFlow):
                 self._record_route(copy, path, near, self._book.key(leg.way))
             copies.append(_Copy(copy, end, leg.identity, path, near))
-        await self._send(incoming, copies)
+        await self._send(incoming, copies, [len(group) for group in forward.groups])
 
     def _named(self, way: Way, identity: str, asserted: str) -> str:
         """The address asserted to who is at the end of a way (RFC 3325): media servers know our ids alone, people want
@@ -89,7 +94,7 @@ class Forwarder:
         """Forward a request of a dialog whose path is known; its Request-URI is the remote target, unchanged."""
         copy = self._copy(incoming.request)
         self.pop_routes(copy)
-        await self._send(incoming, [_Copy(copy, far)])
+        await self._send(incoming, [_Copy(copy, far)], [1])
 
     async def ack(self, request: Request, far: End) -> None:
         """Pass the ACK of a 2xx on, statelessly (RFC 3261 §16.11). Raises FlowError."""
@@ -139,18 +144,24 @@ class Forwarder:
         address = format_host(*self._endpoint.address_towards(key.host, key.transport))
         return f"{address};transport={key.parameter}" if key.parameter else address
 
-    async def _send(self, incoming: IncomingRequest, copies: list[_Copy]) -> None:
-        branches = _Branches(incoming, len(copies), self._house.domain)
+    async def _send(self, incoming: IncomingRequest, copies: Sequence[_Copy], groups: Sequence[int]) -> None:
+        """`groups`: how many of the copies go at once, then how many of those that are left, and so on."""
+        branches = _Branches(incoming, len(copies), groups[0], self._house.domain)
         if incoming.request.method == "INVITE":
             incoming.reply(100)  # at once: the caller's repeats stop, whatever the branches do (§16.2)
         incoming.on_cancel(branches.fork.cancel)
-        for number, copy in enumerate(copies):
-            if branches.fork.done:
+        number = 0
+        for group in groups:
+            if number and not await branches.next_group(group):
                 return
-            if isinstance(copy.end.way, TrunkFlow):
-                await self._abroad(branches, number, copy)
-            else:
-                await self._start(branches, number, copy.request, copy.end, copy.identity)
+            for copy in copies[number : number + group]:
+                if branches.fork.done:
+                    return
+                if isinstance(copy.end.way, TrunkFlow):
+                    await self._abroad(branches, number, copy)
+                else:
+                    await self._start(branches, number, copy.request, copy.end, copy.identity)
+                number += 1
 
     async def _abroad(self, branches: _Branches, number: int, copy: _Copy) -> None:
         """A branch over a route, until it has ended: only then is it known whether another hop is to be tried."""
@@ -216,12 +227,24 @@ class _Copy:
 class _Branches:
     """The branches of one request, and the glue between `Fork` and the endpoint."""
 
-    def __init__(self, incoming: IncomingRequest, count: int, domain: str) -> None:
+    def __init__(self, incoming: IncomingRequest, count: int, begun: int, domain: str) -> None:
         self._incoming = incoming
         self._domain = domain
         self._outgoing: dict[int, Outgoing] = {}
         self._unwanted: set[int] = set()
-        self.fork = Fork(count, incoming.respond, self._cancel)
+        self._over = asyncio.Event()
+        self.fork = Fork(count, incoming.respond, self._cancel, begun=begun, exhausted=self._over.set)
+
+    async def next_group(self, count: int) -> bool:
+        """Wait until those that run have ended in vain or rung for long enough; whether the next `count` are wanted."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GROUP_SECONDS):
+                await self._over.wait()
+        if not self.fork.more:
+            return False
+        self._over.clear()
+        self.fork.begin(count)
+        return True
 
     def started(self, number: int, outgoing: Outgoing) -> None:
         """The branch has a transaction; a CANCEL may have come while it was made."""

@@ -90,7 +90,8 @@ class Gate:
     def may_try(self, source: str, who: str, known: bool, now: float) -> bool:
         """Whether a password is looked at at all. `who` is counted alone, `source` for all it tries together.
 
-        `known`: this is a device on its registered flow, so what others do behind its address does not count.
+        `known`: this is a device on its registered flow or at the address it registered from last, so what others do
+        behind that address does not count.
         """
         return self._failures.allows(who, now) and (known or self._source_failures.allows(source, now))
 

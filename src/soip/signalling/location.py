@@ -29,8 +29,8 @@ class Binding:
     `target` is where requests go: the flow itself, or the contact's own address for a peer that answers
     elsewhere than it sends from. `instance` and `reg_id` name the device rather than its contact (RFC 5626
     §4.1); empty and 0 when the device does not say. `path` are the proxies between, as Route values in the order
-    in which a request passes them (RFC 3327). `registered_at` and `expires_at` are monotonic seconds,
-    `refreshed` a counter that orders bindings.
+    in which a request passes them (RFC 3327). `q` is how much the contact is preferred, 0 to 1.
+    `registered_at` and `expires_at` are monotonic seconds, `refreshed` a counter that orders bindings.
     """
 
     aor: str
@@ -45,6 +45,7 @@ class Binding:
     reg_id: int = 0
     user_agent: str = ""
     path: tuple[str, ...] = ()
+    q: float = 1.0
     registered_at: float = 0.0
     refreshed: int = 0
 
@@ -76,6 +77,7 @@ class Location:
         self._by_target: Counter[tuple[FlowKey, FlowKey]] = Counter()  # flow and target, where they differ
         self._deadlines: list[tuple[float, str, tuple[str, int]]] = []
         self._due: dict[tuple[str, tuple[str, int]], float] = {}  # the one heap entry of a binding that counts
+        self._homes: dict[str, str] = {}  # by account, the host it registered from last
         self._stored: dict[tuple[str, str], Binding] = {}  # by address and contact, as the directory has them
         self._gone: dict[tuple[str, str], Binding] = {}
         self._count = 0
@@ -102,6 +104,20 @@ class Location:
         places = self._by_flow.get(flow, {}).get(account, ())
         held = (self._by_aor[aor][key] for aor, key in places)
         return tuple(b for b in held if b.expires_at > now)
+
+    def is_used(self, flow: FlowKey) -> bool:
+        """Whether anybody is registered over this flow."""
+        return flow in self._by_flow
+
+    def is_home(self, account: str, host: str) -> bool:
+        """Whether this is where the account registered from last, whatever has become of that registration."""
+        return self._homes.get(account) == host
+
+    def was_at(self, account: str, host: str) -> None:
+        """An account has registered from there, now or before a restart."""
+        self._homes[account] = host
+        if len(self._homes) > self._limit:
+            del self._homes[next(iter(self._homes))]
 
     def leads_to(self, flow: FlowKey, target: FlowKey) -> bool:
         """Whether a device that registered over `flow` is reached at `target`."""
@@ -161,6 +177,8 @@ class Location:
     def forget(self, lost: Callable[[Binding], bool]) -> list[Binding]:
         """Remove the bindings for which `lost` says that their account has no right to them any more."""
         found = [b for held in self._by_aor.values() for b in held.values() if lost(b)]
+        for binding in found:
+            self._homes.pop(binding.account, None)
         return [self._remove(b.aor, b.key) for b in found]
 
     def drop_flow(self, flow: FlowKey) -> list[Binding]:
@@ -183,7 +201,7 @@ class Location:
             if held.expires_at <= now:
                 gone.append(self._remove(aor, key))
             else:  # refreshed since: the entry is moved only when it comes up
-                self._schedule(held)
+                self._schedule(held, (aor, key))
         return gone
 
     def restore(self, bindings: Iterable[Binding]) -> None:
@@ -202,20 +220,22 @@ class Location:
     def _put(self, binding: Binding) -> None:
         self._order += 1
         binding = replace(binding, refreshed=self._order)
-        place = (binding.aor, binding.key)
+        key = binding.key
+        place = (binding.aor, key)  # one tuple for all tables: there are many bindings
         for twin in [b for b in self._by_aor.get(binding.aor, {}).values() if b.contact == binding.contact]:
-            if twin.key != binding.key:  # one contact, named by instance now and not before, or the reverse
+            if twin.key != key:  # one contact, named by instance now and not before, or the reverse
                 self._remove(twin.aor, twin.key)
-        old = self._by_aor.get(binding.aor, {}).get(binding.key)
+        old = self._by_aor.get(binding.aor, {}).get(key)
         if old is None:
             self._count += 1
         else:
             self._leave_flow(old)
             self._note_gone(old)
-        self._by_aor.setdefault(binding.aor, {})[binding.key] = binding
+        self._by_aor.setdefault(binding.aor, {})[key] = binding
         if binding.expires_at < self._due.get(place, math.inf):
-            self._schedule(binding)
+            self._schedule(binding, place)
         self._by_flow.setdefault(binding.flow, {}).setdefault(binding.account, set()).add(place)
+        self.was_at(binding.account, binding.flow.host)
         if binding.target != binding.flow:
             self._by_target[binding.flow, binding.target] += 1
         self._gone.pop((binding.aor, binding.contact), None)
@@ -237,9 +257,9 @@ class Location:
         self._stored.pop((binding.aor, binding.contact), None)
         self._gone[binding.aor, binding.contact] = binding
 
-    def _schedule(self, binding: Binding) -> None:
-        self._due[(binding.aor, binding.key)] = binding.expires_at
-        heapq.heappush(self._deadlines, (binding.expires_at, binding.aor, binding.key))
+    def _schedule(self, binding: Binding, place: tuple[str, tuple[str, int]]) -> None:
+        self._due[place] = binding.expires_at
+        heapq.heappush(self._deadlines, (binding.expires_at, *place))
         if len(self._deadlines) > 2 * len(self._due) + 1024:  # entries that no longer count, from re-registering
             self._deadlines = [(due, aor, key) for (aor, key), due in self._due.items()]
             heapq.heapify(self._deadlines)

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from soip.directory.rows import BindingRow
 from soip.signalling.flows import FlowKey
 from soip.signalling.location import Binding, Changes
-from soip.signalling.registrar import MAX_EXPIRES
 from soip.sip.errors import SipParseError
 from soip.sip.grammar import split_list
 
@@ -33,6 +32,7 @@ def row_of(binding: Binding, now: float, now_us: int) -> BindingRow:
         reg_id=binding.reg_id,
         user_agent=binding.user_agent,
         path=", ".join(binding.path),
+        q=binding.q,
     )
 
 
@@ -42,12 +42,12 @@ def rows_of(changes: Changes, now: float, now_us: int) -> tuple[list[BindingRow]
     return saved, [row_of(binding, now, now_us) for binding in changes.gone]
 
 
-def binding_of(row: BindingRow, now: float, now_us: int) -> Binding | None:
+def binding_of(row: BindingRow, now: float, now_us: int, longest: float) -> Binding | None:
     """The binding of a row, None when it has run out or its flow did not outlive the restart.
 
-    A wall clock that was set back must not make a binding last longer than any may.
+    A wall clock that was set back must not make a binding last longer than any may, which is `longest` seconds.
     """
-    left = min((row.expires_us - now_us) / 1_000_000, MAX_EXPIRES)
+    left = min((row.expires_us - now_us) / 1_000_000, longest)
     flow, _, target = row.flow.partition(" ")
     try:
         keys = FlowKey.parse(flow), FlowKey.parse(target)
@@ -69,15 +69,26 @@ def binding_of(row: BindingRow, now: float, now_us: int) -> Binding | None:
         reg_id=row.reg_id,
         user_agent=row.user_agent,
         path=path,
+        q=row.q,
         registered_at=now - (now_us - row.registered_us) / 1_000_000,
     )
 
 
-def restored(rows: Iterable[BindingRow], now: float, now_us: int) -> tuple[list[Binding], list[BindingRow]]:
+def home_of(row: BindingRow) -> str:
+    """The host that the binding of a row was made from, "" when the row does not tell."""
+    try:
+        return FlowKey.parse(row.flow.partition(" ")[0]).host
+    except ValueError:
+        return ""
+
+
+def restored(
+    rows: Iterable[BindingRow], now: float, now_us: int, longest: float
+) -> tuple[list[Binding], list[BindingRow]]:
     """The bindings still in force, the longest registered first, and the rows that are void."""
     good, void = [], []
     for row in sorted(rows, key=lambda row: row.registered_us):
-        binding = binding_of(row, now, now_us)
+        binding = binding_of(row, now, now_us, longest)
         if binding is None:
             void.append(row)
         else:

@@ -6,7 +6,11 @@ within a Call-ID, and only then all changes at once.
 
 from __future__ import annotations
 
-from soip.directory.rows import Account
+from dataclasses import dataclass
+from sys import intern
+
+from soip.config import Lifetime, Settings
+from soip.directory.rows import Account, AccountKind
 from soip.signalling.accounts import AccountTable
 from soip.signalling.answers import Answer, bad_extension, busy
 from soip.signalling.errors import StaleRegisterError, TooManyBindingsError
@@ -18,8 +22,6 @@ from soip.sip.flow import Flow
 from soip.sip.message import Request
 from soip.sip.uri import NameAddr, split_user
 
-MAX_EXPIRES = 3600
-MIN_EXPIRES = 60
 MAX_CONTACT = 1024
 MAX_PATH = 8
 RETRY_SECONDS = 60
@@ -28,12 +30,48 @@ FLOW_TIMER = 120
 SUPPORTED = ("path", "outbound")
 
 
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long the registrations of each kind of device last. A page's ends with its connection anyway, and is not to
+    outlast its session for long.
+    """
+
+    camera: Lifetime
+    phone: Lifetime
+    media: Lifetime
+    browser: Lifetime
+
+    @classmethod
+    def of(cls, settings: Settings) -> Lifetimes:
+        """Those the operator wants."""
+        return cls(
+            settings.sip_expires_camera,
+            settings.sip_expires_phone,
+            settings.sip_expires_media,
+            settings.sip_expires_browser,
+        )
+
+    def for_(self, account: Account, flow: Flow) -> Lifetime:
+        """That of a device: what it is, is told by its account, and of a person's by the way it comes."""
+        if account.kind is AccountKind.MEDIA_SERVER:
+            return self.media
+        if account.kind is AccountKind.USER:
+            return self.browser if flow.transport in ("ws", "wss") else self.phone
+        return self.camera
+
+    @property
+    def longest(self) -> int:
+        """What no registration lasts longer than."""
+        return max(self.camera.high, self.phone.high, self.media.high, self.browser.high)
+
+
 class Registrar:
     """REGISTERs of authenticated accounts against one location table."""
 
-    def __init__(self, accounts: AccountTable, location: Location) -> None:
+    def __init__(self, accounts: AccountTable, location: Location, lifetimes: Lifetimes) -> None:
         self._accounts = accounts
         self._location = location
+        self._lifetimes = lifetimes
 
     def register(self, request: Request, account: Account, flow: Flow, now: float) -> Answer:
         """Take one REGISTER of `account` that came over `flow`. Raises SipParseError for malformed headers."""
@@ -71,12 +109,13 @@ class Registrar:
         if headers.is_wildcard(request.headers):
             self._location.clear(aor, call_id, cseq, now)
             return None
+        life = self._lifetimes.for_(account, flow)
         added: list[Binding] = []
         removed: list[Binding] = []
         for contact in headers.contacts(request.headers):
-            expires = min(headers.contact_expires(contact, request.headers, MAX_EXPIRES), MAX_EXPIRES)
-            if 0 < expires < MIN_EXPIRES:
-                return Answer(423, f"register for {MIN_EXPIRES} s or longer", (("Min-Expires", str(MIN_EXPIRES)),))
+            expires = min(headers.contact_expires(contact, request.headers, life.high), life.high)
+            if 0 < expires < life.low:
+                return Answer(423, f"register for {life.low} s or longer", (("Min-Expires", str(life.low)),))
             binding = _binding(request, contact, flow, aor, account.id, now, now + expires)
             (added if expires else removed).append(binding)
         gone = [binding.key for binding in removed]
@@ -87,9 +126,13 @@ class Registrar:
 
     def _contacts(self, aor: str, now: float) -> tuple[tuple[str, str], ...]:
         return tuple(
-            ("Contact", f"<{b.contact}>;expires={max(1, round(b.expires_at - now))}")
+            ("Contact", f"<{b.contact}>;expires={max(1, round(b.expires_at - now))}{_preference(b.q)}")
             for b in self._location.bindings(aor, now)
         )
+
+
+def _preference(q: float) -> str:
+    return "" if q == 1 else f";q={q:g}"
 
 
 def _wants_outbound(request: Request) -> bool:
@@ -125,18 +168,21 @@ def _binding(
     reg_id = contact.param("reg-id") or "0"
     if reg_id != "0" and not _wants_outbound(request):
         reg_id = "0"
+    key, target = FlowKey.of(flow), way_back(request, flow)
+    # What is the same in thousands of bindings is kept once.
     return Binding(
-        aor=aor,
+        aor=account if aor == account else aor,
         account=account,
         contact=uri,
-        flow=FlowKey.of(flow),
-        target=way_back(request, flow),
+        flow=key,
+        target=key if target == key else target,
         call_id=headers.call_id(request.headers),
         cseq=headers.cseq(request.headers).number,
         expires_at=expires_at,
         instance=(contact.param("+sip.instance") or "")[:200],
         reg_id=int(reg_id) if reg_id.isascii() and reg_id.isdigit() and len(reg_id) < 10 else 0,
-        user_agent=(request.headers.get("User-Agent") or "")[:200],
+        user_agent=intern((request.headers.get("User-Agent") or "")[:200]),
         path=_path(request),
+        q=headers.contact_q(contact),
         registered_at=now,
     )

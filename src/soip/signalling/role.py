@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import resource
 import secrets
 import ssl
 import time
@@ -22,17 +23,20 @@ from soip.directory.rows import Account
 from soip.directory.settings import FLOW_TOKEN_KEY, SIP_ROUTES, SIP_TOKEN_KEY, SIP_WEBSOCKET
 from soip.directory.writebehind import WriteBehind
 from soip.net import websocket
+from soip.net.limits import Limits, connections_for
 from soip.net.resolver import Resolver
 from soip.net.sip import SipEndpoint
 from soip.net.tls import Identity, client_context
 from soip.net.wire import Listener
 from soip.signalling.accounts import AccountTable
+from soip.signalling.blocklist import Blocklist
 from soip.signalling.finder import Finder
 from soip.signalling.ladder import Ladder
 from soip.signalling.limits import default_gate
 from soip.signalling.location import Binding, Location
-from soip.signalling.memory import restored, row_of, rows_of
+from soip.signalling.memory import home_of, restored, row_of, rows_of
 from soip.signalling.news import News
+from soip.signalling.registrar import Lifetimes
 from soip.signalling.server import Keys, Server
 from soip.signalling.trunks import Trunks
 from soip.signalling.trust import House
@@ -72,10 +76,13 @@ class Role:
             listeners=_listeners(settings),
             trust=_trust(settings),
             resolver=self._resolver,
+            limits=Limits(connections=connections_for(resource.getrlimit(resource.RLIMIT_NOFILE)[0])),
         )
         self._accounts = AccountTable()
         self._location = Location()
+        self._lifetimes = Lifetimes.of(settings)
         self._news = News(time.monotonic)
+        self._blocklist = Blocklist()
         self._finder = Finder(self._accounts, self._lookup, time.monotonic)
         self._ladder = Ladder(time.monotonic, lambda: time.time_ns() // 1000, lambda: secrets.token_hex(5))
         self._server: Server | None = None
@@ -114,6 +121,8 @@ class Role:
             self._location,
             self._finder,
             default_gate(),
+            self._blocklist,
+            self._lifetimes,
             self._ladder,
             trunks,
             self._news,
@@ -168,10 +177,12 @@ class Role:
     async def _restore(self) -> None:
         rows = await self._directory.calls.bindings()
         now, now_us = time.monotonic(), time.time_ns() // 1000
-        good, void = restored(rows, now, now_us)
+        good, void = restored(rows, now, now_us, self._lifetimes.longest)
         kept = [binding for binding in good if self._rightful(binding)]
         lost = [row_of(binding, now, now_us) for binding in good if not self._rightful(binding)]
         self._location.restore(kept)
+        for row in rows:
+            self._location.was_at(row.account_id, home_of(row))
         self._later.delete(*void, *lost)
         _log.info("bindings restored", online=len(kept), void=len(rows) - len(kept))
 
@@ -182,6 +193,7 @@ class Role:
                     "unregistered", id=binding.aor, source=str(binding.flow), reason="not refreshed in time"
                 )
             self._news.sum_up()
+            self._blocklist.sweep(time.monotonic())
             self._write()
             if turn % TRACES_EVERY == 0:
                 self._write_traces()

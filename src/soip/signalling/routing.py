@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 from soip.config import SipRoute
@@ -76,21 +77,29 @@ class Tables(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One branch: the way it goes, the Request-URI it carries there, the id that answers there, and the proxies on
-    its way (Route values).
+    """One branch: the way it goes, the Request-URI it carries there, the id that answers there, the proxies on
+    its way (Route values), and how much it is preferred (0 to 1).
     """
 
     way: Way
     uri: str
     identity: str
     routes: tuple[str, ...] = ()
+    q: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Send it on, by all legs at once."""
+    """Send it on, by the legs that are preferred most, all of them at once; then by those preferred next, and so on
+    (RFC 3261 §16.6). `legs` are in that order.
+    """
 
     legs: tuple[Leg, ...]
+
+    @property
+    def groups(self) -> list[tuple[Leg, ...]]:
+        """The legs that are tried together."""
+        return [tuple(legs) for _, legs in groupby(self.legs, key=lambda leg: leg.q)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +164,14 @@ def permission_for(method: str, *, recorded: bool) -> Permission:
 
 
 def _to_camera(target: str, uri: Uri, tables: Tables) -> Verdict:
-    """Towards the device, as its media server: one leg, to the contact it refreshed last.
+    """Towards the device, as its media server: one leg, to the contact it prefers, of those the one refreshed last.
 
     A device that has lost power comes back with a new contact while the old one has not run out; calling both
     would only call the past.
     """
     device = tables.device_of(target) or target
     for aor in dict.fromkeys((target, device)):
-        found = tables.bindings(aor)
-        if found:
+        if found := _preferred(tables.bindings(aor)):
             return Forward((Leg(found[0].target, _contact_uri(found[0], aor, uri), target, found[0].path),))
     return Refuse(480, f"camera {target} is not registered")
 
@@ -209,8 +217,15 @@ def _to_instance(instance: str, identity: str, uri: Uri, tables: Tables) -> Verd
 
 
 def _to_contacts(user: str, tables: Tables) -> Verdict:
-    found = tables.bindings(user)
+    found = _preferred(tables.bindings(user))
     if not found:
         return Refuse(480, f"{user} is not registered")
-    legs = tuple(Leg(b.target, b.contact, user, b.path) for b in found)
-    return Forward(legs[:MAX_LEGS])
+    # RFC 5626 §5.3: the flows of one device lead to one bell, so the request goes over one of them only.
+    devices = {binding.instance or binding.contact: binding for binding in reversed(found)}
+    legs = [Leg(b.target, b.contact, user, b.path, b.q) for b in found if b is devices[b.instance or b.contact]]
+    return Forward(tuple(legs[:MAX_LEGS]))
+
+
+def _preferred(bindings: Sequence[Binding]) -> list[Binding]:
+    """The most preferred first (RFC 3261 §16.6), among equals the one refreshed last."""
+    return sorted(bindings, key=lambda binding: -binding.q)

@@ -33,6 +33,7 @@ from soip.signalling import local
 from soip.signalling.accounts import AccountTable
 from soip.signalling.alarms import Alarms
 from soip.signalling.answers import Answer, bad_extension, busy
+from soip.signalling.blocklist import Blocklist
 from soip.signalling.events import Events, Facts
 from soip.signalling.finder import Finder
 from soip.signalling.flowbook import FlowBook
@@ -45,7 +46,7 @@ from soip.signalling.limits import Buckets, Budget, Gate
 from soip.signalling.location import Binding, Location
 from soip.signalling.messenger import Messenger
 from soip.signalling.news import News
-from soip.signalling.registrar import Registrar
+from soip.signalling.registrar import Lifetimes, Registrar
 from soip.signalling.routing import Caller, Refuse, home_of, route
 from soip.signalling.subscriptions import Subscription
 from soip.signalling.trunk import Trunk
@@ -63,7 +64,8 @@ from soip.sip.uri import Uri, split_user
 DIRECTORY_RETRY_SECONDS = 5
 # Methods that exist in a dialog only (RFC 3261 §15, RFC 3262, RFC 3311; wire.md of INFO).
 DIALOG_ONLY = frozenset({"BYE", "PRACK", "UPDATE", "INFO"})
-LOG_BUDGET = Budget(rate=1, burst=20)
+LOG_BUDGET = Budget(rate=0.1, burst=20)
+LOG_TOTAL = Budget(rate=2, burst=500)
 TASKS = 1000
 """ACKs and messages of our own under way at once; more are not sent."""
 MESSAGE_SECONDS = 5.0
@@ -141,6 +143,8 @@ class Server:
         location: Location,
         finder: Finder,
         gate: Gate,
+        blocklist: Blocklist,
+        lifetimes: Lifetimes,
         ladder: Ladder,
         trunks: Trunks,
         news: News,
@@ -155,12 +159,13 @@ class Server:
         self._location = location
         self._finder = finder
         self._gate = gate
+        self._blocklist = blocklist
         self._ladder = ladder
         self._trunks = trunks
         self._news = news
         self._now = now
         self._book = FlowBook(location, now, trunks)
-        self._registrar = Registrar(accounts, location)
+        self._registrar = Registrar(accounts, location, lifetimes)
         nonces = NonceIssuer(keys.nonces, started=now())
         self._challenger = Challenger(
             house, accounts, location, nonces, gate, lambda token: siptoken.verify(keys.bearer, token, wall())
@@ -168,6 +173,7 @@ class Server:
         self._forwarder = Forwarder(endpoint, self._book, trunks, keys.tokens, house, ladder)
         self._tables = Tables(accounts, location, trunks, house.domain, now)
         self._log_budget = Buckets(LOG_BUDGET)
+        self._log_total = Buckets(LOG_TOTAL)
         self._messenger = Messenger(endpoint, self._book, house.domain)
         self._alarms = Alarms(directory.events, self._alarms_taken, now)
         self._handover = Handover(directory.events, self._home_of, self._hand_over)
@@ -483,7 +489,7 @@ class Server:
         else:
             way = self._book.name(way_back(request, incoming.flow), account.id, self._accounts.server_of)
             end = End(way, caller.identity)
-        return self._forwarder.out_of_dialog(incoming, verdict.legs, end, caller.identity, caller.asserted)
+        return self._forwarder.out_of_dialog(incoming, verdict, end, caller.identity, caller.asserted)
 
     def _caller(self, incoming: IncomingRequest, account: Account) -> Caller:
         by = self._sender(incoming).route
@@ -510,11 +516,25 @@ class Server:
         request = incoming.request
         verdict = self._challenger.judge(request, self._sender(incoming), self._now(), proxy=proxy)
         if not isinstance(verdict, Refused):
+            if incoming.flow.reliable:
+                self._endpoint.trust(incoming.flow)
             return verdict
         if verdict.wrong:
             self._note(incoming, "wrong password or unknown id", id=verdict.wrong)
         self._turn_away(incoming, verdict.answer)
+        if verdict.wrong or verdict.early:
+            self._guessed(incoming.flow, verdict.wrong)
         return None
+
+    def _guessed(self, flow: Flow, account: str) -> None:
+        """A wrong password for an account, or ("") an attempt that came too early: what guesses on is shut out."""
+        key, now = FlowKey.of(flow), self._now()
+        if account:
+            seconds = self._blocklist.wrong(key.host, key, account, now)
+        else:
+            seconds = self._blocklist.insists(key.host, key, now)
+        if seconds > 0 and not self._location.is_used(key):
+            self._endpoint.shut_out(flow, seconds)
 
     def _sender(self, incoming: IncomingRequest) -> Sender:
         names = self._endpoint.certified(incoming.flow)
@@ -527,6 +547,7 @@ class Server:
     def _turn_away(self, incoming: IncomingRequest, answer: Answer) -> None:
         """Answer a stranger statelessly: of a flood nothing is kept, and no answer is repeated to a forged source."""
         if answer.silent:
+            self._note(incoming, "a flood of requests without credentials is left unanswered")
             incoming.drop()
             return
         response = make_response(incoming.request, answer.status, to_tag=incoming.tag)
@@ -538,8 +559,8 @@ class Server:
         incoming.reply(answer.status, headers=answer.lines(self._house.domain))
 
     def _note(self, incoming: IncomingRequest, event: str, **facts: object) -> None:
-        """A line in the log, a limited number for each source: a flood must not fill the disk."""
-        source = incoming.flow.remote[0]
-        if self._log_budget.take(source, self._now()):
+        """A line in the log, a limited number for each source and in all: a flood must not fill the disk."""
+        source, now = incoming.flow.remote[0], self._now()
+        if self._log_budget.take(source, now) and self._log_total.take("", now):
             request = incoming.request
             _log.warning(event, source=str(incoming.flow), method=request.method, **facts)

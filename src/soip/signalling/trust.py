@@ -39,10 +39,13 @@ WRONG_PASSWORD = "wrong password or unknown id"  # noqa: S105 - words, not a pas
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Not (yet) trusted. `wrong` names the id whose password was wrong, for the log; empty otherwise."""
+    """Not (yet) trusted. `wrong` names the id whose password was wrong, empty otherwise; `early`: it was not looked at,
+    because too many had been wrong. Both only of who was given our nonce at that address.
+    """
 
     answer: Answer
     wrong: str = ""
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +136,20 @@ class Challenger:
             if account is not None and account.kind is AccountKind.USER:
                 return self._counted(account, now)
             account = self._accounts.owner_of(self.claimed(request, sender, proxy=proxy))
-            return self._challenged(account, source, sender, now, proxy, invalid=bool(token))
+            known = account is not None and bool(self._location.on_flow(flow, account.id, now))
+            counted = f"{flow} {account.id}" if account is not None and known else source
+            return self._challenged(account, counted, sender, now, proxy, invalid=bool(token))
         account = self._accounts.get(credentials.username)
         # A device that is registered over this very flow is counted apart from whoever else shares its address:
-        # a neighbour behind the same address translation must not be able to lock it out by guessing.
+        # a neighbour behind the same address translation must not be able to lock it out by guessing. One that was
+        # registered from this address and comes by a new flow waits for its own id alone, not for all that is guessed.
         known = account is not None and bool(self._location.on_flow(flow, account.id, now))
         who = f"{flow} {credentials.username}" if known else f"{source} {credentials.username}"
-        if not self._gate.may_try(source, who, known, now):
-            return Refused(busy("too many wrong passwords", self._gate.retry_after(source, who, known, now)))
+        home = known or (account is not None and self._location.is_home(account.id, source))
+        if not self._gate.may_try(source, who, home, now):
+            wait = self._gate.retry_after(source, who, home, now)
+            early = self._nonces.is_of(credentials.nonce, source, now)
+            return Refused(busy("too many wrong passwords", wait), early=early)
         verdict = self._verdict(credentials, request.method, account, source, now)
         if verdict is Verdict.GOOD and account is not None:
             return self._counted(account, now)

@@ -233,6 +233,16 @@ class NonceIssuer:
             return None
         return body if hmac.compare_digest(body[-_MARK_LENGTH:], self._mark(source)) else None
 
+    def is_of(self, nonce: str, source: str, now: float) -> bool:
+        """Whether we gave this nonce to `source` a short while ago."""
+        body = self.open(nonce, source)
+        return body is not None and not self.has_expired(body, now)
+
+    def has_expired(self, body: bytes, now: float) -> bool:
+        """Whether an opened nonce is too old for any use."""
+        issued: int = _NONCE.unpack(body)[0]
+        return not 0 <= int(now * 1000) - issued < self._lifetime
+
     def use(self, body: bytes, count: int | None, now: float) -> NonceState:
         """Judge an opened nonce and, when it is fresh, remember that this count was used.
 
@@ -311,12 +321,12 @@ def judge(
 ) -> Verdict:
     """Check whether the nonce is ours, then the secret, then the nonce's age and use.
 
-    Without a nonce that we gave to this very source no secret is looked at: who forges his source address has not
-    seen our challenge, so he can neither guess nor have somebody else counted for guessing wrong. `secret` None: there
-    is no such account, and whatever is said is wrong.
+    Without a nonce that we gave to this very source, a short while ago, no secret is looked at: who forges his source
+    address has not seen our challenge (nor has who had that address before), so he can neither guess nor have somebody
+    else counted for guessing wrong. `secret` None: there is no such account, and whatever is said is wrong.
     """
     body = issuer.open(authorization.nonce, source)
-    if body is None:
+    if body is None or issuer.has_expired(body, now):
         return Verdict.STALE
     if secret is None or not verify(authorization, method, secret, algorithm):
         return Verdict.WRONG

@@ -49,6 +49,13 @@ def unquote(text: str) -> str:
     return _UNESCAPE.sub(r"\1", inner) if "\\" in inner else inner
 
 
+def address_in(reference: str) -> str:
+    """The IPv6 address between brackets. The third of three colons before an IPv4 address, which the grammar of RFC
+    3261 lets in by mistake, is passed over (RFC 5118 §4.10).
+    """
+    return reference[1:-1].replace(":::", "::") if "." in reference else reference[1:-1]
+
+
 def split_list(value: str) -> list[str]:
     """The elements of a comma-separated header value, blank space removed.
 

@@ -29,6 +29,7 @@ _VIA = re.compile(
     r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._\-]++)(?:[ \t]*+:[ \t]*+([0-9]{1,5}+))?+[ \t]*+"
 )
 _CSEQ = re.compile(r"([0-9]{1,10}+)[ \t]++([A-Za-z0-9\-.!%*_+`'~]++)")
+_QVALUE = re.compile(r"0(?:\.[0-9]{0,3})?+|1(?:\.0{0,3})?+")
 _DELTA = re.compile(r"([0-9]++)[ \t]*+")
 _SCHEME = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]++)[ \t]++(.++)", re.DOTALL)
 
@@ -52,7 +53,7 @@ class Via:
         if port is not None and int(port) > 65535:
             raise SipParseError("port out of range in Via", match.start(3))
         if host[0] == "[":
-            host = host[1:-1]
+            host = grammar.address_in(host)
         params = grammar.parse_params(text, match.end())
         return cls(transport.upper(), host, None if port is None else int(port), params)
 
@@ -379,6 +380,12 @@ def contact_expires(contact: NameAddr, headers: Headers, default: int) -> int:
     if value is None:
         return default
     return delta_seconds(value) if value[:1].isascii() and value[:1].isdigit() else default
+
+
+def contact_q(contact: NameAddr) -> float:
+    """How much a contact is preferred, 0 to 1 (RFC 3261 §20.10); 1 where it does not say, or says something else."""
+    match = _QVALUE.fullmatch(contact.param("q") or "")
+    return 1.0 if match is None else float(match[0])
 
 
 def max_forwards(headers: Headers) -> int | None:

@@ -147,7 +147,7 @@ def _parse(text: str) -> Uri:
     if number is not None and number > 65535:
         raise UriError("port out of range", match.start("port"))
     if host[0] == "[":
-        host = host[1:-1]
+        host = grammar.address_in(host)
     return Uri(
         scheme.lower(),
         _unescape(user or ""),
