@@ -110,6 +110,8 @@ def _keeps_flow(request: Request) -> bool:
 
 def _path(request: Request) -> tuple[str, ...]:
     """The proxies that a request to the device has to pass (RFC 3327 §5.3). Raises SipParseError."""
+    if "Path" not in request.headers:  # as most
+        return ()
     path = headers.name_addrs(request.headers, "Path")
     if len(path) > MAX_PATH or any(not hop.uri.is_sip or len(str(hop)) > MAX_CONTACT for hop in path):
         raise SipParseError(f"a path has at most {MAX_PATH} hops, each a sip URI")
