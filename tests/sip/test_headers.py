@@ -483,3 +483,20 @@ def test_values_by_name_are_those_of_the_lines(lines: list[tuple[str, str]], cha
             assert headers.get(each) == (plain[0] if plain else None)
             assert headers.single(each.lower()) == (plain[0] if len(plain) == 1 else None)
             assert (each in headers) == bool(plain)
+
+
+_PARAMS = st.lists(
+    st.tuples(st.sampled_from(["rport", "RPort", "received", "branch", "x"]), st.sampled_from(["1", "", None])),
+    max_size=5,
+).map(tuple)
+
+
+@given(_PARAMS, st.sampled_from(["192.0.2.9", "h"]), st.integers(1, 65535))
+def test_a_via_is_told_its_source_at_once_as_one_by_one(params: grammar.Params, host: str, port: int) -> None:
+    via = h.Via("UDP", "h", 5060, params)
+    plain = via
+    if via.param("rport") is not None:
+        plain = via.with_param("rport", str(port)).with_param("received", host)
+    elif host != "h":
+        plain = via.with_param("received", host)
+    assert via.with_source(host, port) == plain

@@ -346,7 +346,7 @@ class SipEndpoint:
         told = via.with_source(*flow.remote)
         if told is not via:
             h.set_top_via(request.headers, told)
-        if flow.reliable or told.rport is not None:
+        if flow.reliable or via.param("rport") is not None:
             return None  # back the way it came
         return Flow("udp", flow.local, (flow.remote[0], via.port or 5060))
 

@@ -123,16 +123,18 @@ class Location:
         fresh = list(bindings)
         for binding in fresh:
             self.check_order(binding.aor, [binding.key], binding.call_id, binding.cseq, now)
-        for aor in {b.aor for b in fresh}:
+        addresses = {b.aor for b in fresh}
+        for aor in addresses:
             wanted = {b.key for b in fresh if b.aor == aor}
             added = wanted - self._by_aor.get(aor, {}).keys()
             if len(wanted) > self._per_address or self._count + len(added) > self._limit:
                 raise TooManyBindingsError(f"{aor}: {len(added)} more, the server has {self._count}")
         for binding in fresh:
             self._put(binding)
-        for aor in {b.aor for b in fresh}:
-            for old in self.bindings(aor, now)[self._per_address :]:
-                self._remove(aor, old.key)
+        for aor in addresses:
+            if len(self._by_aor[aor]) > self._per_address:
+                for old in self.bindings(aor, now)[self._per_address :]:
+                    self._remove(aor, old.key)
 
     def unregister(self, aor: str, keys: Iterable[tuple[str, int]], call_id: str, cseq: int, now: float) -> None:
         """Remove contacts by key; unknown ones are not an error. Raises StaleRegisterError, and then removes

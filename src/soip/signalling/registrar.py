@@ -79,9 +79,9 @@ class Registrar:
                 return Answer(423, f"register for {MIN_EXPIRES} s or longer", (("Min-Expires", str(MIN_EXPIRES)),))
             binding = _binding(request, contact, flow, aor, account.id, now, now + expires)
             (added if expires else removed).append(binding)
-        gone = [binding.key for binding in removed]
-        self._location.check_order(aor, [*gone, *(b.key for b in added)], call_id, cseq, now)
-        self._location.unregister(aor, gone, call_id, cseq, now)
+        if gone := [binding.key for binding in removed]:  # all that is asked, or nothing
+            self._location.check_order(aor, [*gone, *(b.key for b in added)], call_id, cseq, now)
+            self._location.unregister(aor, gone, call_id, cseq, now)
         self._location.register(added, now)
         return None
 

@@ -6,7 +6,7 @@ Every expression here is linear: alternatives start with different characters an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from soip.sip.errors import SipBuildError, SipParseError
 
@@ -127,6 +127,19 @@ def replace_param(params: Params, name: str, value: str | None) -> Params:
     if not done:
         out.append((name, value))
     return tuple(out)
+
+
+def replace_params(params: Params, changes: Mapping[str, str | None]) -> Params:
+    """`replace_param` for several at once; their names in lower case."""
+    left = dict(changes)
+    out: list[tuple[str, str | None]] = []
+    for key, old in params:
+        name = key.lower()
+        if name not in changes:
+            out.append((key, old))
+        elif name in left:
+            out.append((key, left.pop(name)))
+    return (*out, *left.items())
 
 
 def parse_auth_params(text: str) -> tuple[tuple[str, str], ...]:

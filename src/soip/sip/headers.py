@@ -93,12 +93,12 @@ class Via(NamedTuple):
     def with_source(self, host: str, port: int) -> Via:
         """A copy told where the request came from: `received` where the address differs from sent-by or rport
         was asked for (RFC 3261 §18.2.1, RFC 3581 §4)."""
-        params = self.params
-        if grammar.find_param(params, "rport") is not None:
-            params = grammar.replace_param(params, "rport", str(port))
+        changes = {"received": host}
+        if grammar.find_param(self.params, "rport") is not None:
+            changes["rport"] = str(port)
         elif self.host == host or self.host.lower() == host.lower():
             return self
-        return Via(self.transport, self.host, self.port, grammar.replace_param(params, "received", host))
+        return Via(self.transport, self.host, self.port, grammar.replace_params(self.params, changes))
 
 
 class CSeq(NamedTuple):

@@ -291,6 +291,8 @@ def split_user(user: str) -> tuple[str, dict[str, str]]:
     The form anyone can dial: a phone takes the whole user part as a name. Raises UriError when a parameter is
     empty or stands twice; the id is not judged here.
     """
+    if ";" not in user:
+        return user, {}
     identity, *rest = user.split(";")
     params: dict[str, str] = {}
     for part in rest:
