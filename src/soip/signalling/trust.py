@@ -265,6 +265,8 @@ def strip_credentials(request: Request, realm: str) -> None:
         elif values:
             request.headers.remove(name)
     name = "Proxy-Authorization"
+    if name not in request.headers:
+        return
     kept = [
         value
         for value, credentials in zip(

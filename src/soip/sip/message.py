@@ -170,6 +170,8 @@ class Headers:
     def remove(self, name: str) -> None:
         """Drop all lines of that name; none is fine."""
         key = header_key(name)
+        if not self._values(key):
+            return
         self._change(key)
         self._items = [item for item in self._items if item[0] != key]
 
