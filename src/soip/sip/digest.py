@@ -188,7 +188,7 @@ _MOST_MARKS = 4096
 
 
 class NonceIssuer:
-    """Nonces that need no memory until they are used: time, serial and source under an HMAC.
+    """Nonces that need no memory until they are used: time, serial and source under a MAC.
 
     Used ones are remembered with their counts in a table of at most `capacity`: a window of 64 counts, since
     datagrams overtake each other. What leaves a full table early takes all older unused nonces with it (they
