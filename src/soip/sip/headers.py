@@ -417,6 +417,8 @@ def _small(headers: Headers, name: str, most: int) -> int | None:
 
 def option_tags(headers: Headers, name: str) -> list[str]:
     """Elements of Require, Proxy-Require, Supported, Allow: tokens, made lower case except for methods."""
+    if name not in headers:
+        return []
     items = _elements(headers, name)
     return items if name.lower() == "allow" else [item.lower() for item in items]
 
