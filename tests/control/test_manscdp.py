@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -17,10 +18,13 @@ from soip.control.manscdp import (
     AlarmResponse,
     Keepalive,
     Message,
+    _of_tree,
+    _usual_keepalive,
     build,
     parse,
 )
 from soip.control.xml import BLANK, ENCODINGS
+from soip.control.xml import parse as parse_xml
 from tests.control.samples import ALARM, ALARM_TEXT, KEEPALIVE, RESPONSE
 from tests.fuzz import control_manscdp, seeds
 
@@ -195,3 +199,69 @@ def test_what_the_standard_has_no_place_for_is_not_written(message: Message) -> 
 
 def test_fuzz() -> None:
     seeds.run(control_manscdp.fuzz, control_manscdp.SAMPLES)
+
+
+# -- a keepalive of the usual form is read without the tree
+
+_BLANKS = st.text(BLANK, max_size=3)
+_TEXTS = st.sampled_from(
+    ["", "0", "17", "4294967296", " 17 ", "cam1", "-", "a b", "é", "&amp;", "<!-- -->", "<x/>", "OK"]
+)
+
+
+@st.composite
+def _keepalive_bodies(draw: st.DrawFn) -> bytes:
+    """Keepalives as devices write them, and a little wrong: other text, elements twice, left out, in other order."""
+
+    def element(name: str, usual: str) -> str:
+        text = draw(st.just(usual) | st.just(usual) | _TEXTS)
+        return f"{draw(_BLANKS)}<{name}>{text}</{name}>{draw(_BLANKS)}"
+
+    parts = [
+        element("CmdType", "Keepalive"),
+        element("SN", str(draw(st.integers(0, 10**10)))),
+        element("DeviceID", draw(IDS)),
+        element("Status", "OK"),
+        draw(
+            st.sampled_from(
+                ["", "<Info></Info>", "<Info>\r\n</Info>", "<Info/>", "<Info><DeviceID>c</DeviceID></Info>"]
+            )
+        ),
+    ]
+    if draw(st.integers(0, 4)) == 4:
+        parts = draw(st.permutations(parts))
+    if draw(st.integers(0, 4)) == 4:
+        parts.pop(draw(st.integers(0, len(parts) - 1)))
+    if draw(st.integers(0, 4)) == 4:
+        parts.append(draw(st.sampled_from(parts)))
+    start = draw(
+        st.sampled_from(["", '<?xml version="1.0"?>\r\n', '<?xml version="1.0" encoding="GB2312"?>', "<?xml ?>\n"])
+    )
+    end = draw(st.sampled_from(["", "\r\n", "\0", "x", "<!-- -->", "<a/>"]) | _BLANKS)
+    return f"{draw(_BLANKS)}{start}<Notify>{''.join(parts)}</Notify>{end}".encode()
+
+
+def _outcome(read: Callable[[bytes], Message], body: bytes) -> Message | str:
+    try:
+        return read(body)
+    except (NotXmlError, NotUnderstoodError) as error:
+        return str(error)
+
+
+@given(_keepalive_bodies())
+def test_a_keepalive_is_read_as_its_tree_is(body: bytes) -> None:
+    assert _outcome(parse, body) == _outcome(lambda body: _of_tree(parse_xml(body)), body)
+
+
+@given(KEEPALIVES, st.sampled_from(ENCODINGS))
+def test_what_we_write_is_read_without_the_tree_where_nothing_is_wrong(message: Keepalive, encoding: str) -> None:
+    read = _usual_keepalive(build(message, encoding))
+    assert read == message or (read is None and (message.faulty or message.sn >= 10**9))
+
+
+def test_what_is_not_of_the_usual_form_is_left_to_the_tree() -> None:
+    body = build(Keepalive("cam1", 1))
+    assert _usual_keepalive(body) == Keepalive("cam1", 1)
+    assert _usual_keepalive(body + b" " * 1024) is None  # a body of this length is not usual
+    assert parse(body + b" " * 1024) == Keepalive("cam1", 1)
+    assert _usual_keepalive(build(Alarm("cam1", 1, ""))) is None

@@ -203,8 +203,9 @@ def test_nonces_differ_and_tell_nothing_to_others() -> None:
     assert len({issuer.issue(5.0, "192.0.2.1") for _ in range(100)}) == 100
     other = NonceIssuer(b"another key 0123")
     assert used(other, issuer.issue(5.0), 1, 5.0) is None
-    with pytest.raises(ValueError, match="16 bytes"):
-        NonceIssuer(b"short")
+    for key in (b"short", b"k" * 65):
+        with pytest.raises(ValueError, match="16 to 64 bytes"):
+            NonceIssuer(key)
 
 
 @pytest.mark.parametrize("nonce", ["", "x", "é", "AAAA", "A" * 43, "A" * 5000, "====", "a b"])

@@ -14,7 +14,7 @@ from soip.sip import headers as h
 from soip.sip.errors import SipBuildError, SipParseError
 from soip.sip.headers import EventType
 from soip.sip.message import Headers, Request, Response
-from soip.sip.uri import Uri
+from soip.sip.uri import NameAddr, Uri, _parse_name_addr
 
 
 def of(name: str, *values: str) -> Headers:
@@ -152,7 +152,7 @@ def test_replacing_the_first_of_several_on_a_line_keeps_the_rest() -> None:
         Headers().replace_first("Via", "x")
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Headers], object]] = {
     "Via": h.top_via,
     "From": h.from_,
     "To": h.to,
@@ -415,3 +415,88 @@ def test_no_event_and_malformed_ones() -> None:
 )
 def test_accept(values: list[str], expected: bool) -> None:
     assert h.accepts(Headers([("Accept", value) for value in values]), "application/pidf+xml") is expected
+
+
+# -- quick ways, and the plain ways they stand for
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["username", "nc", "Realm", "", "a b"]),
+            st.sampled_from(["=", " = ", "", "=="]),
+            st.sampled_from(['"x"', '"a\\"b, c"', "00000001", "", '"', "é"]),
+            st.sampled_from([",", ", ", " ,", "", ",,", ";"]),
+        ),
+        max_size=6,
+    ).map(lambda parts: "".join(piece for part in parts for piece in part))
+    | st.text('a"=, \\\t', max_size=20)
+)
+def test_credentials_are_read_all_at_once_as_one_by_one(text: str) -> None:
+    def told(read: Callable[[str], object]) -> object:
+        try:
+            return read(text)
+        except SipParseError as error:
+            return str(error)
+
+    assert told(grammar.parse_auth_params) == told(grammar._parse_unusual_auth_params)
+
+
+def test_of_a_parameter_that_stands_twice_the_first_counts() -> None:
+    assert h.Authorization.parse('Digest realm="a", Realm="b"').realm == "a"
+
+
+@given(st.text('<>";:@= abs1.', max_size=30) | st.sampled_from(['"A" <sip:a@b>;tag=1', "sip:a@b;x", "<sip:a@b>"]))
+def test_an_address_is_read_again_as_the_first_time(text: str) -> None:
+    def told(read: Callable[[str], NameAddr]) -> NameAddr | str:
+        try:
+            return read(text)
+        except SipParseError as error:
+            return str(error)
+
+    plain = told(_parse_name_addr)
+    assert told(NameAddr.parse) == plain
+    assert told(NameAddr.parse) == plain
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["Via", "v", "To", "X-Own"]), st.sampled_from(["a", "b", ""])), max_size=6),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["add", "prepend", "set", "replace_first", "remove"]),
+            st.sampled_from(["Via", "to", "X-own"]),
+        ),
+        max_size=4,
+    ),
+)
+def test_values_by_name_are_those_of_the_lines(lines: list[tuple[str, str]], changes: list[tuple[str, str]]) -> None:
+    headers = Headers(lines)
+    for what, name in changes:
+        assert headers.get("Via") == next((v for n, v in headers.items() if n.lower() in ("via", "v")), None)
+        if what == "remove":
+            headers.remove(name)
+        elif what != "replace_first" or name in headers:
+            getattr(headers, what)(name, "changed")
+        for each, names in (("Via", ("via", "v")), ("To", ("to", "t")), ("X-Own", ("x-own",))):
+            plain = [value for n, value in headers.items() if n.lower() in names]
+            assert headers.get_all(each) == plain
+            assert headers.get(each) == (plain[0] if plain else None)
+            assert headers.single(each.lower()) == (plain[0] if len(plain) == 1 else None)
+            assert (each in headers) == bool(plain)
+
+
+_PARAMS = st.lists(
+    st.tuples(st.sampled_from(["rport", "RPort", "received", "branch", "x"]), st.sampled_from(["1", "", None])),
+    max_size=5,
+).map(tuple)
+
+
+@given(_PARAMS, st.sampled_from(["192.0.2.9", "h"]), st.integers(1, 65535))
+def test_a_via_is_told_its_source_at_once_as_one_by_one(params: grammar.Params, host: str, port: int) -> None:
+    via = h.Via("UDP", "h", 5060, params)
+    plain = via
+    if via.param("rport") is not None:
+        plain = via.with_param("rport", str(port)).with_param("received", host)
+    elif host != "h":
+        plain = via.with_param("received", host)
+    assert via.with_source(host, port) == plain

@@ -594,3 +594,55 @@ def test_responses_are_given_with_our_via_still_on_top() -> None:
     assert isinstance(arrived.response, Response)
     assert h.top_via(arrived.response.headers).branch == transaction.key[0]
     assert [o.transaction for o in outputs if isinstance(o, Cancelled)] == []
+
+
+# -- what is answered at once needs no timer for its answer
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
+def test_a_request_that_is_dropped_at_once_starts_no_timer(method: str) -> None:
+    layer = make_layer()
+    layer.receive(with_via(invite(1, method=method)), UDP, 0.0)
+    for output in layer.take():
+        if isinstance(output, RequestArrived):
+            layer.forget(output.transaction)
+    assert layer.next_deadline() is None
+    assert len(layer) == 0
+
+
+def test_a_request_that_is_answered_at_once_is_kept_for_its_repeats_only() -> None:
+    layer = make_layer()
+    layer.receive(with_via(invite(1, method="MESSAGE")), UDP, 1.0)
+    for output in layer.take():
+        if isinstance(output, RequestArrived):
+            layer.send_response(output.transaction, make_response(output.transaction.request, 200), 1.0)
+    assert layer.next_deadline() == 33.0  # J, and not F before it
+    assert [type(o) for _, o in play(layer, 100)] == [Terminated]
+
+
+def test_a_request_that_is_not_answered_is_waited_for_from_when_it_came() -> None:
+    layer = make_layer()
+    arrive(layer, with_via(invite(1, method="MESSAGE")), now=1.0)
+    assert layer.next_deadline() == 33.0  # F: the client has given up
+    layer = make_layer()
+    arrive(layer, with_via(invite(1)), now=1.0)
+    assert layer.next_deadline() == 1.2  # 100, where nobody has said so
+
+
+def test_a_provisional_answer_given_at_once_is_not_the_last_word() -> None:
+    layer = make_layer()
+    layer.receive(with_via(invite(1)), UDP, 0.0)
+    layer.receive(with_via(invite(2, method="MESSAGE"), "z9hG4bKy"), UDP, 0.0)
+    for output in layer.take():
+        if isinstance(output, RequestArrived):
+            layer.send_response(output.transaction, make_response(output.transaction.request, 100), 0.0)
+    assert layer.next_deadline() == 32.0  # F of the MESSAGE; the INVITE needs no 100 of ours any more
+
+
+def test_a_user_that_fails_over_a_request_leaves_no_transaction_without_an_end() -> None:
+    layer = make_layer()
+    layer.receive(with_via(invite(1, method="MESSAGE")), UDP, 0.0)
+    outputs = layer.take()
+    assert isinstance(next(outputs), RequestArrived)
+    del outputs  # as where an error leaves the loop
+    assert layer.next_deadline() == 32.0

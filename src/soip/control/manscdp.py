@@ -29,6 +29,15 @@ OTHER_METHOD = 7
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _NUMBER = re.compile(r"[0-9]{1,10}")
+# A keepalive as nearly all devices write it, in ASCII, which is the same text in every encoding.
+_USUAL_KEEPALIVE = re.compile(
+    rb"[ \t\r\n]*+(?:<\?xml[ \t\r\n][ !-;=?-~\t\r\n]{0,200}?\?>[ \t\r\n]*+)?+<Notify>[ \t\r\n]*+"
+    rb"<CmdType>Keepalive</CmdType>[ \t\r\n]*+<SN>([0-9]{1,9}+)</SN>[ \t\r\n]*+"
+    rb"<DeviceID>([A-Za-z0-9_][A-Za-z0-9._-]{0,63}+)</DeviceID>[ \t\r\n]*+"
+    rb"(?:<Status>([A-Za-z]{1,32}+)</Status>[ \t\r\n]*+)?+(?:<Info>[ \t\r\n]*+</Info>[ \t\r\n]*+)?+"
+    rb"</Notify>[ \t\r\n]*+"
+)
+_USUAL_BYTES = 1024
 _DEGREES = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{1,20})?")
 
 
@@ -85,7 +94,19 @@ Message = Keepalive | Alarm | AlarmResponse
 
 def parse(body: bytes) -> Message:
     """What a body says. Raises NotXmlError, NotUnderstoodError."""
-    root = parse_xml(body)
+    return _usual_keepalive(body) or _of_tree(parse_xml(body))
+
+
+def _usual_keepalive(body: bytes) -> Keepalive | None:
+    """What the tree would say of a keepalive of the usual form, without making the tree; None for all others."""
+    match = _USUAL_KEEPALIVE.fullmatch(body) if len(body) <= _USUAL_BYTES else None
+    if match is None:
+        return None
+    sn, device, status = match.groups()
+    return Keepalive(device.decode(), int(sn), (status or b"").decode())
+
+
+def _of_tree(root: Element) -> Message:
     kind, command = root.name.lower(), root.get("CmdType").lower()
     if (kind, command) == ("notify", "keepalive"):
         return _keepalive(root)

@@ -56,6 +56,8 @@ class IncomingRequest:
     `flow` is where it came from: `flow.remote` is the true source address.
     """
 
+    __slots__ = ("_cancel_callbacks", "_endpoint", "flow", "request", "transaction")
+
     def __init__(self, endpoint: SipEndpoint, transaction: ServerTransaction) -> None:
         self.request: Request = transaction.request
         self.flow: Flow = transaction.source

@@ -20,8 +20,7 @@ import logging
 import secrets
 import ssl
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from ipaddress import ip_address
 from typing import Any, ParamSpec
 
@@ -326,7 +325,10 @@ class SipEndpoint:
 
         Told by the branch, not by the address: behind address translation others may have the same.
         """
-        return any(via.branch.startswith(h.MAGIC_COOKIE + self._mark) for via in h.via_list(request.headers))
+        ours = h.MAGIC_COOKIE + self._mark
+        if not any(ours in line for line in request.headers.get_all("Via")):
+            return False
+        return any(via.branch.startswith(ours) for via in h.via_list(request.headers))
 
     def disconnect(self, flow: Flow) -> None:
         """Close a connection; nothing happens when it has ended."""
@@ -359,7 +361,7 @@ class SipEndpoint:
         told = via.with_source(*flow.remote)
         if told is not via:
             h.set_top_via(request.headers, told)
-        if flow.reliable or told.rport is not None:
+        if flow.reliable or via.param("rport") is not None:
             return None  # back the way it came
         return Flow("udp", flow.local, (flow.remote[0], via.port or 5060))
 
@@ -536,27 +538,30 @@ class SipEndpoint:
         if handler is None:
             incoming.reply(404)
             return
-        with self._answering_faults(incoming):
+        try:
             rest = handler.request(incoming)
-            if rest is not None:
-                task = self._loop.create_task(self._finish(rest, incoming))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        except Exception as error:
+            self._answer_fault(incoming, error)
+            return
+        if rest is not None:
+            task = self._loop.create_task(self._finish(rest, incoming))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _finish(self, rest: Coroutine[Any, Any, None], incoming: IncomingRequest) -> None:
-        with self._answering_faults(incoming):
-            await rest
-
-    @contextmanager
-    def _answering_faults(self, incoming: IncomingRequest) -> Iterator[None]:
         try:
-            yield
-        except SipParseError as error:  # a header nobody had looked at before
+            await rest
+        except Exception as error:
+            self._answer_fault(incoming, error)
+
+    def _answer_fault(self, incoming: IncomingRequest, error: Exception) -> None:
+        """Called where the error is handled, for the log's sake."""
+        if isinstance(error, SipParseError):  # a header nobody had looked at before
             incoming.reply(error.status, f"Bad Request - {error.what}" if error.status == 400 else "")
-        except Exception:
-            if self._faults.due(self._loop.time()):
-                log.exception("%s from %s failed", incoming.request.method, incoming.flow)
-            incoming.reply(500)
+            return
+        if self._faults.due(self._loop.time()):
+            log.exception("%s from %s failed", incoming.request.method, incoming.flow)
+        incoming.reply(500)
 
     def guard(self, callback: Callable[[], object]) -> None:
         """Call back; a callback that fails must not take the endpoint with it."""

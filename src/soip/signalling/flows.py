@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from soip.sip import headers
 from soip.sip.flow import Flow
 from soip.sip.message import Request
 
 TRANSPORTS = frozenset({"udp", "tcp", "tls", "ws", "wss"})
+_PARAMETERS = {"udp": "", "wss": "ws"}
 
 
-@dataclass(frozen=True, slots=True)
-class FlowKey:
+class FlowKey(NamedTuple):
     """One way to a peer: `transport` in lower case, the peer's address and, for streams, the connection's
     number.
     """
@@ -39,7 +40,7 @@ class FlowKey:
         """The transport parameter of a URI that leads over such a flow; "" for the default (RFC 7118 §5.3: `ws` also
         where the WebSocket is secure).
         """
-        return {"udp": "", "wss": "ws"}.get(self.transport, self.transport)
+        return _PARAMETERS.get(self.transport, self.transport)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -48,7 +49,7 @@ class FlowKey:
     @classmethod
     def of(cls, flow: Flow) -> FlowKey:
         """The key of a flow of the endpoint."""
-        return cls(flow.transport, flow.remote[0], flow.remote[1], flow.connection)
+        return cls(flow.transport, *flow.remote, flow.connection)
 
     @classmethod
     def parse(cls, text: str) -> FlowKey:

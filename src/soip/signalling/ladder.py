@@ -97,6 +97,8 @@ class Ladder(Witness):
 
     def received(self, message: Message, flow: Flow) -> None:
         """A message has come."""
+        if isinstance(message, Request) and message.method != "INVITE" and not self._has(message):
+            return  # keepalives, for the most part
         view, now = self._view_of(message), self._now()
         trace = self._trace_of(view)
         if trace is None and _begins(message, view):
@@ -106,6 +108,8 @@ class Ladder(Witness):
 
     def sent(self, message: Message, flow: Flow) -> None:
         """A message has gone out."""
+        if isinstance(message, Response) and message.status < 300 and not self._has(message):
+            return
         view, now = self._view_of(message), self._now()
         trace = self._trace_of(view)
         if trace is None and _refuses(message, view):  # an INVITE that could not be read
@@ -184,6 +188,9 @@ class Ladder(Witness):
                     self._changed[trace.id] = trace
 
     # -- inside
+
+    def _has(self, message: Message) -> bool:
+        return (message.headers.get("Call-ID") or "") in self._calls
 
     def _trace_of(self, view: View) -> Trace | None:
         return self._calls.get(view.get("call-id", ""))

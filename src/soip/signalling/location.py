@@ -13,7 +13,7 @@ import heapq
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from soip.signalling.errors import StaleRegisterError, TooManyBindingsError
 from soip.signalling.flows import FlowKey
@@ -30,7 +30,7 @@ class Binding:
     elsewhere than it sends from. `instance` and `reg_id` name the device rather than its contact (RFC 5626
     §4.1); empty and 0 when the device does not say. `path` are the proxies between, as Route values in the order
     in which a request passes them (RFC 3327). `q` is how much the contact is preferred, 0 to 1.
-    `registered_at` and `expires_at` are monotonic seconds, `refreshed` a counter that orders bindings.
+    `registered_at` and `expires_at` are monotonic seconds.
     """
 
     aor: str
@@ -47,7 +47,6 @@ class Binding:
     path: tuple[str, ...] = ()
     q: float = 1.0
     registered_at: float = 0.0
-    refreshed: int = 0
 
     @property
     def key(self) -> tuple[str, int]:
@@ -72,7 +71,7 @@ class Location:
     def __init__(self, *, per_address: int = MAX_CONTACTS, limit: int = MAX_BINDINGS) -> None:
         self._per_address = per_address
         self._limit = limit
-        self._by_aor: dict[str, dict[tuple[str, int], Binding]] = {}
+        self._by_aor: dict[str, dict[tuple[str, int], Binding]] = {}  # of each the most lately refreshed last
         self._by_flow: dict[FlowKey, dict[str, set[tuple[str, tuple[str, int]]]]] = {}  # then by account
         self._by_target: Counter[tuple[FlowKey, FlowKey]] = Counter()  # flow and target, where they differ
         self._deadlines: list[tuple[float, str, tuple[str, int]]] = []
@@ -81,7 +80,6 @@ class Location:
         self._stored: dict[tuple[str, str], Binding] = {}  # by address and contact, as the directory has them
         self._gone: dict[tuple[str, str], Binding] = {}
         self._count = 0
-        self._order = 0
         self._changed: Callable[[str], None] = lambda _aor: None
 
     def on_change(self, changed: Callable[[str], None]) -> None:
@@ -93,17 +91,20 @@ class Location:
 
     def bindings(self, aor: str, now: float) -> tuple[Binding, ...]:
         """The contacts of an address, the most lately refreshed first."""
-        held = self._by_aor.get(aor, {}).values()
-        return tuple(sorted((b for b in held if b.expires_at > now), key=lambda b: -b.refreshed))
+        held = self._by_aor.get(aor)
+        return tuple([b for b in reversed(held.values()) if b.expires_at > now]) if held else ()
 
     def on_flow(self, flow: FlowKey, account: str, now: float) -> tuple[Binding, ...]:
         """The bindings of one account whose authenticated REGISTER came over this flow.
 
         A flow may carry thousands of accounts (a bridge, an SBC), so nothing here looks at all of a flow's.
         """
-        places = self._by_flow.get(flow, {}).get(account, ())
-        held = (self._by_aor[aor][key] for aor, key in places)
-        return tuple(b for b in held if b.expires_at > now)
+        accounts = self._by_flow.get(flow)
+        places = accounts.get(account) if accounts else None
+        if not places:
+            return ()
+        held = [self._by_aor[aor][key] for aor, key in places]
+        return tuple([b for b in held if b.expires_at > now])
 
     def is_used(self, flow: FlowKey) -> bool:
         """Whether anybody is registered over this flow."""
@@ -139,16 +140,18 @@ class Location:
         fresh = list(bindings)
         for binding in fresh:
             self.check_order(binding.aor, [binding.key], binding.call_id, binding.cseq, now)
-        for aor in {b.aor for b in fresh}:
+        addresses = {b.aor for b in fresh}
+        for aor in addresses:
             wanted = {b.key for b in fresh if b.aor == aor}
             added = wanted - self._by_aor.get(aor, {}).keys()
             if len(wanted) > self._per_address or self._count + len(added) > self._limit:
                 raise TooManyBindingsError(f"{aor}: {len(added)} more, the server has {self._count}")
         for binding in fresh:
             self._put(binding)
-        for aor in {b.aor for b in fresh}:
-            for old in self.bindings(aor, now)[self._per_address :]:
-                self._remove(aor, old.key)
+        for aor in addresses:
+            if len(self._by_aor[aor]) > self._per_address:
+                for old in self.bindings(aor, now)[self._per_address :]:
+                    self._remove(aor, old.key)
 
     def unregister(self, aor: str, keys: Iterable[tuple[str, int]], call_id: str, cseq: int, now: float) -> None:
         """Remove contacts by key; unknown ones are not an error. Raises StaleRegisterError, and then removes
@@ -218,20 +221,19 @@ class Location:
         return changes
 
     def _put(self, binding: Binding) -> None:
-        self._order += 1
-        binding = replace(binding, refreshed=self._order)
         key = binding.key
         place = (binding.aor, key)  # one tuple for all tables: there are many bindings
-        for twin in [b for b in self._by_aor.get(binding.aor, {}).values() if b.contact == binding.contact]:
-            if twin.key != key:  # one contact, named by instance now and not before, or the reverse
-                self._remove(twin.aor, twin.key)
-        old = self._by_aor.get(binding.aor, {}).get(key)
+        for twin in list(self._by_aor.get(binding.aor, {}).values()):
+            if twin.contact == binding.contact and twin.key != key:
+                self._remove(twin.aor, twin.key)  # one contact, named by instance now and not before, or the reverse
+        held = self._by_aor.setdefault(binding.aor, {})
+        old = held.pop(key, None)
         if old is None:
             self._count += 1
         else:
             self._leave_flow(old)
             self._note_gone(old)
-        self._by_aor.setdefault(binding.aor, {})[key] = binding
+        held[key] = binding  # at the end: the most lately refreshed
         if binding.expires_at < self._due.get(place, math.inf):
             self._schedule(binding, place)
         self._by_flow.setdefault(binding.flow, {}).setdefault(binding.account, set()).add(place)

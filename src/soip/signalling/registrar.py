@@ -118,9 +118,9 @@ class Registrar:
                 return Answer(423, f"register for {life.low} s or longer", (("Min-Expires", str(life.low)),))
             binding = _binding(request, contact, flow, aor, account.id, now, now + expires)
             (added if expires else removed).append(binding)
-        gone = [binding.key for binding in removed]
-        self._location.check_order(aor, [*gone, *(b.key for b in added)], call_id, cseq, now)
-        self._location.unregister(aor, gone, call_id, cseq, now)
+        if gone := [binding.key for binding in removed]:  # all that is asked, or nothing
+            self._location.check_order(aor, [*gone, *(b.key for b in added)], call_id, cseq, now)
+            self._location.unregister(aor, gone, call_id, cseq, now)
         self._location.register(added, now)
         return None
 
@@ -153,6 +153,8 @@ def _keeps_flow(request: Request) -> bool:
 
 def _path(request: Request) -> tuple[str, ...]:
     """The proxies that a request to the device has to pass (RFC 3327 §5.3). Raises SipParseError."""
+    if "Path" not in request.headers:  # as most
+        return ()
     path = headers.name_addrs(request.headers, "Path")
     if len(path) > MAX_PATH or any(not hop.uri.is_sip or len(str(hop)) > MAX_CONTACT for hop in path):
         raise SipParseError(f"a path has at most {MAX_PATH} hops, each a sip URI")

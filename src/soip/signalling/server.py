@@ -10,8 +10,7 @@ anything else            trusted by 407 → id looked up → routing → forward
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
@@ -206,19 +205,16 @@ class Server:
             incoming.drop()
             return None
         self._book.seen(incoming.flow)
-        rest = None
-        with self._answering_faults(incoming):
+        try:
             rest = self._dispatch(incoming)
+        except SipParseError as error:
+            self._reject(incoming, Answer(error.status, error.what))
+            return None
         return None if rest is None else self._finish(incoming, rest)
 
     async def _finish(self, incoming: IncomingRequest, rest: Coroutine[Any, Any, None]) -> None:
-        with self._answering_faults(incoming):
-            await rest
-
-    @contextmanager
-    def _answering_faults(self, incoming: IncomingRequest) -> Iterator[None]:
         try:
-            yield
+            await rest
         except SipParseError as error:
             self._reject(incoming, Answer(error.status, error.what))
         except DirectoryError as error:

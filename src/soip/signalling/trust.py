@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from soip.config import SipRoute
 from soip.directory.rows import Account, AccountKind
@@ -48,8 +49,7 @@ class Refused:
     early: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(NamedTuple):
     """Where a request came from: its flow, the DNS names proved there by a certificate, and the route at whose other
     end that is, if it is one that lets callers in.
     """
@@ -113,10 +113,7 @@ class Challenger:
         credentials = self._credentials(request, proxy)
         if credentials is not None:
             return credentials.username
-        if subject := self._subject(self._token(request, sender)):
-            return subject
-        name = headers.to if request.method == "REGISTER" else headers.from_
-        return split_user(name(request.headers).uri.user)[0]
+        return self._subject(self._token(request, sender)) or _named(request)
 
     def judge(self, request: Request, sender: Sender, now: float, *, proxy: bool) -> Account | Refused:
         """The account behind a request, or what to answer.
@@ -132,7 +129,8 @@ class Challenger:
         credentials = self._credentials(request, proxy)
         if credentials is None:
             token = self._token(request, sender)
-            account = self._accounts.get(self._subject(token))
+            subject = self._subject(token)
+            account = self._accounts.get(subject) if subject else None
             if account is not None and account.kind is AccountKind.USER:
                 return self._counted(account, now)
             account = self._accounts.owner_of(self.claimed(request, sender, proxy=proxy))
@@ -247,6 +245,12 @@ class Challenger:
         return None
 
 
+def _named(request: Request) -> str:
+    """The id that a request without credentials is of, by its own words."""
+    name = headers.to if request.method == "REGISTER" else headers.from_
+    return split_user(name(request.headers).uri.user)[0]
+
+
 def bearer(value: str) -> str | None:
     """The token in credentials of scheme Bearer (RFC 8898 §3), None in others."""
     scheme, _, token = value.strip().partition(" ")
@@ -270,6 +274,8 @@ def strip_credentials(request: Request, realm: str) -> None:
         elif values:
             request.headers.remove(name)
     name = "Proxy-Authorization"
+    if name not in request.headers:
+        return
     kept = [
         value
         for value, credentials in zip(

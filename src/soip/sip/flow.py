@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Address = tuple[str, int]
 """IP address as text, and port."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(NamedTuple):
     """One way between us and a peer.
 
     `transport` is `udp`, `tcp`, `tls`, `ws` or `wss`. `local` and `remote` are addresses. `connection` numbers the

@@ -6,7 +6,7 @@ Every expression here is linear: alternatives start with different characters an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from soip.sip.errors import SipBuildError, SipParseError
 
@@ -24,6 +24,9 @@ _PARAM = re.compile(
 _AUTH_PARAM = re.compile(
     r"[ \t]*+(?:([^\s;=,<>\"\x00]++)[ \t]*+=[ \t]*+(" + _QUOTED + r"|[^\s,\"\x00]*+))?+[ \t]*+(?:,|\Z)"
 )
+_NAME_AND_VALUE = r"[ \t]*+([^\s;=,<>\"\x00]++)[ \t]*+=[ \t]*+(" + _QUOTED + r"|[^\s,\"\x00]*+)[ \t]*+(?:,|\Z)"
+_AUTH_PAIRS = re.compile(f"(?:{_NAME_AND_VALUE})*+")
+_AUTH_PAIR = re.compile(_NAME_AND_VALUE)  # for `findall` of what is known to be such pairs only: else it is not linear
 _LIST_ITEM = re.compile(r"(?:[^,\"<\x00]++|" + _QUOTED + r"|<[^<>\x00]*+>)*+")
 _UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _SPACE = " \t"
@@ -133,11 +136,31 @@ def replace_param(params: Params, name: str, value: str | None) -> Params:
     return tuple(out)
 
 
+def replace_params(params: Params, changes: Mapping[str, str | None]) -> Params:
+    """`replace_param` for several at once; their names in lower case."""
+    left = dict(changes)
+    out: list[tuple[str, str | None]] = []
+    for key, old in params:
+        name = key.lower()
+        if name not in changes:
+            out.append((key, old))
+        elif name in left:
+            out.append((key, left.pop(name)))
+    return (*out, *left.items())
+
+
 def parse_auth_params(text: str) -> tuple[tuple[str, str], ...]:
     """The comma-separated `name=value` list of a challenge or of credentials; values still quoted.
 
     Raises SipParseError for what is not such a list.
     """
+    if _AUTH_PAIRS.fullmatch(text):
+        return tuple(_AUTH_PAIR.findall(text))
+    return _parse_unusual_auth_params(text)
+
+
+def _parse_unusual_auth_params(text: str) -> tuple[tuple[str, str], ...]:
+    """One by one: with empty elements, which are passed over, or with what is no parameter, which is told."""
     params: list[tuple[str, str]] = []
     at, end = 0, len(text)
     while at < end:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 from soip.sip import grammar
 from soip.sip.errors import SipParseError
@@ -34,8 +34,7 @@ _DELTA = re.compile(r"([0-9]++)[ \t]*+")
 _SCHEME = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]++)[ \t]++(.++)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(NamedTuple):
     """One hop of a response's way back (RFC 3261 §20.42). `transport` is upper case, an IPv6 `host` bare."""
 
     transport: str
@@ -90,21 +89,20 @@ class Via:
 
     def with_param(self, name: str, value: str | None) -> Via:
         """A copy with one parameter set; None makes a bare one."""
-        return replace(self, params=grammar.replace_param(self.params, name, value))
+        return self._replace(params=grammar.replace_param(self.params, name, value))
 
     def with_source(self, host: str, port: int) -> Via:
         """A copy told where the request came from: `received` where the address differs from sent-by or rport
         was asked for (RFC 3261 §18.2.1, RFC 3581 §4)."""
-        params = self.params
-        if grammar.find_param(params, "rport") is not None:
-            params = grammar.replace_param(params, "rport", str(port))
+        changes = {"received": host}
+        if grammar.find_param(self.params, "rport") is not None:
+            changes["rport"] = str(port)
         elif self.host == host or self.host.lower() == host.lower():
             return self
-        return Via(self.transport, self.host, self.port, grammar.replace_param(params, "received", host))
+        return Via(self.transport, self.host, self.port, grammar.replace_params(self.params, changes))
 
 
-@dataclass(frozen=True, slots=True)
-class CSeq:
+class CSeq(NamedTuple):
     """Order of requests in a dialog (RFC 3261 §20.16)."""
 
     number: int
@@ -182,8 +180,8 @@ class Authorization:
     _values: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name, value in self.params:
-            self._values.setdefault(name.lower(), grammar.unquote(value))
+        # Backwards: of a name that stands twice the first counts.
+        self._values.update({name.lower(): grammar.unquote(value) for name, value in reversed(self.params)})
 
     @classmethod
     def parse(cls, text: str) -> Authorization:
@@ -270,9 +268,10 @@ def _read_top_via(headers: Headers) -> Via:
 
 def set_top_via(headers: Headers, via: Via) -> None:
     """Put another element in the place of the topmost Via: one that was told its source."""
-    first = headers.get("Via") or ""
-    rest = grammar.split_list(first)[1:] if "," in first else []
-    headers.replace_first("Via", ", ".join([str(via), *rest]))
+    first, value = headers.get("Via") or "", str(via)
+    if "," in first:
+        value = ", ".join([value, *grammar.split_list(first)[1:]])
+    headers.replace_first("Via", value)
     headers.read["via"] = via
 
 
@@ -288,22 +287,38 @@ def pop_first(headers: Headers, name: str) -> str | None:
 
 def cseq(headers: Headers) -> CSeq:
     """The CSeq header."""
-    return _once(headers, "cseq", lambda headers: CSeq.parse(_single(headers, "CSeq")))
+    return _once(headers, "cseq", _read_cseq)
 
 
 def call_id(headers: Headers) -> str:
     """The Call-ID header."""
-    return _once(headers, "call-id", lambda headers: _single(headers, "Call-ID"))
+    return _once(headers, "call-id", _read_call_id)
 
 
 def from_(headers: Headers) -> NameAddr:
     """The From header."""
-    return _once(headers, "from", lambda headers: NameAddr.parse(_single(headers, "From")))
+    return _once(headers, "from", _read_from)
 
 
 def to(headers: Headers) -> NameAddr:
     """The To header."""
-    return _once(headers, "to", lambda headers: NameAddr.parse(_single(headers, "To")))
+    return _once(headers, "to", _read_to)
+
+
+def _read_cseq(headers: Headers) -> CSeq:
+    return CSeq.parse(_single(headers, "CSeq"))
+
+
+def _read_call_id(headers: Headers) -> str:
+    return _single(headers, "Call-ID")
+
+
+def _read_from(headers: Headers) -> NameAddr:
+    return NameAddr.parse(_single(headers, "From"))
+
+
+def _read_to(headers: Headers) -> NameAddr:
+    return NameAddr.parse(_single(headers, "To"))
 
 
 def name_addrs(headers: Headers, name: str) -> list[NameAddr]:
@@ -409,6 +424,8 @@ def _small(headers: Headers, name: str, most: int) -> int | None:
 
 def option_tags(headers: Headers, name: str) -> list[str]:
     """Elements of Require, Proxy-Require, Supported, Allow: tokens, made lower case except for methods."""
+    if name not in headers:
+        return []
     items = _elements(headers, name)
     return items if name.lower() == "allow" else [item.lower() for item in items]
 

@@ -47,7 +47,7 @@ _NOTHING = Headers()
 class Transaction:
     """What both sides have in common. `request` is as sent or received; `flow` where its messages go."""
 
-    __slots__ = ("_lengths", "_running", "_sent", "flow", "key", "machine", "request", "state")
+    __slots__ = ("_running", "_sent", "flow", "key", "machine", "request", "state")
 
     def __init__(self, key: Key, machine: Machine, request: Request, flow: Flow) -> None:
         self.key = key
@@ -56,8 +56,7 @@ class Transaction:
         self.flow = flow
         self.state = machine.initial
         self._sent: bytes = b""  # the request, or the last response
-        self._running: set[Timer] = set()
-        self._lengths: dict[Timer, float] = {}
+        self._running: dict[Timer, float] = {}  # timers that were started, and at which length
 
     @property
     def is_invite(self) -> bool:
@@ -116,9 +115,10 @@ class Transmit:
 
 @dataclass(frozen=True, slots=True)
 class RequestArrived:
-    """A new request, no ACK and no CANCEL: answer with `send_response`."""
+    """A new request, no ACK and no CANCEL: answer with `send_response`. `now` is when it came."""
 
     transaction: ServerTransaction
+    now: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,12 @@ class TransactionLayer:
     def take(self) -> Iterator[Output]:
         """What is to be done now, in order. New outputs caused while iterating are given too."""
         while self._outputs:
-            yield self._outputs.popleft()
+            output = self._outputs.popleft()
+            try:
+                yield output
+            finally:
+                if type(output) is RequestArrived:
+                    self._await_answer(output.transaction, output.now)
 
     def next_deadline(self) -> float | None:
         """When `advance` is next to be called; None while nothing runs."""
@@ -214,7 +219,6 @@ class TransactionLayer:
         """Fire the timers that are due."""
         while (due := self._heap.pop_due(now)) is not None:
             transaction, timer = due
-            transaction._running.discard(timer)
             self._run(transaction, timer, now)
 
     # -- what the network brings
@@ -256,11 +260,15 @@ class TransactionLayer:
         machine = INVITE_SERVER if request.method == "INVITE" else NON_INVITE_SERVER
         transaction = ServerTransaction(key, machine, request, flow, source, self._tags())
         self._servers[key] = transaction
-        self._do(transaction, machine.begin, now)
         if request.method == "CANCEL":
             self._cancel_arrived(transaction, now)
         else:
-            self._outputs.append(RequestArrived(transaction))
+            self._outputs.append(RequestArrived(transaction, now))
+
+    def _await_answer(self, transaction: ServerTransaction, now: float) -> None:
+        """The user has seen the request that came at `now`. Most are answered by then, and need no timer."""
+        if not transaction.answered and not (transaction.is_invite and transaction._sent):
+            self._do(transaction, transaction.machine.begin, now)
 
     def _receive_ack(self, ack: Request, flow: Flow, now: float) -> None:
         transaction = self._servers.get(server_key(ack))
@@ -372,8 +380,8 @@ class TransactionLayer:
                 self._act(transaction, step, now, message)
             elif isinstance(step, Stop):
                 for timer in step.timers:
-                    transaction._running.discard(timer)
-                    self._heap.drop((transaction, timer))
+                    if transaction._running.pop(timer, None) is not None:
+                        self._heap.drop((transaction, timer))
             else:
                 self._start(transaction, step, now)
 
@@ -382,14 +390,13 @@ class TransactionLayer:
         if isinstance(step, Slow):
             length: float | None = self.timers.t2
         elif isinstance(step, Repeat):
-            length = 2 * transaction._lengths[timer]
+            length = 2 * transaction._running[timer]
             if timer is not Timer.A:  # §17.1.2.2, §17.2.1: at most T2; A doubles without bound
                 length = min(length, self.timers.t2)
         else:
             length = self.timers.length(timer, transaction.flow.reliable)
         if length is not None:
-            transaction._lengths[timer] = length
-            transaction._running.add(timer)
+            transaction._running[timer] = length
             self._heap.set((transaction, timer), now + length)
 
     def _act(self, transaction: Transaction, action: Action, now: float, message: Message | None) -> None:

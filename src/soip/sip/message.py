@@ -7,7 +7,7 @@ Reading a message costs one pass and makes no typed headers: a registrar looks a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,13 +78,14 @@ class Headers:
     elements separated by commas; `headers.py` knows which.
 
     `read` holds what `headers.py` has parsed, by key: one message is asked for its From by many. A change of a header
-    drops what was read of it.
+    drops what was read of it. So are the values by key, made when first asked for and dropped by any change.
     """
 
-    __slots__ = ("_items", "read")
+    __slots__ = ("_by_key", "_items", "read")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self._items: list[tuple[str, str, str]] = []
+        self._by_key: dict[str, list[str]] | None = None
         self.read: dict[str, Any] = {}
         for name, value in items:
             self.add(name, value)
@@ -93,16 +94,30 @@ class Headers:
     def _of(cls, items: list[tuple[str, str, str]]) -> Headers:
         headers = cls.__new__(cls)
         headers._items = items
+        headers._by_key = None
         headers.read = {}
         return headers
 
+    def _values(self, key: str) -> Sequence[str]:
+        by_key = self._by_key
+        if by_key is None:
+            by_key = self._by_key = {}
+            for each, _, value in self._items:
+                if each in by_key:
+                    by_key[each].append(value)
+                else:
+                    by_key[each] = [value]
+        return by_key.get(key, ())
+
+    def _change(self, key: str) -> None:
+        """Forget what is known of the header that is about to be another."""
+        self._by_key = None
+        self.read.pop(key, None)
+
     def get(self, name: str) -> str | None:
         """The first value of that name."""
-        key = header_key(name)
-        for item in self._items:
-            if item[0] == key:
-                return item[2]
-        return None
+        values = self._values(header_key(name))
+        return values[0] if values else None
 
     def pick(self, keys: frozenset[str]) -> dict[str, str]:
         """The first values of several headers in one pass, by their names in lower case and long form."""
@@ -114,19 +129,18 @@ class Headers:
 
     def get_all(self, name: str) -> list[str]:
         """All values of that name, one for each line."""
-        key = header_key(name)
-        return [item[2] for item in self._items if item[0] == key]
+        return list(self._values(header_key(name)))
 
     def add(self, name: str, value: str) -> None:
         """Append a line. Raises SipBuildError for a name that is no token and a value with a line break."""
         item = _item(name, value)
-        self.read.pop(item[0], None)
+        self._change(item[0])
         self._items.append(item)
 
     def prepend(self, name: str, value: str) -> None:
         """Insert a line above the others of its name, or at the top."""
         item = _item(name, value)
-        self.read.pop(item[0], None)
+        self._change(item[0])
         for at, old in enumerate(self._items):
             if old[0] == item[0]:
                 self._items.insert(at, item)
@@ -136,7 +150,7 @@ class Headers:
     def set(self, name: str, value: str) -> None:
         """Make this the only line of that name, in the place of the first one."""
         item = _item(name, value)
-        self.read.pop(item[0], None)
+        self._change(item[0])
         for at, old in enumerate(self._items):
             if old[0] == item[0]:
                 rest = [later for later in self._items[at + 1 :] if later[0] != item[0]]
@@ -148,7 +162,7 @@ class Headers:
         """Make these the lines of that name, in the place of the first one; none removes them."""
         items = [_item(name, value) for value in values]
         key = header_key(name)
-        self.read.pop(key, None)
+        self._change(key)
         at = next((n for n, item in enumerate(self._items) if item[0] == key), len(self._items))
         rest = [later for later in self._items[at:] if later[0] != key]
         self._items[at:] = items + rest
@@ -156,27 +170,27 @@ class Headers:
     def remove(self, name: str) -> None:
         """Drop all lines of that name; none is fine."""
         key = header_key(name)
-        self.read.pop(key, None)
+        if not self._values(key):
+            return
+        self._change(key)
         self._items = [item for item in self._items if item[0] != key]
 
     def single(self, key: str) -> str | None:
         """The value of the only line of that key (lower case, long form); None when there are none or several."""
-        found: str | None = None
-        for item in self._items:
-            if item[0] == key:
-                if found is not None:
-                    return None
-                found = item[2]
-        return found
+        values = self._values(key)
+        return values[0] if len(values) == 1 else None
 
     def replace_first(self, name: str, value: str) -> None:
         """Change the first line of that name. Raises SipBuildError as `add` does, and ValueError when there is none."""
         item = _item(name, value)
-        self.read.pop(item[0], None)
-        at = next((at for at, old in enumerate(self._items) if old[0] == item[0]), None)
-        if at is None:
-            raise ValueError(f"there is no {name}")
-        self._items[at] = item
+        for at, old in enumerate(self._items):
+            if old[0] == item[0]:
+                self._items[at] = item
+                self.read.pop(item[0], None)
+                if self._by_key is not None:  # the one change that most requests meet: their Via is told the source
+                    self._by_key[item[0]][0] = item[2]
+                return
+        raise ValueError(f"there is no {name}")
 
     def items(self) -> Iterator[tuple[str, str]]:
         """Name and value of each line, in order."""
@@ -189,8 +203,7 @@ class Headers:
         return copy
 
     def __contains__(self, name: str) -> bool:
-        key = header_key(name)
-        return any(item[0] == key for item in self._items)
+        return bool(self._values(header_key(name)))
 
     def __len__(self) -> int:
         return len(self._items)
@@ -205,11 +218,14 @@ class Headers:
 
 
 def _item(name: str, value: str) -> tuple[str, str, str]:
-    if not grammar.is_token(name):
-        raise SipBuildError(f"not a header name: {name!r}")
+    key = _KEYS.get(name)
+    if key is None:
+        if not grammar.is_token(name):
+            raise SipBuildError(f"not a header name: {name!r}")
+        key = header_key(name)
     if _UNSAFE.search(value):
         raise SipBuildError(f"line break in header {name}")
-    return (header_key(name), name, value.strip(" \t"))
+    return (key, name, value.strip(" \t"))
 
 
 @dataclass(slots=True)
@@ -424,13 +440,12 @@ def content_length(headers: Headers) -> int | None:
     """Content-Length, None when absent. Raises SipParseError when malformed, too large, or given twice
     with different values (RFC 4475 §3.3.9)."""
     length: int | None = None
-    for key, _, value in headers._items:
-        if key == "content-length":
-            if not (value.isascii() and value.isdigit()) or len(value) > 9:
-                raise SipParseError("malformed Content-Length")
-            if length is not None and length != int(value):
-                raise SipParseError("conflicting Content-Length")
-            length = int(value)
+    for value in headers.get_all("Content-Length"):
+        if not (value.isascii() and value.isdigit()) or len(value) > 9:
+            raise SipParseError("malformed Content-Length")
+        if length is not None and length != int(value):
+            raise SipParseError("conflicting Content-Length")
+        length = int(value)
     if length is not None and length > MAX_MESSAGE:
         raise SipParseError("body too long", 0, 513)
     return length

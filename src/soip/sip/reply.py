@@ -92,9 +92,11 @@ def _respond(
     items = [item for item in headers._items if item[0] in copied]
     response = Response(status, reason or REASONS.get(status, "Unknown"), Headers._of(items), body)
     if to_tag and status > 100:
-        value = response.headers.get("To") or ""
-        if not has_tag(value):
-            response.headers.set("To", f"{value};tag={to_tag}")
+        for at, (key, name, value) in enumerate(items):
+            if key == "to":
+                if not has_tag(value):
+                    items[at] = (key, name, f"{value};tag={to_tag}")
+                break
     if content_type:
         response.headers.add("Content-Type", content_type)
     return response

@@ -45,15 +45,21 @@ class Timers:
 
     def length(self, timer: Timer, reliable: bool) -> float | None:
         """How long a timer runs first; None: not started on this transport, because nothing is lost there."""
-        if timer in (Timer.A, Timer.E, Timer.G):
+        if timer in _REPEATING:
             return None if reliable else self.t1
-        if timer in (Timer.B, Timer.F, Timer.H, Timer.L, Timer.M, Timer.CANCELLED):
+        if timer in _GIVING_UP:
             return 64 * self.t1
-        if timer in (Timer.I, Timer.K):
+        if timer in _ABSORBING_BRIEFLY:
             return 0.0 if reliable else self.t4
-        if timer in (Timer.D, Timer.J):  # D is "at least 32 s", which is 64*T1 by default
+        if timer in _ABSORBING:
             return 0.0 if reliable else 64 * self.t1
         return self.c if timer is Timer.C else 0.2
+
+
+_REPEATING = frozenset({Timer.A, Timer.E, Timer.G})
+_GIVING_UP = frozenset({Timer.B, Timer.F, Timer.H, Timer.L, Timer.M, Timer.CANCELLED})
+_ABSORBING_BRIEFLY = frozenset({Timer.I, Timer.K})
+_ABSORBING = frozenset({Timer.D, Timer.J})  # D is "at least 32 s", which is 64*T1 by default
 
 
 class TimerHeap(Generic[T]):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from soip.sip import grammar
@@ -211,8 +212,7 @@ _NAME_ADDR = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NameAddr:
+class NameAddr(NamedTuple):
     """A URI with a display name and header parameters: From, To, Contact, Route (RFC 3261 §20.10).
 
     `display` is the name without quotes and escapes, "" when there is none. Parameter values stay as
@@ -227,7 +227,7 @@ class NameAddr:
     def parse(cls, text: str) -> NameAddr:
         """Read `"Name" <uri>;params`, `Name <uri>` or `uri;params`. Raises UriError."""
         try:
-            return _parse_name_addr(text)
+            return _kept_name_addr(text) if len(text) <= _KEPT_LENGTH else _parse_name_addr(text)
         except UriError:
             raise
         except SipParseError as error:
@@ -251,7 +251,16 @@ class NameAddr:
         params = self.params
         for name, value in {**(changes or {}), **more}.items():
             params = grammar.replace_param(params, name, value)
-        return replace(self, params=params)
+        return self._replace(params=params)
+
+
+_KEPT_LENGTH = 256
+
+
+@lru_cache(maxsize=4096)
+def _kept_name_addr(text: str) -> NameAddr:
+    """A device sends its address twice to register, once for the challenge and once with the answer."""
+    return _parse_name_addr(text)
 
 
 def _parse_name_addr(text: str) -> NameAddr:
@@ -282,6 +291,8 @@ def split_user(user: str) -> tuple[str, dict[str, str]]:
     The form anyone can dial: a phone takes the whole user part as a name. Raises UriError when a parameter is
     empty or stands twice; the id is not judged here.
     """
+    if ";" not in user:
+        return user, {}
     identity, *rest = user.split(";")
     params: dict[str, str] = {}
     for part in rest:
