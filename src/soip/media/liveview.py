@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from copy import copy
 
 from soip.media.camera import Camera
 from soip.media.context import Context
@@ -14,6 +15,7 @@ from soip.net.rtp import RtpSocketPair
 from soip.rtp.errors import RtpError
 from soip.rtp.h264 import PACKET_SIZE
 from soip.rtp.packet import RtpPacket, build
+from soip.rtp.sender import SendStream
 from soip.sip.errors import OfferError
 from soip.sip.offer import Agreement, Stream
 
@@ -30,6 +32,7 @@ class LiveView:
         self._video: OutLeg | None = None
         self._viewer: Viewer | None = None
         self._audio: _AudioLeg | None = None
+        self._numbering: SendStream | None = None
         self._pairs = pairs
         self._agreement = agreement
         try:
@@ -61,7 +64,9 @@ class LiveView:
             else:
                 self._video.direct(stream)
             self._viewer = Viewer(GsoSender(self._pairs[0].rtp, PACKET_SIZE), stream.payload_type)
-            self._camera.relay.join(self._viewer, self._context.now())
+            if self._numbering is not None:
+                self._numbering.payload_type = stream.payload_type
+            self._camera.relay.join(self._viewer, self._context.now(), self._numbering)
             self._pace()
         if heard is not None and heard.sends and len(self._pairs) > 1:
             if self._audio is None:
@@ -72,6 +77,8 @@ class LiveView:
 
     def _leave(self) -> None:
         if self._viewer:
+            # Copied: others of its class go on with the original.
+            self._numbering = copy(self._viewer.stream)
             self._camera.relay.leave(self._viewer)
             self._viewer = None
         if self._audio:

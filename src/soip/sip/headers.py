@@ -526,7 +526,8 @@ def replaces(headers: Headers) -> Replaces | None:
     names = [name.lower() for name, _ in params]
     to_tag, from_tag = grammar.find_param(params, "to-tag"), grammar.find_param(params, "from-tag")
     once = all(names.count(name) == 1 for name in ("to-tag", "from-tag")) and names.count("early-only") <= 1
-    if not (identity.strip() and to_tag and from_tag and once):
+    tokens = grammar.is_token(to_tag or "") and grammar.is_token(from_tag or "")
+    if not (identity.strip() and to_tag and from_tag and once and tokens):
         raise SipParseError("malformed Replaces")
     return Replaces(identity.strip(), to_tag, from_tag, "early-only" in names)
 
