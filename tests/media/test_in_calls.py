@@ -11,6 +11,7 @@ import pytest
 from soip.net.call import Call
 from soip.net.errors import RequestRefusedError
 from soip.net.rtp import open_pair
+from soip.rtp.h264 import AccessUnit
 from soip.rtp.receiver import VideoReceiver
 from soip.sip.headers import Replaces
 from soip.sip.offer import read_answer
@@ -74,7 +75,7 @@ async def test_a_call_that_begins_on_hold_shows_when_it_is_resumed(home: House, 
     viewer = await (await Viewer.make(home)).dial(name, change=("a=recvonly", "a=inactive"))
     await quiet(viewer)
     assert viewer.pictures == []
-    await viewer.call.reinvite(viewer.call.local_sdp.replace(*reversed(HELD)))
+    await viewer.call.reinvite(viewer.call.local_sdp.replace(HELD[1], HELD[0]))
     await viewer.see(5)
 
 
@@ -101,8 +102,13 @@ async def test_media_moves_to_another_port_and_a_refused_move_leaves_it(home: Ho
         pair.allow([agreed.remote[0]])
         receiver = VideoReceiver(agreed.payload_type)
         buffer = memoryview(bytearray(65536))
-        moved: list[object] = []
-        await until(lambda: bool(moved.extend(pair.drain(receiver, buffer, loop.time())) or len(moved) > 5), True)
+        moved: list[AccessUnit] = []
+
+        def more() -> bool:
+            moved.extend(pair.drain(receiver, buffer, loop.time()))
+            return len(moved) > 5
+
+        await until(more, True)
         await quiet(viewer)
     finally:
         pair.close()

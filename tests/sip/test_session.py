@@ -54,14 +54,14 @@ class Pair:
 
     def run(self, since: float, until: float, *, deaf: bool = False) -> list[tuple[float, str, Due]]:
         """Let time pass; refreshes are exchanged, or lost where the two are `deaf`. What happened, and when."""
-        happened = []
+        happened: list[tuple[float, str, Due]] = []
         sides = {"caller": (self.caller, self.callee), "callee": (self.callee, self.caller)}
         now = since
         while True:
             deadlines = [d for d in (self.caller.next_deadline(), self.callee.next_deadline()) if d is not None]
             if not deadlines or min(deadlines) > until:
                 return happened
-            now = max(now, *[min(deadlines)])
+            now = max(now, min(deadlines))
             for name, (mine, theirs) in sides.items():
                 due = mine.advance(now)
                 if due is None:

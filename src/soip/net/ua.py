@@ -405,6 +405,8 @@ class UserAgent:
         request = incoming.request
         name = DialogId.of_request(request)
         call, early = self._calls.get(name), self._early.get(name)
+        if early is not None and early.answered:
+            early = None  # its handler has not returned yet
         subscribed = [referral for (dialog, _), referral in self._referrals.items() if dialog == name]
         if call is None and early is None and not subscribed:
             incoming.reply(481)
