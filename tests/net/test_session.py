@@ -241,6 +241,19 @@ async def _refused(proxy: SmallProxy, ours: object, lines: list[tuple[str, str]]
     return (await proxy.endpoint.request(invite, udp(ours))).status  # type: ignore[arg-type]  # an endpoint
 
 
+@pytest.mark.parametrize("name", ["Allow", "Session-Expires", "Supported"])
+async def test_an_answer_with_a_line_that_cannot_be_read_is_still_a_call(name: str) -> None:
+    async with stage() as s:
+
+        async def answer(call: IncomingCall) -> None:
+            s.answered.append(call.answer(ANSWER, [(name, 'a, "b')]))
+
+        s.bob.on_invite(answer)
+        mine = await s.alice.invite(BOB, OFFER)
+        assert mine.end is None
+        await mine.bye()
+
+
 # -- peers without timers
 
 

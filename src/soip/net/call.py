@@ -188,7 +188,8 @@ class Call:
 
     def _heed(self, message: Message) -> None:
         if "Allow" in message.headers:
-            self.peer_allows = frozenset(h.option_tags(message.headers, "Allow"))
+            with suppress(SipParseError):  # what cannot be read allows nothing more than before
+                self.peer_allows = frozenset(h.option_tags(message.headers, "Allow"))
 
     # -- what arrives; called by the user agent
 

@@ -97,10 +97,10 @@ class Session:
         """The Min-SE of the 422 for a request whose interval is too small (§9); None for one that is not, or whose
         sender would not understand. Raises SipParseError.
         """
-        asked = h.session_expires(request.headers)
-        h.min_se(request.headers)
+        asked, knows = h.session_expires(request.headers), _does_timers(request)
+        h.min_se(request.headers)  # what cannot be read is to be refused here, not when the call is answered
         brief = asked is not None and asked.seconds < self._policy.minimum
-        return self._policy.minimum if brief and _does_timers(request) else None
+        return self._policy.minimum if brief and knows else None
 
     def answer(self, request: Request, now: float) -> list[tuple[str, str]]:
         """What our 2xx says (§9, table 2). Raises SipParseError."""
