@@ -12,7 +12,7 @@ from soip.net.call import Call, IncomingCall
 from soip.net.errors import RequestRefusedError
 from soip.net.ua import UserAgent
 from soip.sip.headers import Replaces
-from tests.net.helpers import until
+from tests.net.helpers import QUICK, until
 from tests.net.test_ua import ANSWER, BOB, OFFER, Stage, agent, stage
 
 
@@ -72,7 +72,7 @@ async def test_a_call_that_is_refused_replaces_nothing() -> None:
 
 
 async def test_without_an_ack_the_old_call_goes_on() -> None:
-    async with stage() as s:
+    async with stage(timers=QUICK) as s:
         old, theirs = await s.up()
         s.proxy.ack = lambda request, flow: None  # type: ignore[method-assign]  # a proxy that loses ACKs
         await take_over(s.alice, naming(old))
