@@ -16,13 +16,17 @@ from rich.console import Console
 
 from soip.agents import blockcode
 from soip.agents.camera import SimulateOptions
+from soip.agents.errors import PlayError
 from soip.agents.player import PlayOptions, dialled, fetch, play, progress_line
 from soip.agents.recording import Recording
 from soip.agents.station import Server
 from soip.net.call import IncomingCall
+from soip.net.errors import RequestRefusedError
 from soip.net.sip import SipEndpoint
 from soip.net.ua import UserAgent
 from soip.sip.digest import Credentials
+from soip.sip.offer import Local, Video, answer_offer
+from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 from tests.agents.media import movie_units, write_movie
 from tests.agents.site import PATIENT_S, PORTS, cameras, proxy, server_of
@@ -135,6 +139,40 @@ async def test_a_change_of_decoder_parameters_begins_another_file(tmp_path: Path
     assert stats.files == (path, tmp_path / "out-2.mp4")
     assert {picture.width for picture in pictures(path)} == {320}
     assert {picture.width for picture in pictures(tmp_path / "out-2.mp4")} == {192}
+
+
+async def test_a_refresh_of_its_session_is_answered_and_media_does_not_move(tmp_path: Path) -> None:
+    async with proxy(cam1="secret", viewer="seen") as server:
+        endpoint = SipEndpoint("127.0.0.1", 0)
+        await endpoint.start()
+        agent = UserAgent(endpoint, Uri.parse(f"sip:cam1@{REALM}"), Credentials("cam1", "secret"), server.target)
+        answers: list[bytes] = []
+        refused: list[int] = []
+
+        async def refresh(incoming: IncomingCall) -> None:
+            offer = SessionDescription.parse(incoming.offer)
+            answer = answer_offer(offer, Local("127.0.0.1", 1), [Video(26_998, "42e01f", sends=True)]).answer
+            assert answer is not None
+            call = incoming.answer(answer.to_bytes())
+            await call.confirmed()
+            assert call.session.interval == 1800
+            answers.append(await call.reinvite(answer.to_bytes()))
+            try:
+                await call.reinvite(answer.to_bytes().replace(b"IN IP4 127.0.0.1", b"IN IP4 127.0.0.2"))
+            except RequestRefusedError as error:
+                refused.append(error.status)
+            await call.bye()
+
+        agent.on_invite(refresh)
+        await agent.start()
+        await agent.register(60)
+        with pytest.raises(PlayError, match="no RTP packet came"):
+            await fetch(options(server, tmp_path / "out.mp4", silence=30.0), asyncio.Event(), silent)
+        await agent.close()
+        await endpoint.close()
+    (answer,) = [SessionDescription.parse(body) for body in answers]
+    assert [answer.direction(media) for media in answer.media if media.port] == ["recvonly"]
+    assert refused == [488]
 
 
 async def answering(server: SmallProxy, output: Path, status: int, warning: str = "") -> tuple[int, list[IncomingCall]]:

@@ -18,6 +18,7 @@ from soip.rtp.h264 import PACKET_SIZE, AccessUnit, packetise
 from soip.rtp.packet import RtpPacket, build
 from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
 from soip.rtp.sender import SendStream
+from soip.sip.headers import Replaces
 from soip.sip.offer import Agreement, Audio, Capability, Local, Video, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
@@ -165,6 +166,7 @@ class Viewer:
         video: bool = True,
         delayed: bool = False,
         change: tuple[str, str] | None = None,
+        replaces: Replaces | None = None,
     ) -> Self:
         """Call; `change` replaces something in our SDP. Raises what `invite` does."""
         for pair in self.pairs:
@@ -187,7 +189,10 @@ class Viewer:
 
         try:
             body = b"" if delayed else str(ours).replace(*(change or ("", ""))).encode()
-            self.call = await self.agent.invite(uri, body, within=PATIENT_S, answerer=answer if delayed else None)
+            headers = [("Replaces", str(replaces))] if replaces else []
+            self.call = await self.agent.invite(
+                uri, body, headers=headers, within=PATIENT_S, answerer=answer if delayed else None
+            )
         except BaseException:
             for pair in self.pairs:
                 pair.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -17,6 +17,7 @@ from soip.media.relay import Relay
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
 from soip.net.rtp import open_pair
+from soip.sip.errors import OfferError
 from soip.sip.offer import Agreement, Stream
 from tests.media.material import picture
 
@@ -85,3 +86,25 @@ async def test_a_leg_that_cannot_be_opened_leaves_nothing_behind(desk: Desk, vid
         desk.view(video, audio)
     assert desk.left_behind == (0, 0, 0)
     desk.relay.push(picture(0))
+
+
+async def test_hold_resume_and_a_move_that_fails(desk: Desk) -> None:
+    view = desk.view()
+    streams = _stream("video", "127.0.0.1"), _stream("audio", "127.0.0.1")
+    view.direct(Agreement(streams))
+    held = Agreement(tuple(replace(stream, direction="inactive") for stream in streams))
+    view.direct(held)
+    assert desk.left_behind == (0, 0, 4)
+    with pytest.raises(OfferError, match="denied"):
+        view.direct(Agreement((streams[0], _stream("audio", NOWHERE))))
+    assert desk.left_behind == (0, 0, 4), "on hold as before"
+    view.direct(Agreement(streams))
+    assert desk.left_behind == (1, 1, 4)
+    with pytest.raises(OfferError, match="denied"):
+        view.direct(Agreement((_stream("video", NOWHERE), streams[1])))
+    assert desk.left_behind == (1, 1, 4), "shown as before"
+    assert desk.pairs[0].rtp.getpeername() == ("127.0.0.1", 40_000)
+    view.direct(Agreement((streams[0], None)))
+    assert desk.left_behind == (1, 0, 4)
+    view.close()
+    assert desk.left_behind == (0, 0, 0)

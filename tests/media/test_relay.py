@@ -6,6 +6,7 @@ import itertools
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -118,6 +119,33 @@ def test_a_viewer_before_the_first_picture_begins_with_the_first_keyframe(stack:
     for number in range(50):
         relay.push(picture(number))
     assert numbers(screen.units()) == list(range(50))
+
+
+def test_a_viewer_that_was_away_goes_on_in_the_numbering_it_had(stack: ExitStack) -> None:
+    asked = Asked()
+    relay = Relay(asked)
+    relay.push(picture(0))
+    screen, other = Screen(stack), Screen(stack)
+    for one in (screen, other):
+        relay.join(one.viewer, now=0.1)
+    for number in range(1, 10):
+        relay.push(picture(number))
+    assert numbers(screen.units()) == list(range(10))
+    numbering = copy(screen.viewer.stream)
+    relay.leave(screen.viewer)
+    for number in range(10, 30):
+        relay.push(picture(number))
+    relay.join(screen.viewer, now=30 / 25, numbering=numbering)
+    assert asked.times == 1
+    for number in range(30, 60):
+        relay.push(picture(number))
+    units = screen.units()
+    assert numbers(units) == [25, *range(50, 60)], "a picture at once, all of them from the keyframe that was asked for"
+    assert screen.receiver.lost == 0
+    assert len({parse(packet).ssrc for packet in screen.packets}) == 1
+    sequence = [parse(packet).sequence for packet in screen.packets]
+    assert all((later - earlier) & 0xFFFF == 1 for earlier, later in itertools.pairwise(sequence))
+    assert numbers(other.units()) == list(range(60)), "nobody else notices"
 
 
 def test_viewers_of_one_class_get_the_same_bytes(stack: ExitStack) -> None:

@@ -16,9 +16,10 @@ from soip.net.errors import AuthError, CallEndedError, NetError, RequestRefusedE
 from soip.net.exchange import IncomingRequest
 from soip.net.ua import UserAgent
 from soip.sip import headers as h
+from soip.sip.dialog import Dialog
 from soip.sip.digest import Credentials
 from soip.sip.errors import OfferError
-from soip.sip.message import Request
+from soip.sip.message import Request, Response
 from soip.sip.timers import Timers
 from soip.sip.uri import Uri
 from tests.net.helpers import CALM, PATIENT_S, QUICK, endpoint, request, udp, until
@@ -174,12 +175,63 @@ async def test_reinvite_moves_the_media_and_a_refused_one_leaves_it() -> None:
                 await late
 
 
-async def test_offers_that_cross_are_refused_491() -> None:
+async def test_offers_that_cross_are_refused_491_and_come_again_one_after_the_other() -> None:
     async with stage() as s:
         mine, theirs = await s.up()
-        outcomes = await asyncio.gather(mine.reinvite(b"a"), theirs.reinvite(b"b"), return_exceptions=True)
-        assert any(isinstance(o, RequestRefusedError) and o.status == 491 for o in outcomes)
+        answers = await asyncio.gather(mine.reinvite(b"a"), theirs.reinvite(b"b"))
+        assert all(answers)
+        assert (mine.end, theirs.end) == (None, None)
+        invites = [r for r in s.proxy.requests if r.method == "INVITE" and r.body in (b"a", b"b")]
+        assert len({(r.body, r.headers.get("CSeq")) for r in invites}) > 2, "at least one was repeated"
+
+
+async def test_an_offer_that_always_crosses_is_given_up() -> None:
+    async with stage() as s:
+        mine, theirs = await s.up()
+        mine.dialog.initiated = False  # the shorter pause, and no chance in it
+        s.alice._jitter = lambda: 0.0
+        theirs._offer_pending = True
+        with pytest.raises(RequestRefusedError) as refused:
+            await mine.reinvite(b"a")
+        assert refused.value.status == 491
+        assert len({r.headers.get("CSeq") for r in s.proxy.requests if r.body == b"a"}) == 6
         assert mine.end is None
+
+
+async def test_an_offer_asked_for_in_the_call_is_answered_in_the_ack() -> None:
+    async with stage() as s:
+        mine, theirs = await s.up()
+        answers: list[bytes] = []
+        theirs.on_reinvite(lambda offer: b"bob offers" if not offer else ANSWER)
+        theirs.on_answer(answers.append)
+        reinvite = mine.dialog.request("INVITE")
+        outgoing = await s.alice.endpoint.send(reinvite, s.alice.outbound)
+        response = await outgoing.final()
+        assert (response.status, response.body) == (200, b"bob offers")
+        ack = mine.dialog.ack(h.cseq(reinvite.headers).number)
+        ack.body = b"alice answers"
+        await s.alice.endpoint.send_stateless(ack, s.alice.outbound)
+        await until(lambda: answers == [b"alice answers"])
+        assert theirs.remote_sdp == b"alice answers"
+        assert theirs.end is None
+
+
+async def test_an_unusable_answer_in_the_ack_ends_the_call() -> None:
+    async with stage() as s:
+        mine, theirs = await s.up()
+
+        def unusable(answer: bytes) -> None:
+            raise OfferError("nothing fits")
+
+        theirs.on_answer(unusable)
+        reinvite = mine.dialog.request("INVITE")
+        await (await s.alice.endpoint.send(reinvite, s.alice.outbound)).final()
+        ack = mine.dialog.ack(h.cseq(reinvite.headers).number)
+        ack.body = b"?"
+        await s.alice.endpoint.send_stateless(ack, s.alice.outbound)
+        await until(lambda: mine.end is not None)
+        assert mine.end is not None
+        assert "unusable answer" in mine.end.reason
 
 
 async def test_a_delayed_offer_both_ways() -> None:
@@ -416,6 +468,71 @@ async def test_what_we_do_not_support_is_420_and_options_tells_what_we_do() -> N
         assert refused.value.response.headers.get("Unsupported") == "100rel"
         options = await s.alice.request("OPTIONS", BOB)
         assert "INVITE" in h.option_tags(options.headers, "Allow")
+
+
+async def test_what_we_do_not_support_is_420_inside_a_call_too() -> None:
+    async with stage() as s:
+        mine, theirs = await s.up()
+        for method in ("INFO", "INVITE", "BYE"):
+            response = await mine.request(method, headers=[("Require", "100rel, timer")])
+            assert response.status == 420
+            assert response.headers.get("Unsupported") == "100rel"
+        assert (mine.end, theirs.end) == (None, None)
+        assert (await mine.request("OPTIONS", headers=[("Require", "timer, replaces")])).status == 200
+
+
+async def test_an_offer_that_is_no_sdp_is_415() -> None:
+    async with stage() as s:
+        s.bob.on_invite(s.answer)
+        response = await s.alice.request("INVITE", BOB, b"hello", "text/plain", [("Contact", str(s.alice.contact))])
+        assert response.status == 415
+        assert response.headers.get("Accept") == "application/sdp"
+        mine, theirs = await s.up()
+        assert (await mine.request("INVITE", b"hello", "text/plain")).status == 415
+        assert (mine.end, theirs.end) == (None, None)
+
+
+async def test_a_bye_in_the_early_dialog_gives_the_call_up() -> None:
+    """RFC 3261 §15: the caller may, instead of a CANCEL."""
+    async with stage() as s:
+        gone, ringing = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+        async def ring(call: IncomingCall) -> None:
+            call.ring()
+            call.on_cancel(gone.set)
+            await gone.wait()
+            with pytest.raises(CallEndedError):
+                call.answer(ANSWER)
+            call.on_cancel(lambda: s.incoming.append(call))
+
+        def progress(response: Response) -> None:
+            if response.status == 180 and not ringing.done():
+                ringing.set_result(response)
+
+        s.bob.on_invite(ring)
+        calling = asyncio.ensure_future(s.alice.invite(BOB, OFFER, on_provisional=progress))
+        response = await ringing
+        early = Dialog.uac(s.proxy.requests[-1], response)
+        assert not early.confirmed
+        early.local_cseq = 50
+        assert (await s.alice._exchange_in(early, early.request("MESSAGE"))).status == 405
+        assert (await s.alice._exchange_in(early, early.request("BYE"))).status == 200
+        with pytest.raises(RequestRefusedError) as refused:
+            await calling
+        assert refused.value.status == 487
+        assert len(s.incoming) == 1
+        assert (await s.alice._exchange_in(early, early.request("BYE"))).status == 481
+        assert s.bob._early == {}
+
+
+async def test_both_sides_hang_up_at_once() -> None:
+    async with stage() as s:
+        mine, theirs = await s.up()
+        await asyncio.gather(mine.bye(), theirs.bye())
+        assert mine.end is not None
+        assert theirs.end is not None
+        assert s.alice.calls == s.bob.calls == ()
+        assert s.alice._calls == s.bob._calls == {}
 
 
 async def test_messages_outside_a_dialog() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from soip.sip import headers as h
 from soip.sip.accept import Again, InviteId, NeverAcknowledged, SentAcks, Unacknowledged
@@ -101,6 +103,16 @@ def test_requests_in_order_are_taken_and_older_ones_refused() -> None:
     with pytest.raises(DialogError):
         bob.check(second)
     alice.check(bob.request("BYE"))
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_after_offers_that_crossed_each_side_waits_in_its_own_time(chance: float) -> None:
+    alice, bob = pair()
+    assert (alice.initiated, bob.initiated) == (True, False)
+    for dialog, least, most in ((alice, 2.1, 4.0), (bob, 0.0, 2.0)):  # RFC 3261 §14.1
+        pause = dialog.glare_pause(chance)
+        assert least <= pause <= most
+        assert round(pause * 100) == pytest.approx(pause * 100), "units of 10 ms"
 
 
 def test_the_target_moves_with_a_reinvite_both_ways_and_not_with_an_info() -> None:

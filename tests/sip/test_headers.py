@@ -500,3 +500,73 @@ def test_a_via_is_told_its_source_at_once_as_one_by_one(params: grammar.Params, 
     elif host != "h":
         plain = via.with_param("received", host)
     assert via.with_source(host, port) == plain
+
+
+# -- sessions, replaced calls, referrals
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds", "refresher", "written"),
+    [
+        ("1800", 1800, "", "1800"),
+        (" 90 ;refresher=UAC", 90, "uac", "90;refresher=uac"),
+        ("4000;x=y;refresher=uas", 4000, "uas", "4000;refresher=uas"),
+        ("99999999999999", 2**32 - 1, "", str(2**32 - 1)),
+    ],
+)
+def test_session_expires(value: str, seconds: int, refresher: str, written: str) -> None:
+    for name in ("Session-Expires", "x"):
+        read = h.session_expires(Headers([(name, value)]))
+        assert read == h.SessionExpires(seconds, refresher)
+        assert str(read) == written
+    assert h.session_expires(Headers()) is None
+
+
+@pytest.mark.parametrize("value", ["", "x", "90.5", "-90", "90 90", "90;refresher=both", ";refresher=uac", "90, 91"])
+def test_session_expires_malformed(value: str) -> None:
+    with pytest.raises(SipParseError):
+        h.session_expires(Headers([("Session-Expires", value)]))
+    with pytest.raises(SipParseError):
+        h.min_se(Headers([("Min-SE", value.replace("refresher=both", "=") or " ")]))
+
+
+def test_min_se() -> None:
+    assert h.min_se(Headers([("Min-SE", "120;x=y")])) == 120
+    assert h.min_se(Headers()) is None
+    with pytest.raises(SipParseError):
+        h.min_se(Headers([("Min-SE", "120"), ("Min-SE", "120")]))
+
+
+def test_replaces() -> None:
+    read = h.replaces(Headers([("Replaces", "98732@sip.example.com;from-tag=r33th4x0r ;to-tag=ff87ff; early-only")]))
+    assert read == h.Replaces("98732@sip.example.com", "ff87ff", "r33th4x0r", early_only=True)
+    assert str(read) == "98732@sip.example.com;to-tag=ff87ff;from-tag=r33th4x0r;early-only"
+    assert h.replaces(Headers([("Replaces", "12adf2f34456gs5;to-tag=12345;from-tag=54321;x=y")])) == h.Replaces(
+        "12adf2f34456gs5", "12345", "54321"
+    )
+    assert h.replaces(Headers()) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a",
+        "a;to-tag=1",
+        "a;from-tag=1",
+        ";to-tag=1;from-tag=2",
+        "a;to-tag=;from-tag=2",
+        'a;to-tag="x y";from-tag=2',
+        "a;TO-TAG=1;to-tag=1;from-tag=2",
+    ],
+)
+def test_replaces_malformed(value: str) -> None:
+    with pytest.raises(SipParseError):
+        h.replaces(Headers([("Replaces", value)]))
+
+
+def test_refer_to() -> None:
+    read = h.refer_to(Headers([("r", "Bob <sip:bob@d;method=INVITE>;x=y")]))
+    assert (read.uri.user, read.uri.param("method")) == ("bob", "INVITE")
+    for lines in ([], [("Refer-To", "<sip:a@d>")] * 2, [("Refer-To", "")], [("Refer-To", "<sip:a@d>, <sip:b@d>")]):
+        with pytest.raises(SipParseError):
+            h.refer_to(Headers(lines))

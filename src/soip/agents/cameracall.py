@@ -14,6 +14,7 @@ from soip.net.call import Call, CallEnd, IncomingCall
 from soip.net.errors import CallEndedError
 from soip.rtp.h264_sets import build_sprop
 from soip.sip.errors import DialogError, OfferError, SdpError
+from soip.sip.negotiation import Negotiation
 from soip.sip.offer import Agreement, Audio, Capability, Local, Video, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 
@@ -34,8 +35,7 @@ class CameraCall:
         self._station = station
         self._source = source
         self._peer_silence = peer_silence
-        self._session_id = random_word()
-        self._version = 0
+        self._local = Local(station.host, random_word(), name="soip-camera")
         self._keyframe_at = float("-inf")
         self._video: Leg | None = None
         self._audio: Leg | None = None
@@ -71,7 +71,9 @@ class CameraCall:
         except (SdpError, OfferError, OSError) as error:
             await call.bye(f'SIP;cause=488;text="{_quotable(str(error))}"')
             return
-        call.on_reinvite(self._renegotiate)
+        negotiation = Negotiation(self._local, self._capabilities(), sdp, self._redirect)
+        call.on_reinvite(negotiation.offered)
+        call.on_answer(negotiation.answered)
         log.info("call", caller=incoming.caller, source=self._source.name)
         end = await self._feed(call)
         log.info("call ended", caller=incoming.caller, by_peer=end.by_peer, reason=end.reason)
@@ -95,21 +97,19 @@ class CameraCall:
 
     def _answer(self, offer: SessionDescription | None) -> tuple[SessionDescription, Agreement | None]:
         """Our answer and what was agreed, or our own offer and nothing yet (RFC 3264 §4: delayed offer)."""
-        self._version += 1
-        local = Local(self._station.host, self._session_id, self._version, "soip-camera")
         if offer is None:
-            return make_offer(local, self._capabilities()), None
-        agreement = answer_offer(offer, local, self._capabilities())
+            return make_offer(self._local, self._capabilities()), None
+        agreement = answer_offer(offer, self._local, self._capabilities())
         assert agreement.answer is not None
         return agreement.answer, agreement
 
-    def _renegotiate(self, body: bytes) -> bytes:
-        """A re-INVITE: hold, resume, another address (RFC 3264 §8)."""
-        sdp, agreement = self._answer(SessionDescription.parse(body) if body else None)
-        if agreement is not None:
+    def _redirect(self, agreement: Agreement) -> None:
+        """Hold, resume, another address (RFC 3264 §8). Raises OfferError."""
+        try:
             self._direct(agreement)
-            self._keyframe_wanted()
-        return sdp.to_bytes()
+        except OSError as error:
+            raise OfferError(f"no way to your media address: {error.strerror}") from error
+        self._keyframe_wanted()
 
     def _direct(self, agreement: Agreement) -> None:
         if self._video is not None:

@@ -19,6 +19,7 @@ from soip.net.rtp import RtpSocketPair
 from soip.net.ua import UserAgent
 from soip.rtp.h264 import AccessUnit
 from soip.sip.errors import OfferError, SdpError
+from soip.sip.negotiation import Negotiation, unmoved
 from soip.sip.offer import Agreement, Audio, Local, Video, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
@@ -86,7 +87,8 @@ class PlayerCall:
     async def _invite(self, uri: Uri, within: float, pairs: list[RtpSocketPair]) -> tuple[Call, Agreement]:
         video = Video(pairs[0].port, receives=True)
         audio = Audio(pairs[1].port, receives=True)
-        offer = make_offer(Local(self._station.host, random_word(), name="soip-player"), [video, audio])
+        local = Local(self._station.host, random_word(), name="soip-player")
+        offer = make_offer(local, [video, audio])
         try:
             call = await self._agent.invite(uri, offer.to_bytes(), within=within)
         except RequestRefusedError as error:
@@ -99,6 +101,9 @@ class PlayerCall:
             agreement = read_answer(offer, SessionDescription.parse(call.remote_sdp))
             if agreement.video is None:
                 raise OfferError("no video")
+            negotiation = Negotiation(local, [video, audio], offer, unmoved(agreement))
+            call.on_reinvite(negotiation.offered)
+            call.on_answer(negotiation.answered)
         except (SdpError, OfferError) as error:
             await _hang_up(call, 'SIP;cause=488;text="unusable answer"')
             raise PlayError(f"the answer of {uri} is of no use: {error}", EXIT_NO_MEDIA) from error

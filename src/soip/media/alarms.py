@@ -16,7 +16,6 @@ from soip.control.errors import ControlParseError
 from soip.control.manscdp import Alarm
 from soip.media.context import Context
 from soip.net.exchange import IncomingRequest
-from soip.net.ua import ALLOW
 from soip.sip import headers
 from soip.sip.errors import SipParseError
 from soip.sip.message import Request
@@ -36,7 +35,7 @@ class Alarms:
         """Answer one request outside a dialog that is neither INVITE nor OPTIONS."""
         request = incoming.request
         if request.method != "MESSAGE" or not is_of_the_server(request, self._context.domain):
-            incoming.reply(405, headers=[("Allow", ALLOW)])
+            incoming.reply(405, headers=[("Allow", self._context.agent.allow)])
             return
         try:
             told = manscdp.parse(request.body)

@@ -8,31 +8,25 @@ answer can say its profile, and pictures flow from the ACK on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
 from soip.directory.errors import UnavailableError
 from soip.media.camera import Camera
-from soip.media.context import Context, numeric
+from soip.media.context import Context
 from soip.media.intake import Codec
-from soip.media.journal import journal
-from soip.media.liveview import LiveView
 from soip.media.playback import NothingRecordedError, Playback, Programme
 from soip.media.request import RequestError, Wanted, wanted
-from soip.media.rights import View
+from soip.media.showing import Show, Showing, Terms, capabilities, check
 from soip.net.call import Call, IncomingCall
 from soip.net.errors import CallEndedError, NetError
 from soip.net.ports import PortsExhaustedError
-from soip.net.rtp import RtpSocketPair
-from soip.rtp.h264_sets import build_sprop
+from soip.policy.access import Permission
 from soip.sip.errors import OfferError, SipError
-from soip.sip.offer import Agreement, Audio, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import Agreement, Local, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription, TimeRange
 from soip.sip.uri import Uri
-
-Show = Callable[[Call, Agreement, list[RtpSocketPair]], Awaitable[None]]
 
 _log = structlog.get_logger()
 
@@ -46,8 +40,10 @@ class Calls:
         cameras: Mapping[str, Camera],
         find: Callable[[str], Awaitable[Camera | None]],
         programme: Callable[[str, tuple[int, int]], Awaitable[Programme]],
+        showing: Showing,
     ) -> None:
         self._context = context
+        self._showing = showing
         self._cameras = cameras
         self._find = find
         self._programme = programme
@@ -89,6 +85,13 @@ class Calls:
             await self._playback(incoming, offer, ask, camera, subject)
         log.info("viewer's call ended", what="live" if ask.range_us is None else "playback")
 
+    async def may_replace(self, incoming: IncomingCall) -> bool:
+        """Whether the caller may take over a call of somebody else (RFC 3891 §3): who operates cameras may."""
+        try:
+            return await self._context.rights.may(Uri.parse(incoming.caller).user, Permission.CONTROL)
+        except UnavailableError:
+            return False
+
     # -- live
 
     async def _live(
@@ -100,18 +103,8 @@ class Calls:
             if not await camera.ready(self._context.patience.ready_s):
                 raise RequestError(480, camera.problem or "the camera sends no pictures")
 
-            async def show(call: Call, agreement: Agreement, pairs: list[RtpSocketPair]) -> None:
-                view = LiveView(self._context, camera, agreement, pairs)
-
-                def removed() -> None:
-                    self._end(call, 404, "the camera has been removed")
-
-                camera.farewells.add(removed)
-                try:
-                    await self._until_end(call, view.tick)
-                finally:
-                    camera.farewells.discard(removed)
-                    view.close()
+            async def show(call: Call, terms: Terms) -> None:
+                await self._showing.live(call, terms, camera)
 
             sound = camera.call.audio_encoding if camera.call else None
             await self._answer(incoming, offer, ask, subject, camera.relay.codec, sound, show)
@@ -127,11 +120,12 @@ class Calls:
         programme = await self._programme(ask.camera, ask.range_us)
         codec = await programme.codec()
 
-        async def show(call: Call, agreement: Agreement, pairs: list[RtpSocketPair]) -> None:
-            playback = Playback(self._context, programme, agreement, pairs)
+        async def show(call: Call, terms: Terms) -> None:
+            playback = Playback(self._context, programme, terms.agreement, terms.pairs)
+            terms.follow(call, playback.direct)
             playing = asyncio.create_task(playback.play())
             try:
-                await self._until_end(call, lambda: playback.heard, playing)
+                await self._showing.until_end(call, lambda: playback.heard, playing)
                 if playing.done():
                     await playing
                     await call.bye('SIP;cause=200;text="end of the recording"')
@@ -159,27 +153,22 @@ class Calls:
             if sound:
                 pairs.append(self._context.open_pair())
             local = Local(self._context.address, self._context.session_id(), time=_time(ask))
-            media = _capabilities(codec, sound, pairs)
+            media = capabilities(codec, sound, pairs)
             if offer is not None:
                 agreement = answer_offer(offer, local, media)
                 assert agreement.answer is not None
-                _check(agreement)
-                call = incoming.answer(agreement.answer.to_bytes())
+                ours = agreement.answer
+                check(agreement)
+                call = incoming.answer(ours.to_bytes())
                 await call.confirmed()
             else:
                 ours = make_offer(local, media)
                 call = incoming.answer(ours.to_bytes())
                 await call.confirmed()
                 agreement = await self._agreed(call, ours)
-            journal(self._context, ask.camera, call, pairs[0].port)
-            view = View(subject, ask.permission, lambda: self._end(call, 403, "the right to watch has ended"))
             _log.info("viewer's call begins", camera=ask.camera, viewer=subject)
-            try:
-                await self._context.rights.begin(view)
-                await show(call, agreement, pairs)
-            finally:
-                self._context.rights.finish(view)
-                await call.bye('SIP;cause=503;text="media server stops"')
+            terms = Terms(pairs, local, media, ours, agreement)
+            await self._showing.serve(call, ask.camera, terms, [(subject, ask.permission)], show)
         finally:
             for pair in pairs:
                 pair.close()
@@ -188,52 +177,11 @@ class Calls:
         """The answer to our offer came in the ACK (RFC 3261 §13.2.1)."""
         try:
             agreement = read_answer(ours, SessionDescription.parse(call.remote_sdp))
-            _check(agreement)
+            check(agreement)
             return agreement
         except SipError:
             await call.bye('SIP;cause=488;text="no usable answer in the ACK"')
             raise CallEndedError("no usable answer in the ACK") from None
-
-    async def _until_end(
-        self, call: Call, tick: Callable[[], float | None], work: asyncio.Task[None] | None = None
-    ) -> None:
-        """Until the call has ended, or `work` is done. Once a second `tick` tells when the viewer was last heard."""
-        over = asyncio.Event()
-        call.on_end(lambda _end: over.set())
-        if work is not None:
-            work.add_done_callback(lambda _work: over.set())
-        asked = self._context.now()
-        while not over.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._context.patience.tick_s):
-                    await over.wait()
-            heard = max(tick() or 0.0, asked)
-            if not over.is_set() and self._context.now() - heard >= self._context.patience.keepalive_s:
-                asked = self._context.now()
-                # No answer, or that there is nobody, ends the call: the viewer went away without a BYE.
-                with suppress(NetError):
-                    await call.request("OPTIONS")
-
-    def _end(self, call: Call, cause: int, why: str) -> None:
-        task = asyncio.create_task(call.bye(f'SIP;cause={cause};text="{why}"'))
-        self._context.tasks.add(task)
-        task.add_done_callback(self._context.tasks.discard)
-
-
-def _check(agreement: Agreement) -> None:
-    """Media goes to IP addresses. Raises OfferError."""
-    for stream in agreement.streams:
-        if stream is not None:
-            numeric(stream.remote[0])
-            numeric(stream.remote_rtcp[0])
-
-
-def _capabilities(codec: Codec, sound: str | None, pairs: Iterable[RtpSocketPair]) -> list[Video | Audio]:
-    first, *rest = pairs
-    media: list[Video | Audio] = [Video(first.port, codec.info.profile_level_id, build_sprop(codec.sets), sends=True)]
-    if sound:
-        media += [Audio(pair.port, (sound,), sends=True) for pair in rest]
-    return media
 
 
 def _time(ask: Wanted) -> TimeRange | None:

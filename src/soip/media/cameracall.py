@@ -20,6 +20,7 @@ from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
 from soip.rtp.reception import Reception
 from soip.sip.errors import OfferError
+from soip.sip.negotiation import Negotiation, unmoved
 from soip.sip.offer import Agreement, Audio, Local, Stream, Video, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
@@ -123,6 +124,9 @@ class CameraCall:
             call = await context.agent.invite(uri, offer.to_bytes(), headers=headers, within=context.patience.setup_s)
             try:
                 agreement = read_answer(offer, SessionDescription.parse(call.remote_sdp))
+                negotiation = Negotiation(local, media, offer, unmoved(agreement))
+                call.on_reinvite(negotiation.offered)
+                call.on_answer(negotiation.answered)
                 return cls._connected(context, camera, call, agreement, pairs, picture, sound)
             except BaseException as error:
                 await cls._bye(context, call, 488, str(error))

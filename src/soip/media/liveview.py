@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from copy import copy
 
 from soip.media.camera import Camera
 from soip.media.context import Context
@@ -14,6 +15,8 @@ from soip.net.rtp import RtpSocketPair
 from soip.rtp.errors import RtpError
 from soip.rtp.h264 import PACKET_SIZE
 from soip.rtp.packet import RtpPacket, build
+from soip.rtp.sender import SendStream
+from soip.sip.errors import OfferError
 from soip.sip.offer import Agreement, Stream
 
 
@@ -29,22 +32,57 @@ class LiveView:
         self._video: OutLeg | None = None
         self._viewer: Viewer | None = None
         self._audio: _AudioLeg | None = None
+        self._numbering: SendStream | None = None
+        self._pairs = pairs
+        self._agreement = agreement
         try:
-            self._join(agreement, pairs)
+            self._join(agreement)
         except BaseException:
             self.close()
             raise
 
-    def _join(self, agreement: Agreement, pairs: list[RtpSocketPair]) -> None:
+    def direct(self, agreement: Agreement) -> None:
+        """Go on as was agreed anew: hold, resume, another address (RFC 3264 §8). Raises OfferError, and then goes on as
+        before.
+        """
+        if agreement.streams == self._agreement.streams:
+            return  # a refresh of the session alone
+        self._leave()
+        try:
+            self._join(agreement)
+        except (OfferError, OSError) as error:
+            self._leave()
+            self._join(self._agreement)
+            raise OfferError(f"no way to your media address: {error}") from error
+        self._agreement = agreement
+
+    def _join(self, agreement: Agreement) -> None:
         stream, heard = agreement.video, agreement.audio
         if stream is not None and stream.sends:
-            self._video = OutLeg(self._context, pairs[0], stream, self._camera.ask_keyframe)
-            self._viewer = Viewer(GsoSender(pairs[0].rtp, PACKET_SIZE), stream.payload_type)
-            self._camera.relay.join(self._viewer, self._context.now())
+            if self._video is None:
+                self._video = OutLeg(self._context, self._pairs[0], stream, self._camera.ask_keyframe)
+            else:
+                self._video.direct(stream)
+            self._viewer = Viewer(GsoSender(self._pairs[0].rtp, PACKET_SIZE), stream.payload_type)
+            if self._numbering is not None:
+                self._numbering.payload_type = stream.payload_type
+            self._camera.relay.join(self._viewer, self._context.now(), self._numbering)
             self._pace()
-        if heard is not None and heard.sends and len(pairs) > 1:
-            self._audio = _AudioLeg(self._context, pairs[1], heard)
+        if heard is not None and heard.sends and len(self._pairs) > 1:
+            if self._audio is None:
+                self._audio = _AudioLeg(self._context, self._pairs[1], heard)
+            else:
+                self._audio.direct(heard)
             self._camera.sounds.add(self._audio.send)
+
+    def _leave(self) -> None:
+        if self._viewer:
+            # Copied: others of its class go on with the original.
+            self._numbering = copy(self._viewer.stream)
+            self._camera.relay.leave(self._viewer)
+            self._viewer = None
+        if self._audio:
+            self._camera.sounds.discard(self._audio.send)
 
     def tick(self) -> float | None:
         """Reports that are due; gives when the viewer's last report came."""
@@ -59,12 +97,10 @@ class LiveView:
 
     def close(self) -> None:
         """Leave the relay and close what was opened. The pairs are the caller's to close again."""
-        if self._viewer:
-            self._camera.relay.leave(self._viewer)
+        self._leave()
         if self._video:
             self._video.close()
         if self._audio:
-            self._camera.sounds.discard(self._audio.send)
             self._audio.leg.close()
 
     def _pace(self) -> None:
@@ -85,6 +121,11 @@ class _AudioLeg:
         self._sequence = secrets.randbits(16)
         self._packets = self._octets = 0
         self._timestamp: int | None = None
+
+    def direct(self, stream: Stream) -> None:
+        """Send as this says from now on; the numbering goes on."""
+        self.leg.direct(stream)
+        self._payload_type = stream.payload_type
 
     def send(self, sound: Sound) -> None:
         """Send one packet; what the kernel refuses is gone, as on any wire."""

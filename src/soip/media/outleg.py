@@ -14,7 +14,7 @@ from soip.sip.offer import Stream
 class OutLeg:
     """Made when the call is answered; `keyframe` is called when the viewer asks for one (PLI, FIR).
 
-    Raises OfferError for an address that is none, OSError for one there is no way to.
+    Raises OfferError for an address that is none, OSError for one there is no way to; so does `direct`.
     """
 
     def __init__(
@@ -24,18 +24,22 @@ class OutLeg:
         stream: Stream,
         keyframe: Callable[[], None],
     ) -> None:
-        self.pair, self.stream = pair, stream
+        self.pair = pair
         self.heard: float | None = None
         """When the viewer's last RTCP came (monotonic)."""
         self._context = context
         self._keyframe = keyframe
         self._next_report = context.now() + context.patience.report_s
-        # Sends only to, and hears only from, the negotiated address.
-        (host, port), (rtcp_host, rtcp_port) = stream.remote, stream.remote_rtcp
-        pair.connect(Peer(numeric(host), port), Peer(numeric(rtcp_host), rtcp_port))
+        self.direct(stream)
         context.poll.add(pair.rtcp, self._control)
         # Nothing is expected here, but what lies in the queue must be read, or errors of the socket stay pending.
         context.poll.add(pair.rtp, self._discard)
+
+    def direct(self, stream: Stream) -> None:
+        """Send only to, and hear only from, the negotiated address."""
+        (host, port), (rtcp_host, rtcp_port) = stream.remote, stream.remote_rtcp
+        self.pair.connect(Peer(numeric(host), port), Peer(numeric(rtcp_host), rtcp_port))
+        self.stream = stream
 
     def report(self, ssrc: int, timestamp: int | None, packets: int, octets: int) -> None:
         """Send a sender report if one is due (RFC 3550 §6.4.1)."""

@@ -25,6 +25,8 @@ class Patience:
     """Without a picture for so long the call is ended and made anew."""
     setup_s: float = 20.0
     """How long a camera may take to answer an INVITE."""
+    ring_s: float = 60.0
+    """How long a user may let ring what somebody else wants shown."""
     ready_s: float = 8.0
     """How long a viewer's INVITE waits for the camera's first keyframe."""
     keepalive_s: float = 30.0

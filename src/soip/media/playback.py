@@ -21,6 +21,7 @@ from soip.rtp.errors import RtpParseError
 from soip.rtp.h264 import CLOCK_RATE, PACKET_SIZE, packetise
 from soip.rtp.h264_sets import find_sets, parse_sps
 from soip.rtp.sender import SendStream
+from soip.sip.errors import OfferError
 from soip.sip.offer import Agreement
 from soip.store.errors import StoreError
 from soip.store.reader import Frame, play
@@ -88,6 +89,8 @@ class Playback:
         self._context = context
         self._programme = programme
         self._leg: OutLeg | None = None
+        self._going = asyncio.Event()
+        self._going.set()
         stream = agreement.video
         if stream is not None and stream.sends:
             self._leg = OutLeg(context, pairs[0], stream, lambda: None)
@@ -112,11 +115,29 @@ class Playback:
                 elif decode_us - last_us > GAP_US or decode_us < last_us:
                     origin_us += decode_us - last_us - FRAME_US
                 last_us = decode_us
+                began += await self._held()
                 await self._until(began + (decode_us - origin_us) / 1e6)
                 timestamp = (picture.utc_us - origin_us) * CLOCK_RATE // 1_000_000
                 nals = [bytes(nal) for nal in picture.nals()]
                 self._sender.send(self._stream.stamp(packetise(nals), timestamp))
                 self._leg.report(self._stream.ssrc, self._stream.timestamp, self._stream.packets, self._stream.octets)
+
+    def direct(self, agreement: Agreement) -> None:
+        """Go on as was agreed anew (RFC 3264 §8): on hold it pauses. Raises OfferError, and then goes on as before."""
+        stream = agreement.video
+        if self._leg is None:
+            return
+        if stream is None or not stream.sends:
+            self._going.clear()
+            return
+        before = self._leg.stream
+        try:
+            self._leg.direct(stream)
+        except (OfferError, OSError) as error:
+            self._leg.direct(before)
+            raise OfferError(f"no way to your media address: {error}") from error
+        self._stream.payload_type = stream.payload_type
+        self._going.set()
 
     @property
     def heard(self) -> float | None:
@@ -126,6 +147,14 @@ class Playback:
     def close(self) -> None:
         if self._leg is not None:
             self._leg.close()
+
+    async def _held(self) -> float:
+        """Wait while on hold; gives for how long."""
+        if self._going.is_set():
+            return 0.0
+        since = self._context.now()
+        await self._going.wait()
+        return self._context.now() - since
 
     async def _until(self, when: float) -> None:
         left = when - self._context.now()

@@ -166,15 +166,19 @@ class Relay:
                 if not viewer.broken:
                     viewer.give(datagrams)
 
-    def join(self, viewer: Viewer, now: float) -> None:
-        """Begin to serve a viewer; it has a picture at once if there is any."""
-        if self._gop_whole and now - self._gop[0].unit.arrival <= FRESH_S:
+    def join(self, viewer: Viewer, now: float, numbering: SendStream | None = None) -> None:
+        """Begin to serve a viewer; it has a picture at once if there is any. One that was served before goes on with
+        the `numbering` it had: its receiver knows the source, and sees no hole.
+        """
+        if numbering is None and self._gop_whole and now - self._gop[0].unit.arrival <= FRESH_S:
             group = self._shared_group(viewer.payload_type)
             for datagrams in group.history:
                 viewer.queue(datagrams)
             viewer.burst()
         else:
             group = _Group(viewer.payload_type, shared=False)
+            if numbering is not None:
+                group.stream = numbering
             self._groups.append(group)
             viewer.broken = True
             if self._gop:

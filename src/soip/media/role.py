@@ -31,7 +31,9 @@ from soip.media.face import create_app
 from soip.media.grants import Grants
 from soip.media.journal import end_old_dialogs
 from soip.media.patience import Patience
+from soip.media.referrals import Referrals
 from soip.media.rights import Rights
+from soip.media.showing import Showing
 from soip.media.snapshots import Snapshots
 from soip.media.walltime import WallClock
 from soip.net.backoff import Backoff, default_jitter
@@ -153,7 +155,9 @@ class _Worker:
         self._endpoint = endpoint
         self._listener = listener
         self._cameras = Cameras(context, archive, settings.media_workers)
-        self._calls = Calls(context, self._cameras.all, self._cameras.find, archive.programme)
+        showing = Showing(context)
+        self._calls = Calls(context, self._cameras.all, self._cameras.find, archive.programme, showing)
+        self._referrals = Referrals(context, self._cameras.find, showing)
 
     async def serve(self) -> None:
         key = await self._context.directory.settings.secret(MEDIA_URL_KEY)
@@ -170,6 +174,8 @@ class _Worker:
                 start.create_task(self._archive.mend())
                 start.create_task(self._join())
             self._context.agent.on_invite(self._calls.take)
+            self._context.agent.on_replace(self._calls.may_replace)
+            self._context.agent.on_refer(self._referrals.take)
             _log.info("media worker ready", instance=self._instance.id, rtp=str(self._settings.rtp_ports))
             tasks.create_task(self._follow())
             tasks.create_task(self._cameras.run())

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soip.net.errors import CallEndedError, NetError, RequestRefusedError, RequestTimeoutError
 from soip.net.exchange import IncomingRequest
+from soip.net.session import Keeper
 from soip.sip import headers as h
 from soip.sip.dialog import Dialog, DialogId
 from soip.sip.errors import DialogError, OfferError, SipParseError
-from soip.sip.message import Request, Response
+from soip.sip.message import Message, Request, Response
+from soip.sip.session import Session
 
 if TYPE_CHECKING:
     from soip.net.ua import UserAgent
@@ -24,6 +27,9 @@ InDialogHandler = Callable[[IncomingRequest], Awaitable[None]]
 OfferHandler = Callable[[bytes], bytes]
 
 SDP = "application/sdp"
+
+_ATTEMPTS = 6
+"""How often one offer of ours is sent at most, when it crosses the peer's (491) or the session is too short (422)."""
 
 _GONE = frozenset((404, 410, 480, 481, 604))
 """Answers in a dialog that end it, or at least its call (RFC 5057 §5.1)."""
@@ -42,20 +48,26 @@ class Call:
 
     `remote_sdp` is the peer's offer or answer (empty for a delayed offer until `confirmed()`), `local_sdp` ours.
     `peer_identity` is the value of P-Asserted-Identity of the INVITE (incoming) or its 2xx (outgoing), else empty.
-    `end` is None while the call is up.
+    `end` is None while the call is up. `session` is its timer, `peer_allows` the methods the peer has named in Allow.
     """
 
-    def __init__(self, ua: UserAgent, dialog: Dialog, local_sdp: bytes, remote_sdp: bytes, identity: str) -> None:
+    def __init__(
+        self, ua: UserAgent, dialog: Dialog, local_sdp: bytes, remote_sdp: bytes, identity: str, session: Session
+    ) -> None:
         self.dialog = dialog
+        self.session = session
+        self.peer_allows: frozenset[str] = frozenset()
         self.local_sdp = local_sdp
         self.remote_sdp = remote_sdp
         self.peer_identity = identity
         self.end: CallEnd | None = None
         self._ua = ua
         self._confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._keeper = Keeper(self, session)
         self._end_callbacks: list[Callable[[CallEnd], None]] = []
         self._on_request: InDialogHandler | None = None
         self._on_reinvite: OfferHandler | None = None
+        self._on_answer: Callable[[bytes], None] | None = None
         self._bye: asyncio.Task[None] | None = None
         self._offer_pending = False  # our re-INVITE is under way (RFC 3261 §14.1)
         self._unacknowledged: int | None = None  # CSeq of the INVITE whose 2xx waits for its ACK
@@ -82,6 +94,10 @@ class Call:
         Without a handler an offer is answered with what is in force.
         """
         self._on_reinvite = handler
+
+    def on_answer(self, handler: Callable[[bytes], None]) -> None:
+        """Told of answers to what `on_reinvite` offered, and of new ones to a refresh. OfferError ends the call."""
+        self._on_answer = handler
 
     # -- what we want
 
@@ -136,21 +152,44 @@ class Call:
         return response
 
     async def reinvite(self, offer: bytes) -> bytes:
-        """Offer anew; returns the answer. Raises RequestRefusedError, and the call goes on as it was."""
-        if self.end is not None:
-            raise CallEndedError(f"the call has ended: {self.end.reason}")
+        """Offer anew; returns the answer. An offer that crosses the peer's is repeated after a pause (RFC 3261 §14.1).
+
+        Raises RequestRefusedError, and the call goes on as it was; CallEndedError.
+        """
+        for attempt in range(_ATTEMPTS):
+            response = await self._offer(offer)
+            if 200 <= response.status < 300:
+                break
+            if attempt + 1 < _ATTEMPTS and response.status == 491:
+                await asyncio.sleep(self.dialog.glare_pause(self._ua._jitter()))
+            elif attempt + 1 == _ATTEMPTS or not self.session.too_brief(response):
+                raise RequestRefusedError(response)
+        refreshed = offer == self.local_sdp and response.body != self.remote_sdp
+        self.local_sdp, self.remote_sdp = offer, response.body
+        self._accepted(response)
+        if refreshed:
+            self._answer_arrived(response.body)
+        return response.body
+
+    async def _offer(self, offer: bytes) -> Response:
         if self._offer_pending or self._unacknowledged is not None:
             raise CallEndedError("an offer is under way already")  # §14.1
         self._offer_pending = True
         try:
-            response = await self.request("INVITE", offer, SDP)
+            return await self.request("INVITE", offer, SDP, [*self._ua._capabilities(), *self.session.ask()])
         finally:
             self._offer_pending = False
-        if not 200 <= response.status < 300:
-            raise RequestRefusedError(response)
-        self.dialog.update(response, "INVITE")
-        self.local_sdp, self.remote_sdp = offer, response.body
-        return response.body
+
+    def _accepted(self, response: Response) -> None:
+        """A 2xx to an INVITE or UPDATE of ours."""
+        self._heed(response)
+        self.session.accepted(response, asyncio.get_running_loop().time())
+        self._keeper.schedule()
+
+    def _heed(self, message: Message) -> None:
+        if "Allow" in message.headers:
+            with suppress(SipParseError):  # what cannot be read allows nothing more than before
+                self.peer_allows = frozenset(h.option_tags(message.headers, "Allow"))
 
     # -- what arrives; called by the user agent
 
@@ -169,6 +208,8 @@ class Call:
             incoming.reply(481)
         elif request.method == "INVITE":
             self._reinvite_arrived(incoming)
+        elif request.method == "REFER" and self._ua._on_refer is not None:
+            await self._ua._refer_arrived(incoming, self)
         elif self._on_request is not None:
             await self._on_request(incoming)
         else:
@@ -182,6 +223,8 @@ class Call:
             incoming.reply(500, headers=[("Retry-After", "1")])  # §14.2: one after the other
             return
         offer = incoming.request.body
+        if self._ua._unfit(incoming):
+            return
         try:
             answer = self._on_reinvite(offer) if self._on_reinvite is not None else self.local_sdp
         except (OfferError, SipParseError) as error:
@@ -190,8 +233,17 @@ class Call:
             return
         self.local_sdp = answer
         self.remote_sdp = offer or self.remote_sdp
-        response = incoming.reply(200, headers=self._ua._dialog_headers(), body=answer, content_type=SDP)
+        response = incoming.reply(
+            200, headers=self._ua._dialog_headers() + self._agree(incoming.request), body=answer, content_type=SDP
+        )
         self._ua._await_ack(self, incoming, response)
+
+    def _agree(self, request: Request) -> list[tuple[str, str]]:
+        """What our 2xx to an INVITE says of the session."""
+        self._heed(request)
+        lines = self.session.answer(request, asyncio.get_running_loop().time())
+        self._keeper.schedule()
+        return lines
 
     def _ack_arrived(self, ack: Request) -> None:
         if self._unacknowledged != h.cseq(ack.headers).number:
@@ -201,6 +253,16 @@ class Call:
             self.remote_sdp = ack.body
         if not self._confirmed.done():
             self._confirmed.set_result(True)
+        elif ack.body:
+            self._answer_arrived(ack.body)
+
+    def _answer_arrived(self, answer: bytes) -> None:
+        try:
+            if self._on_answer is not None:
+                self._on_answer(answer)
+        except (OfferError, SipParseError) as error:
+            log.info("call %s: unusable answer: %s", self.dialog.id.call_id, error.what)
+            self._ua._spawn(self.bye('SIP;cause=488;text="unusable answer"'))
 
     def _never_acknowledged(self) -> None:
         """§13.3.1.4: 64·T1 are over without an ACK; hang up."""
@@ -218,6 +280,7 @@ class Call:
         if self.end is not None:
             return
         self.end = end
+        self._keeper.stop()
         if end.by_peer and not self._confirmed.done():
             self._confirmed.set_result(False)
         for callback in self._end_callbacks:
@@ -233,10 +296,11 @@ class IncomingCall:
 
     `offer` is the peer's SDP; empty: a delayed offer, `answer` then makes the offer. `user` is the user part of the
     Request-URI, as dialled, parameters included. `caller` is P-Asserted-Identity as the proxy sent it, else From.
-    `call_id` is its Call-ID.
+    `call_id` is its Call-ID. `replaces` is the call whose place it takes (RFC 3891), which is ended once it is up.
     """
 
-    def __init__(self, ua: UserAgent, incoming: IncomingRequest) -> None:
+    def __init__(self, ua: UserAgent, incoming: IncomingRequest, replaces: Call | None = None) -> None:
+        self.replaces = replaces
         self.request: Request = incoming.request
         self.offer = incoming.request.body
         self.user = incoming.request.uri.user
@@ -246,8 +310,13 @@ class IncomingCall:
         self._asserted = str(asserted[0]) if asserted else ""
         self._ua = ua
         self._incoming = incoming
+        self._given_up = False
         self._cancel_callbacks: list[Callable[[], object]] = []
         incoming.on_cancel(self._cancelled)
+
+    def same_caller(self, call: Call) -> bool:
+        """Whether the proxy asserts for this call whom it asserted as the caller of that one."""
+        return not call.dialog.initiated and self._asserted != "" and self._asserted == call.peer_identity
 
     @property
     def answered(self) -> bool:
@@ -271,12 +340,21 @@ class IncomingCall:
         except DialogError as error:
             self._incoming.reply(error.status, f"Bad Request - {error.what}")
             raise
-        call = Call(self._ua, dialog, sdp, self.offer, self._asserted)
-        ours = [*self._ua._dialog_headers(self.request), *headers]
+        call = Call(self._ua, dialog, sdp, self.offer, self._asserted, Session(self._ua.session))
+        ours = [*self._ua._dialog_headers(self.request), *call._agree(self.request), *headers]
         response = self._incoming.reply(200, headers=ours, body=sdp, content_type=SDP)
         self._ua._remember(call)
         self._ua._await_ack(call, self._incoming, response)
+        if self.replaces is not None:
+            self._ua._spawn(self._replace(call, self.replaces))
         return call
+
+    @staticmethod
+    async def _replace(call: Call, replaced: Call) -> None:
+        """The new call is up: the one it replaces has done its duty (RFC 3891 §3). Without an ACK it goes on."""
+        with suppress(CallEndedError):
+            await call.confirmed()
+            await replaced.bye('SIP;cause=200;text="replaced by another call"')
 
     def reject(self, status: int, warning: str = "", headers: Iterable[tuple[str, str]] = ()) -> None:
         """Refuse; `warning` is text for a Warning header (code 399, RFC 3261 §20.43). Ignored once cancelled."""
@@ -285,12 +363,18 @@ class IncomingCall:
 
     def on_cancel(self, callback: Callable[[], object]) -> None:
         """The caller gave up (487 has been sent); at once, if it already has."""
-        if self._incoming.cancelled:
+        if self._incoming.cancelled or self._given_up:
             callback()
         else:
             self._cancel_callbacks.append(callback)
 
+    def _hung_up(self, bye: IncomingRequest) -> None:
+        """A BYE in the early dialog: the caller gave up that way (RFC 3261 §15.1.2)."""
+        bye.reply(200)
+        self._cancelled()
+
     def _cancelled(self) -> None:
+        self._given_up = True
         self._incoming.reply(487)
         for callback in self._cancel_callbacks:
             callback()

@@ -14,11 +14,15 @@ from soip.sip import headers as h
 from soip.sip.dialog import Dialog, DialogId
 from soip.sip.errors import DialogError, OfferError, SipParseError
 from soip.sip.message import Request, Response
+from soip.sip.session import Session
 
 if TYPE_CHECKING:
     from soip.net.ua import UserAgent
 
 log = logging.getLogger(__name__)
+
+INTERVALS = 4
+"""How often a longer session is asked for when the last was too short: each proxy on the way may have its own least."""
 
 
 class Inviting:
@@ -40,6 +44,7 @@ class Inviting:
         self._on_provisional = on_provisional
         self._answerer = answerer
         self._outgoing: Outgoing | None = None
+        self._session = Session(ua.session)
         self._wanted = True
         self._established: asyncio.Future[Call | NetError] = asyncio.get_running_loop().create_future()
 
@@ -57,7 +62,10 @@ class Inviting:
     async def _attempts(self) -> Call:
         attempt = self._ua._auth.attempt()
         self._ua._auth.prepare(self._request)
+        intervals = 0
         while True:
+            for name, value in self._session.ask():
+                self._request.headers.set(name, value)
             way = await self._ua._way_out()
             self._outgoing = await self._ua.endpoint.send(
                 self._request, way, on_response=self._response, on_failure=self._failed
@@ -69,10 +77,13 @@ class Inviting:
             if result.status in (401, 407):
                 if not attempt.answer(self._request, result):
                     raise AuthError(result)
-                number = h.cseq(self._request.headers).number + 1
-                self._request.headers.set("CSeq", f"{number} INVITE")
-                continue
-            raise RequestRefusedError(result)
+            elif intervals < INTERVALS and self._session.too_brief(result):
+                intervals += 1
+                self._ua._auth.prepare(self._request)
+            else:
+                raise RequestRefusedError(result)
+            number = h.cseq(self._request.headers).number + 1
+            self._request.headers.set("CSeq", f"{number} INVITE")
 
     async def _outcome(self, outgoing: Outgoing) -> Call | Response:
         """The established call, or the final response that is not 2xx."""
@@ -130,8 +141,10 @@ class Inviting:
 
     def _make_call(self, dialog: Dialog, response: Response) -> Call:
         identity = response.headers.get("P-Asserted-Identity") or ""
-        call = Call(self._ua, dialog, self._request.body, response.body, identity)
+        session = Session(self._ua.session, self._session.min_se)
+        call = Call(self._ua, dialog, self._request.body, response.body, identity, session)
         call._confirmed.set_result(True)
+        call._accepted(response)
         return call
 
     def _answer_offer(self, call: Call, ack: Request) -> NetError | None:

@@ -20,12 +20,13 @@ from typing import Any
 
 from soip.net.auth import Authenticator
 from soip.net.backoff import Backoff, Jitter, default_jitter
-from soip.net.call import Call, IncomingCall, OfferHandler
+from soip.net.call import SDP, Call, IncomingCall, OfferHandler
 from soip.net.errors import NetError
 from soip.net.exchange import IncomingRequest
 from soip.net.flowkeeper import FlowKeeper
 from soip.net.inviting import Inviting
 from soip.net.limits import Pace
+from soip.net.referral import Referral
 from soip.net.registration import Registration
 from soip.net.sip import SipEndpoint, Way
 from soip.net.target import Target, resolve
@@ -36,14 +37,20 @@ from soip.sip.digest import Credentials
 from soip.sip.flow import Flow
 from soip.sip.message import Headers, Request, Response
 from soip.sip.reply import make_response
+from soip.sip.session import Policy, Session
 from soip.sip.uri import NameAddr, Uri
 
 log = logging.getLogger(__name__)
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE"
+SUPPORTED = ("timer", "replaces")
+"""Option tags of extensions that every agent has: RFC 4028, RFC 3891."""
 
+STANDARD = Policy()
 _FLOW_WITHIN = 5.0  # how long a request waits for a persistent flow that is being opened again
 _CLOSE_WITHIN = 2.0
+REFERRALS = 64
+"""REFERs of which an agent tells at a time; more are refused 503."""
 
 
 class UserAgent:
@@ -53,7 +60,7 @@ class UserAgent:
     are taken only from there (others get 403). `persistent`: one TCP connection, kept alive by CRLF
     and opened again after `backoff` (media workers: `Backoff(0.2, 2.0)`); else UDP or what `outbound` says. `contact`:
     default `sip:<user>@<endpoint address>`. `catch_all`: take requests for any user, not only our own. `jitter`: a
-    number in [0, 1) by chance.
+    number in [0, 1) by chance. `session`: how long sessions last without a refresh.
     """
 
     def __init__(
@@ -69,8 +76,10 @@ class UserAgent:
         backoff: Backoff | None = None,
         user_agent: str = "SoIP",
         jitter: Jitter | None = None,
+        session: Policy = STANDARD,
     ) -> None:
         self.endpoint = endpoint
+        self.session = session
         self.aor = aor
         self.outbound = outbound
         self.contact = NameAddr("", contact) if contact is not None else NameAddr("", aor)
@@ -89,6 +98,10 @@ class UserAgent:
         self._ringing: dict[tuple[str, str, int], IncomingRequest] = {}
         self._on_invite: Callable[[IncomingCall], Awaitable[None]] | None = None
         self._on_message: Callable[[IncomingRequest], Awaitable[None]] | None = None
+        self._on_refer: Callable[[Referral], Awaitable[None]] | None = None
+        self._may_replace: Callable[[IncomingCall], Awaitable[bool]] | None = None
+        self._early: dict[DialogId, IncomingCall] = {}
+        self._referrals: dict[tuple[DialogId, str], Referral] = {}
         self._on_registration: Callable[[bool, str], None] | None = None
         self._keeper: FlowKeeper | None = None
         self._registration: Registration | None = None
@@ -236,8 +249,8 @@ class UserAgent:
             ]
         )
         if method == "INVITE":
-            lines.add("Contact", str(self.contact))
-            lines.add("Allow", ALLOW)
+            for line in (("Contact", str(self.contact)), *self._capabilities()):
+                lines.add(*line)
         if content_type:
             lines.add("Content-Type", content_type)
         for name, value in headers:
@@ -356,6 +369,14 @@ class UserAgent:
         """Out-of-dialog requests other than INVITE and OPTIONS (MESSAGE, NOTIFY …); without: 405."""
         self._on_message = handler
 
+    def on_refer(self, handler: Callable[[Referral], Awaitable[None]]) -> None:
+        """Who takes REFERs, in and outside of calls; without: 405. If it raises, the REFER is answered 500."""
+        self._on_refer = handler
+
+    def on_replace(self, may: Callable[[IncomingCall], Awaitable[bool]]) -> None:
+        """Who but its own user may put a call in the place of another (RFC 3891 §3); without: nobody."""
+        self._may_replace = may
+
     @property
     def calls(self) -> tuple[Call, ...]:
         """The calls that are up."""
@@ -368,19 +389,66 @@ class UserAgent:
                 log.warning("%s from %s refused: not our proxy", request.method, incoming.flow)
             incoming.drop(make_response(request, 403, to_tag=incoming.tag))
         elif h.to(request.headers).tag:
-            call = self._calls.get(DialogId.of_request(request))
-            if call is None:
-                incoming.reply(481)
-            else:
-                await call._request_arrived(incoming)
-        elif unsupported := h.option_tags(request.headers, "Require"):
-            incoming.reply(420, headers=[("Unsupported", ", ".join(unsupported))])  # §8.2.2.3
+            await self._in_dialog(incoming)
+        elif self._unacceptable(incoming):
+            pass
         elif request.method == "INVITE":
             await self._invite_arrived(incoming)
+        elif request.method == "REFER" and self._on_refer is not None:
+            await self._refer_arrived(incoming, None)
         elif request.method != "OPTIONS" and self._on_message is not None:
             await self._on_message(incoming)
         else:
             self._reply_default(incoming)
+
+    async def _in_dialog(self, incoming: IncomingRequest) -> None:
+        request = incoming.request
+        name = DialogId.of_request(request)
+        call, early = self._calls.get(name), self._early.get(name)
+        if early is not None and early.answered:
+            early = None  # its handler has not returned yet
+        subscribed = [referral for (dialog, _), referral in self._referrals.items() if dialog == name]
+        if call is None and early is None and not subscribed:
+            incoming.reply(481)
+        elif self._unacceptable(incoming):
+            pass
+        elif request.method == "SUBSCRIBE" and subscribed:
+            event = h.event(request.headers)
+            referral = self._referrals.get((name, event.id if event is not None else ""))
+            if referral is None or event is None or event.package != "refer":
+                incoming.reply(481 if event is not None else 489)
+            else:
+                referral.subscribe(incoming)
+        elif call is not None:
+            await call._request_arrived(incoming)
+        elif early is not None and request.method == "BYE":
+            early._hung_up(incoming)
+        else:
+            self._reply_default(incoming)
+
+    def _unacceptable(self, incoming: IncomingRequest) -> bool:
+        """Refuse what requires an extension that we do not have (§8.2.2.3), inside a dialog and outside, and a Replaces
+        where there is nothing to replace with (RFC 3891 §3).
+        """
+        request = incoming.request
+        unsupported = [tag for tag in h.option_tags(request.headers, "Require") if tag not in SUPPORTED]
+        misplaced = "Replaces" in request.headers and (request.method != "INVITE" or h.to(request.headers).tag != "")
+        if unsupported:
+            incoming.reply(420, headers=[("Unsupported", ", ".join(unsupported)[:1000])])
+        elif misplaced:
+            incoming.reply(400, "Bad Request - Replaces belongs into an INVITE that begins a call")
+        return bool(unsupported) or misplaced
+
+    def _unfit(self, incoming: IncomingRequest) -> bool:
+        """Refuse an INVITE or re-INVITE that no offer or session can be read from. Raises SipParseError."""
+        request = incoming.request
+        if request.body and h.content_type(request.headers) != SDP:
+            incoming.reply(415, headers=[("Accept", SDP)])  # §8.2.3
+            return True
+        if (least := Session(self.session).refusal(request)) is not None:
+            incoming.reply(422, headers=[("Min-SE", str(least))])  # RFC 4028 §9
+            return True
+        return False
 
     def _trusted(self, flow: Flow) -> bool:
         """Whether a request came from our proxy: over our flow, or from its address (a UDP source port included)."""
@@ -410,17 +478,49 @@ class UserAgent:
             self._ringing[merge] = incoming
             # A call nobody ever answers must end as well; after a final response this does nothing.
             asyncio.get_running_loop().call_later(self.endpoint.timers.c, incoming.reply, 480)
+            early = DialogId(merge[0], incoming.tag, merge[1])
             try:
-                call = IncomingCall(self, incoming)
-                await self._on_invite(call)
+                call = await self._fit(incoming)
+                if call is not None:
+                    self._early[early] = call
+                    await self._on_invite(call)
             finally:
+                self._early.pop(early, None)
                 del self._ringing[merge]
+
+    async def _fit(self, incoming: IncomingRequest) -> IncomingCall | None:
+        """The call of an INVITE; None when it has been refused. Raises SipParseError."""
+        if self._unfit(incoming):
+            return None
+        replaces = h.replaces(incoming.request.headers)
+        if replaces is None:
+            return IncomingCall(self, incoming)
+        call = self._calls.get(DialogId(replaces.call_id, replaces.to_tag, replaces.from_tag))
+        if call is None:
+            incoming.reply(481)
+        elif call.end is not None:
+            incoming.reply(603)  # RFC 3891 §3: it has just ended
+        elif replaces.early_only:
+            incoming.reply(486)
+        else:
+            made = IncomingCall(self, incoming, call)
+            if made.same_caller(call) or (self._may_replace is not None and await self._may_replace(made)):
+                return made
+            incoming.reply(403, headers=[("Warning", h.warning(399, self.aor.host, "the call is somebody else's"))])
+        return None
+
+    async def _refer_arrived(self, incoming: IncomingRequest, call: Call | None) -> None:
+        assert self._on_refer is not None
+        if len(self._referrals) >= REFERRALS:
+            incoming.reply(503, headers=[("Retry-After", "30")])
+            return
+        await self._on_refer(Referral(self, incoming, call))
 
     def _reply_default(self, incoming: IncomingRequest) -> None:
         if incoming.request.method == "OPTIONS":
-            incoming.reply(200, headers=[("Allow", ALLOW), ("Accept", "application/sdp")])
+            incoming.reply(200, headers=[*self._capabilities(), ("Accept", SDP)])
         else:
-            incoming.reply(405, headers=[("Allow", ALLOW)])
+            incoming.reply(405, headers=[("Allow", self.allow)])
 
     def _ack_arrived(self, request: Request, flow: Flow) -> None:
         if not self._trusted(flow) and not self._direct(request):
@@ -440,7 +540,16 @@ class UserAgent:
     def _dialog_headers(self, request: Request | None = None) -> list[tuple[str, str]]:
         """What a response that makes or changes a dialog says (§12.1.1): the way back, and us."""
         routes = request.headers.get_all("Record-Route") if request is not None else []
-        return [*(("Record-Route", value) for value in routes), ("Contact", str(self.contact)), ("Allow", ALLOW)]
+        ours = [("Contact", str(self.contact)), *self._capabilities()]
+        return [*(("Record-Route", value) for value in routes), *ours]
+
+    @property
+    def allow(self) -> str:
+        """The methods we take (§20.5)."""
+        return ALLOW if self._on_refer is None else f"{ALLOW}, REFER"
+
+    def _capabilities(self) -> list[tuple[str, str]]:
+        return [("Allow", self.allow), ("Supported", ", ".join(SUPPORTED))]
 
     def _remember(self, call: Call) -> None:
         self._calls[call.dialog.id] = call

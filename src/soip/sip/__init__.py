@@ -12,6 +12,7 @@ Files, from the ground up:
 - `digest`       challenges, answers, stateless nonces (RFC 7616, RFC 8760)
 - `sdp`          session descriptions, reserialised exactly (RFC 8866)
 - `offer`        the offer/answer model for H.264 and G.711 (RFC 3264)
+- `negotiation`  offers and answers of a call that is up (RFC 3264 §8)
 - `flow`         the two ends of the way a message came
 - `locate`       where a URI leads, question by question to the DNS (RFC 3263)
 - `stun`         Binding requests as keepalives over UDP (RFC 5626)
@@ -20,6 +21,7 @@ Files, from the ground up:
 - `layer`        the machines run for many transactions at once
 - `dialog`       dialogs (RFC 3261 §12)
 - `accept`       between a 2xx and its ACK (RFC 3261 §13)
+- `session`      session timers (RFC 4028)
 
 Rules:
 

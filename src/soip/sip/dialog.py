@@ -56,6 +56,8 @@ class Dialog:
     local_cseq: int
     remote_cseq: int | None = None
     confirmed: bool = False
+    initiated: bool = False
+    """Whether we made it: its Call-ID is ours then."""
 
     @classmethod
     def uac(cls, request: Request, response: Response) -> Dialog:
@@ -74,6 +76,7 @@ class Dialog:
             contact=_contact(request.headers),
             local_cseq=h.cseq(request.headers).number,
             confirmed=response.status >= 200,
+            initiated=True,
         )
 
     @classmethod
@@ -145,6 +148,12 @@ class Dialog:
             raise DialogError(f"CSeq {number} after {self.remote_cseq}")
         self.remote_cseq = number
         self._refresh(request.method, request.headers)
+
+    def glare_pause(self, chance: float) -> float:
+        """Seconds to wait after a 491 before offering again (§14.1), `chance` in [0, 1): the two sides wait
+        differently, so that one of them comes first. Multiples of 10 ms.
+        """
+        return round(2.1 + 1.9 * chance, 2) if self.initiated else round(2.0 * chance, 2)
 
     def update(self, response: Response, method: str) -> None:
         """A 2xx to a request of ours may move the target (§12.2.1.2)."""

@@ -488,6 +488,79 @@ def accepts(headers: Headers, kind: str) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class SessionExpires:
+    """A Session-Expires value (RFC 4028 §4): how long a session lasts that nobody refreshes, and who is to refresh it.
+
+    `refresher` is "uac" or "uas", as seen by the request's transaction; "" when it is left to the peer.
+    """
+
+    seconds: int
+    refresher: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.seconds};refresher={self.refresher}" if self.refresher else str(self.seconds)
+
+
+def session_expires(headers: Headers) -> SessionExpires | None:
+    """The Session-Expires header, None when absent. A refresher that is neither side is malformed."""
+    if "Session-Expires" not in headers:
+        return None
+    seconds, params = _session_interval(headers, "Session-Expires")
+    refresher = (grammar.find_param(params, "refresher") or "").lower()
+    if refresher not in ("", "uac", "uas"):
+        raise SipParseError("malformed refresher in Session-Expires")
+    return SessionExpires(seconds, refresher)
+
+
+def min_se(headers: Headers) -> int | None:
+    """The Min-SE header in seconds (RFC 4028 §5), None when absent."""
+    return _session_interval(headers, "Min-SE")[0] if "Min-SE" in headers else None
+
+
+def _session_interval(headers: Headers, name: str) -> tuple[int, Params]:
+    seconds, semicolon, rest = _single(headers, name).partition(";")
+    if not _DELTA.fullmatch(seconds):
+        raise SipParseError(f"malformed {name}")
+    return delta_seconds(seconds), grammar.parse_params(semicolon + rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Replaces:
+    """A Replaces value (RFC 3891 §6.1): the dialog whose place a new call takes. The tags are named as its receiver
+    sees them: `to_tag` is the receiver's own. `early_only`: not when it has been answered.
+    """
+
+    call_id: str
+    to_tag: str
+    from_tag: str
+    early_only: bool = False
+
+    def __str__(self) -> str:
+        early = ";early-only" if self.early_only else ""
+        return f"{self.call_id};to-tag={self.to_tag};from-tag={self.from_tag}{early}"
+
+
+def replaces(headers: Headers) -> Replaces | None:
+    """The Replaces header, None when absent; it stands once, with each tag once (RFC 3891 §3, §6.1)."""
+    if "Replaces" not in headers:
+        return None
+    identity, semicolon, rest = _single(headers, "Replaces").partition(";")
+    params = grammar.parse_params(semicolon + rest)
+    names = [name.lower() for name, _ in params]
+    to_tag, from_tag = grammar.find_param(params, "to-tag"), grammar.find_param(params, "from-tag")
+    once = all(names.count(name) == 1 for name in ("to-tag", "from-tag")) and names.count("early-only") <= 1
+    tokens = grammar.is_token(to_tag or "") and grammar.is_token(from_tag or "")
+    if not (identity.strip() and to_tag and from_tag and once and tokens):
+        raise SipParseError("malformed Replaces")
+    return Replaces(identity.strip(), to_tag, from_tag, "early-only" in names)
+
+
+def refer_to(headers: Headers) -> NameAddr:
+    """The Refer-To header of a REFER; it stands exactly once (RFC 3515 §2.4.2)."""
+    return NameAddr.parse(_single(headers, "Refer-To"))
+
+
 def warning(code: int, agent: str, text: str) -> str:
     """A Warning value (RFC 3261 §20.43): what a person should know about this answer."""
     return f"{code} {agent} {grammar.quote(''.join(c if c.isprintable() else '?' for c in text))}"

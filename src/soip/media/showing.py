@@ -1,0 +1,140 @@
+"""Pictures to one peer in one call, whoever made it: from the ACK until the call, the right or the camera ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from soip.media.camera import Camera
+from soip.media.context import Context, numeric
+from soip.media.intake import Codec
+from soip.media.journal import journal
+from soip.media.liveview import LiveView
+from soip.media.rights import View
+from soip.net.call import Call
+from soip.net.errors import NetError
+from soip.net.rtp import RtpSocketPair
+from soip.policy.access import Permission
+from soip.rtp.h264_sets import build_sprop
+from soip.sip.dialog import DialogId
+from soip.sip.negotiation import Negotiation
+from soip.sip.offer import Agreement, Audio, Capability, Local, Video
+from soip.sip.sdp import SessionDescription
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What was agreed on, and from what: our sockets, what they can do, the description of ours that says so."""
+
+    pairs: list[RtpSocketPair]
+    local: Local
+    media: Sequence[Capability]
+    said: SessionDescription
+    agreement: Agreement
+
+    def follow(self, call: Call, apply: Callable[[Agreement], None]) -> None:
+        """Let the peer hold, resume and move its media: `apply` is told what was agreed anew."""
+        negotiation = Negotiation(self.local, self.media, self.said, apply)
+        call.on_reinvite(negotiation.offered)
+        call.on_answer(negotiation.answered)
+
+
+Show = Callable[[Call, Terms], Awaitable[None]]
+
+
+class Showing:
+    """What all calls in which pictures go out have in common."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._cameras: dict[DialogId, str] = {}
+
+    def camera_in(self, call: Call) -> str | None:
+        """The id of the camera that is shown in a call."""
+        return self._cameras.get(call.dialog.id)
+
+    async def serve(
+        self, call: Call, camera: str, terms: Terms, rights: Iterable[tuple[str, Permission]], show: Show
+    ) -> None:
+        """`show` until the call ends, or a user's right among `rights` does; the call is over then."""
+        journal(self._context, camera, call, terms.pairs[0].port)
+        views = [
+            View(subject, right, partial(self.end, call, 403, f"the right to {right} has ended"))
+            for subject, right in rights
+        ]
+        name = call.dialog.id
+        self._cameras[name] = camera
+        try:
+            for view in views:
+                await self._context.rights.begin(view)
+            await show(call, terms)
+        finally:
+            del self._cameras[name]
+            for view in views:
+                self._context.rights.finish(view)
+            await call.bye('SIP;cause=503;text="media server stops"')
+
+    async def live(self, call: Call, terms: Terms, camera: Camera) -> None:
+        """Live pictures, and sound where it was agreed on, until the call ends or the camera is removed."""
+        view = LiveView(self._context, camera, terms.agreement, terms.pairs)
+        terms.follow(call, view.direct)
+
+        def removed() -> None:
+            self.end(call, 404, "the camera has been removed")
+
+        camera.farewells.add(removed)
+        try:
+            await self.until_end(call, view.tick)
+        finally:
+            camera.farewells.discard(removed)
+            view.close()
+
+    async def until_end(
+        self, call: Call, tick: Callable[[], float | None], work: asyncio.Task[None] | None = None
+    ) -> None:
+        """Until the call has ended, or `work` is done. Once a second `tick` tells when the viewer was last heard."""
+        over = asyncio.Event()
+        call.on_end(lambda _end: over.set())
+        if work is not None:
+            work.add_done_callback(lambda _work: over.set())
+        asked = self._context.now()
+        while not over.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._context.patience.tick_s):
+                    await over.wait()
+            heard = max(tick() or 0.0, asked)
+            if not over.is_set() and self._context.now() - heard >= self._context.patience.keepalive_s:
+                asked = self._context.now()
+                # No answer, or that there is nobody, ends the call: the viewer went away without a BYE.
+                with suppress(NetError):
+                    await call.request("OPTIONS")
+
+    def end(self, call: Call, cause: int, why: str) -> None:
+        """Hang up, behind the caller's back."""
+        task = asyncio.create_task(call.bye(f'SIP;cause={cause};text="{why}"'))
+        self._context.tasks.add(task)
+        task.add_done_callback(self._context.tasks.discard)
+
+
+def check(agreement: Agreement) -> None:
+    """Media goes to IP addresses. Raises OfferError."""
+    for stream in agreement.streams:
+        if stream is not None:
+            numeric(stream.remote[0])
+            numeric(stream.remote_rtcp[0])
+
+
+def capabilities(codec: Codec, sound: str | None, pairs: Iterable[RtpSocketPair]) -> list[Video | Audio]:
+    """What a camera's pictures, and its sound if there is any, may be offered as."""
+    first, *rest = pairs
+    media: list[Video | Audio] = [Video(first.port, codec.info.profile_level_id, build_sprop(codec.sets), sends=True)]
+    if sound:
+        media += [Audio(pair.port, (sound,), sends=True) for pair in rest]
+    return media
