@@ -27,6 +27,10 @@ class Desk:
     def now(self) -> float:
         return 100.0
 
+    def holds(self, camera: str) -> bool:
+        """Whether it is ours."""
+        return camera == "cam1"
+
     def picture(self, one: Picture) -> None:
         """What the recorder is given."""
 

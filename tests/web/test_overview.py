@@ -31,22 +31,22 @@ def test_only_bindings_that_have_not_expired_count() -> None:
 
 @pytest.mark.parametrize("media", ["recording", "live", "no-media", "offline", "idle"])
 def test_what_a_living_worker_says_counts(media: str) -> None:
-    shown = view(CAMERA, CameraStateRow("cam1", media, NOW, "m-1", NOW), True, ["m-0", "m-1"])
+    shown = view(CAMERA, CameraStateRow("cam1", media, NOW, "m-1", NOW), True, "m-1")
     assert (shown.media, shown.instance, shown.signalling) == (media, "m-1", "online")
     assert shown.since == "2026-11-20T11:04:05.000Z"
     assert (shown.name, shown.record, shown.audio) == ("Gate", "always", True)
 
 
 @pytest.mark.parametrize(("online", "media"), [(True, "idle"), (False, "offline")])
-def test_what_a_dead_worker_said_does_not(online: bool, media: str) -> None:
-    shown = view(CAMERA, CameraStateRow("cam1", "recording", NOW, "m-9", NOW), online, ["m-0"])
-    assert (shown.media, shown.since) == (media, None)
-    assert shown.instance == "m-0", "another worker takes over"
+@pytest.mark.parametrize("home", [None, "m-0"])
+def test_what_a_worker_said_that_serves_it_no_more_does_not(online: bool, media: str, home: str | None) -> None:
+    shown = view(CAMERA, CameraStateRow("cam1", "recording", NOW, "m-9", NOW), online, home)
+    assert (shown.media, shown.since, shown.instance) == (media, None, home)
 
 
 def test_without_workers_nobody_serves() -> None:
-    assert view(CAMERA, None, True, []).instance is None
+    assert view(CAMERA, None, True, None).instance is None
 
 
 def test_a_camera_without_a_name_is_called_by_its_id() -> None:
-    assert view(CameraRow("cam1", "cam1", ""), None, True, []).name == "cam1"
+    assert view(CameraRow("cam1", "cam1", ""), None, True, None).name == "cam1"

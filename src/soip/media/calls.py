@@ -104,7 +104,10 @@ class Calls:
                 view = LiveView(self._context, camera, agreement, pairs)
 
                 def removed() -> None:
-                    self._end(call, 404, "the camera has been removed")
+                    if camera.moved:
+                        self._end(call, 503, "the camera is served elsewhere now: call again")
+                    else:
+                        self._end(call, 404, "the camera has been removed")
 
                 camera.farewells.add(removed)
                 try:

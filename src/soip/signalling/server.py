@@ -47,7 +47,7 @@ from soip.signalling.location import Binding, Location
 from soip.signalling.messenger import Messenger
 from soip.signalling.news import News
 from soip.signalling.registrar import Lifetimes, Registrar
-from soip.signalling.routing import Caller, Refuse, home_of, route
+from soip.signalling.routing import Caller, Refuse, route
 from soip.signalling.subscriptions import Subscription
 from soip.signalling.trunk import Trunk
 from soip.signalling.trunks import Trunks
@@ -102,6 +102,7 @@ class Tables:
         self.kind = accounts.kind
         self.device_of = accounts.device_of
         self.instances = accounts.instances
+        self.home = accounts.home
 
     def bindings(self, aor: str) -> tuple[Binding, ...]:
         """The contacts of an address, the latest first."""
@@ -458,7 +459,7 @@ class Server:
         self._events.alarmed(rows)
 
     def _home_of(self, camera: str) -> str | None:
-        instance = home_of(camera, self._tables)
+        instance = self._tables.home(camera)
         return instance if instance is not None and self._tables.bindings(instance) else None
 
     async def _hand_over(self, row: EventRow, instance: str) -> bool:

@@ -11,7 +11,6 @@ from typing import Literal, cast
 from soip.directory.directory import Directory
 from soip.directory.rows import BindingRow, CameraRow, CameraStateRow, MediaInstance
 from soip.policy import liveness
-from soip.policy.placement import worker_for
 from soip.web.models import CameraView
 from soip.web.times import render
 
@@ -38,10 +37,11 @@ def reachable(bindings: Iterable[BindingRow], now_us: int) -> set[str]:
     return {each.account_id for each in bindings if each.expires_us > now_us}
 
 
-def view(camera: CameraRow, state: CameraStateRow | None, online: bool, workers: Iterable[str]) -> CameraView:
-    """One camera as people see it. What a worker that is gone said of its media counts no longer."""
-    known = set(workers)
-    told = state if state is not None and state.instance_id in known else None
+def view(camera: CameraRow, state: CameraStateRow | None, online: bool, home: str | None) -> CameraView:
+    """One camera as people see it; `home` is the worker that serves it, None while that does not live. What another
+    said of its media, before the camera was moved, counts no longer.
+    """
+    told = state if state is not None and state.instance_id == home else None
     return CameraView(
         id=camera.id,
         name=camera.name or camera.id,
@@ -50,7 +50,7 @@ def view(camera: CameraRow, state: CameraStateRow | None, online: bool, workers:
         signalling="online" if online else "offline",
         media=cast(MediaState, liveness.media_state(told.media if told else None, online=online)),
         since=render(told.since_us) if told else None,
-        instance=told.instance_id if told else worker_for(camera.id, known),
+        instance=home,
     )
 
 
@@ -60,10 +60,16 @@ async def snapshot(directory: Directory) -> Snapshot:
     states = await directory.cameras.states()
     online = reachable(await directory.calls.bindings(), now_us)
     workers = alive(await directory.media.instances(), now_us)
+    homes = {name: row.instance_id for name, row in (await directory.homes.all()).items()}
     cameras = {
-        row.id: view(row, states.get(row.id), row.device_id in online, workers) for row in await directory.cameras.all()
+        row.id: view(row, states.get(row.id), row.device_id in online, _living(homes.get(row.id), workers))
+        for row in await directory.cameras.all()
     }
     return Snapshot(cameras, workers)
+
+
+def _living(home: str | None, workers: Mapping[str, MediaInstance]) -> str | None:
+    return home if home in workers else None
 
 
 class Overview:
