@@ -35,6 +35,7 @@ from soip.store.journal import Entry
 from soip.store.recording import Recording
 from soip.store.root import Root
 from soip.store.writer import RecordingWriter
+from tests.homes import place_all
 from tests.mp4.material import Frame, run_of
 
 T = TypeVar("T")
@@ -159,6 +160,7 @@ def test_the_list_shows_who_is_online_and_recorded(soip: Soip, data: Path) -> No
     async def run(directory: Directory) -> MediaInstance:
         server = await directory.media.create_or_load(data / "media-server.json", "soip.local")
         worker = await directory.media.publish(server.id, 0, sip="", http="127.0.0.1:1")
+        await place_all(directory, worker)
         await directory.save(
             BindingRow("cam1", "sip:a", "cam1", "f", "c", 1, 0, 1 << 60),
             BindingRow("cam2", "sip:a", "cam2", "f", "c", 1, 0, 1),

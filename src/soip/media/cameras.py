@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
@@ -57,6 +58,12 @@ class Cameras:
             _log.info("camera is served elsewhere now", camera=lost)
             self.all[lost].leave()
             self._end(lost)
+
+    def lost(self, moved: Mapping[str, int]) -> None:
+        """The SIP server says that cameras went elsewhere, under these epochs."""
+        for camera, epoch in moved.items():
+            self._group.lost(camera, epoch)
+        self.keep()
 
     async def follow_group(self) -> None:
         """Take up what a heartbeat has brought. Raises UnavailableError."""

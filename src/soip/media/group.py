@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -88,7 +89,7 @@ class Group:
 
     def awake(self) -> None:
         """The process runs."""
-        self._lease.awake(self._clock())
+        self._lease.awake(self._clock(), connected=self._connected())
 
     async def beat(self, load: Load, now_us: int) -> None:
         """One heartbeat; `mine` is up to date after it. Raises UnavailableError."""
@@ -106,9 +107,9 @@ class Group:
             there = (each.server_id for each in look.instances if each.id != self._row.id and each.id not in lapsed)
             self._lease.renewed(began, there)
             self.mine = {name: row for name, row in look.mine.items() if row.epoch >= self._floor.get(name, 0)}
-        for row in look.moved:
-            if row.previous_id:
-                _log.warning("camera moved", camera=row.camera_id, source=row.previous_id, target=row.instance_id)
+        ways = Counter((row.previous_id, row.instance_id) for row in look.moved if row.previous_id)
+        for (source, target), count in ways.items():
+            _log.warning("cameras moved", source=source, target=target, cameras=count, reason="not heard of in time")
 
     def lost(self, camera: str, epoch: int) -> None:
         """Somebody says that a camera was placed elsewhere. What is no newer than what is known changes nothing."""

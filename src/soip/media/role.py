@@ -167,7 +167,7 @@ class _Worker:
         grants = Grants(key, self._context.rights)
         snapshots = Snapshots(self._context)
         app = create_app(self._cameras, self._archive, snapshots, grants, self._context.instance)
-        self._context.agent.on_message(Alarms(self._context, self._archive.note).take)
+        self._context.agent.on_message(Alarms(self._context, self._archive.note, self._cameras.lost).take)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             stack.push_async_callback(snapshots.close)
             tasks.create_task(asgi.serve(asgi.configure(app), self._listener))

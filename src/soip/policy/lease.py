@@ -11,7 +11,8 @@ What a holder does when it cannot send heartbeats, because the directory is away
     it has slept                it does not: it may have been overtaken, and nobody could have told it
     only its own machine's      it holds, and so if nobody was there: the directory is a file of this machine, and away
     instances were there        for all of them
-    others, SIP server there    it holds: the SIP server tells whoever loses a camera, and it would have told
+    others, SIP server there    it holds: the SIP server tells whoever loses a camera, and it would have told, within
+                                `TOLD_S` from when it can reach it again
     others, SIP server away     it does not: it is cut off, and they may not be
 
 So an outage of the directory alone ends no recording, however long it is.
@@ -20,6 +21,9 @@ So an outage of the directory alone ends no recording, however long it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+
+TOLD_S = 5.0
+"""The SIP server reads each second who has lost a camera, and tells it at once, or when it comes."""
 
 Mark = tuple[int, int]
 """A start of an instance, and its heartbeat since."""
@@ -39,6 +43,7 @@ class Lease:
         self._until: float | None = None
         self._awake = now
         self._doubt = False
+        self._alone = now - TOLD_S
         self._others: frozenset[str] = frozenset()
 
     def renewed(self, began: float, others: Iterable[str]) -> None:
@@ -53,20 +58,22 @@ class Lease:
         """A heartbeat could not be written. Who has slept where nobody else was learns no more than that."""
         self._doubt = self._doubt and bool(self._others)
 
-    def awake(self, now: float) -> None:
-        """The process runs."""
+    def awake(self, now: float, *, connected: bool) -> None:
+        """The process runs. `connected`: the SIP server can reach it."""
         self._doubt = self._doubt or self._slept(now)
         self._awake = now
+        if not connected:
+            self._alone = now
 
     def holds(self, now: float, *, connected: bool) -> bool:
-        """Whether the instance may act for its cameras. `connected`: the SIP server can reach it."""
+        """Whether the instance may act for its cameras."""
         if self._until is None:
             return False
         if now <= self._until:
             return True
         if self._doubt or self._slept(now):
             return False
-        return connected or self._others <= {self._server}
+        return self._others <= {self._server} or (connected and now - self._alone >= TOLD_S)
 
     def _slept(self, now: float) -> bool:
         return self._until is not None and now > self._until and now - self._awake > self._lease_s

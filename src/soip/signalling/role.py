@@ -164,7 +164,8 @@ class Role:
             # Those that are to be, and those of servers with more workers than this machine's.
             instances = [(f"{server}-{worker}", server) for server in servers for worker in workers]
             instances += [(each.id, each.server_id) for each in await self._directory.media.instances()]
-            homes = {name: row.instance_id for name, row in (await self._directory.homes.all()).items()}
+            rows = await self._directory.homes.all()
+            homes = {name: row.instance_id for name, row in rows.items()}
             changed = self._accounts.replace(accounts, instances, homes)
             self._finder.forget_misses()
         _log.info("configuration loaded", accounts=len(accounts))
@@ -172,6 +173,7 @@ class Role:
             self._news.tell("unregistered", id=binding.aor, reason="its account was changed or removed")
         if self._server is not None:
             self._server.configured(changed)
+            self._server.moved(rows.values())
 
     def _rightful(self, binding: Binding) -> bool:
         owner = self._accounts.owner_of(binding.aor)

@@ -10,7 +10,7 @@ anything else            trusted by 407 → id looked up → routing → forward
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -19,11 +19,11 @@ from typing import Any
 import structlog
 
 from soip.config import SipRoute
-from soip.control import manscdp
+from soip.control import manscdp, moved
 from soip.control.manscdp import Alarm, AlarmResponse
 from soip.directory.directory import Directory
 from soip.directory.errors import DirectoryError
-from soip.directory.rows import Account, AccountKind, EventRow
+from soip.directory.rows import Account, AccountKind, EventRow, HomeRow
 from soip.directory.writebehind import WriteBehind
 from soip.net.errors import NetError
 from soip.net.exchange import IncomingRequest
@@ -179,6 +179,10 @@ class Server:
         self._alarms = Alarms(directory.events, self._alarms_taken, now)
         self._handover = Handover(directory.events, self._home_of, self._hand_over)
         self._events = Events(endpoint, self._book, Facts(house.domain, accounts, location, directory, later.save), now)
+        self._left: dict[str, dict[str, int]] = {}
+        """By media instance, the cameras that it has lost, with the epochs of that."""
+        self._known_left: dict[tuple[str, str], int] = {}
+        """Of which loss an instance has said that it knows."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -189,6 +193,28 @@ class Server:
             tasks.create_task(self._handover.run())
             tasks.create_task(self._events.run())
             tasks.create_task(self._trunks.run())
+
+    def moved(self, homes: Iterable[HomeRow]) -> None:
+        """The homes of cameras as they are now. Whoever has lost one is told: it may not be able to read it."""
+        self._left = {}
+        for row in homes:
+            if row.previous_id and self._known_left.get((row.previous_id, row.camera_id), 0) < row.epoch:
+                self._left.setdefault(row.previous_id, {})[row.camera_id] = row.epoch
+        for instance in self._left:
+            self._tell_left(instance)
+
+    def _tell_left(self, instance: str) -> None:
+        """One that is not connected is told when it comes."""
+        if self._left.get(instance) and self._tables.bindings(instance):
+            self._spawn(self._tell_moved(instance, dict(self._left[instance])))
+
+    async def _tell_moved(self, instance: str, left: dict[str, int]) -> None:
+        uri, way = Uri("sip", instance, self._house.domain), InstanceFlow(instance)
+        names = list(left)
+        for first in range(0, len(names), moved.MOST):
+            some = {camera: left[camera] for camera in names[first : first + moved.MOST]}
+            if await self._messenger.send(uri, way, moved.build(some), moved.CONTENT_TYPE, MESSAGE_SECONDS) == 200:
+                self._known_left.update({(instance, camera): epoch for camera, epoch in some.items()})
 
     def configured(self, changed: set[str]) -> None:
         """The account table is another; the accounts in `changed` are gone or have other secrets."""
@@ -331,6 +357,7 @@ class Server:
         if {b.target for b in after} != {b.target for b in before}:
             if aor in self._accounts.instances():
                 self._handover.retry()
+                self._tell_left(aor)
             event = "registered" if after else "unregistered"
             self._news.tell(event, id=aor, account=account.id, source=str(incoming.flow), contacts=len(after))
 
