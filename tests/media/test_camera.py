@@ -18,7 +18,7 @@ from soip.media.recorder import Recorder
 from tests.media.material import picture
 
 
-@dataclass
+@dataclass(eq=False)
 class Desk:
     """Stands in for the context and the recorder."""
 

@@ -48,6 +48,10 @@ class AccountTable:
         self._accounts[account.id] = account
         self._devices.update(dict.fromkeys(account.cameras, account.id))
 
+    def rehome(self, homes: Mapping[str, str]) -> None:
+        """Take the homes of all cameras as they are now."""
+        self._homes = homes
+
     def get(self, account: str) -> Account | None:
         """The account of exactly this id."""
         return self._accounts.get(account)

@@ -69,6 +69,8 @@ LOG_TOTAL = Budget(rate=2, burst=500)
 TASKS = 1000
 """ACKs and messages of our own under way at once; more are not sent."""
 MESSAGE_SECONDS = 5.0
+HOMES_SECONDS = 1.0
+"""Between two looks for the home of a camera that has none yet."""
 # The server itself asks for a camera as a media server does: it reaches the device.
 OURSELVES = Caller("", AccountKind.MEDIA_SERVER, "")
 
@@ -183,6 +185,8 @@ class Server:
         """By media instance, the cameras that it has lost, with the epochs of that."""
         self._known_left: dict[tuple[str, str], int] = {}
         """Of which loss an instance has said that it knows."""
+        self._directory = directory
+        self._homes_read = now() - HOMES_SECONDS
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -506,6 +510,25 @@ class Server:
         caller = self._caller(incoming, account)
         serves = account.kind is AccountKind.MEDIA_SERVER
         self._ladder.proven(request, incoming.flow, caller.origin or caller.identity, serves=serves)
+        if self._is_new_here(split_user(self._asked_for(request, caller).user)[0]):
+            return self._look_for_home(incoming, account, caller)
+        return self._route(incoming, account, caller)
+
+    def _is_new_here(self, camera: str) -> bool:
+        """Whether a camera may have been placed since homes were read: worth a look, once a second for all of them."""
+        homeless = self._tables.device_of(camera) is not None and self._tables.home(camera) is None
+        return homeless and self._now() - self._homes_read >= HOMES_SECONDS
+
+    async def _look_for_home(self, incoming: IncomingRequest, account: Account, caller: Caller) -> None:
+        self._homes_read = self._now()
+        homes = await self._directory.homes.all()
+        self._accounts.rehome({name: row.instance_id for name, row in homes.items()})
+        rest = self._route(incoming, account, caller)
+        if rest is not None:
+            await rest
+
+    def _route(self, incoming: IncomingRequest, account: Account, caller: Caller) -> Coroutine[Any, Any, None] | None:
+        request = incoming.request
         verdict = route(caller, request.method, self._asked_for(request, caller), self._tables)
         if isinstance(verdict, Refuse):
             retry = (("Retry-After", str(verdict.retry_after)),) if verdict.retry_after else ()

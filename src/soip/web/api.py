@@ -30,6 +30,7 @@ from soip.web.models import (
     SignIn,
     SipTokenView,
     TimelineView,
+    WorkerView,
 )
 from soip.web.sessions import SignedIn, own_page, require
 from soip.web.state import State, state_of
@@ -77,6 +78,13 @@ async def cameras(user: SignedIn, state: Shared) -> list[CameraView]:
     """All cameras with their states, by id."""
     require(user, Permission.WATCH)
     return list((await state.overview.get()).cameras.values())
+
+
+@router.get("/media-workers")
+async def media_workers(user: SignedIn, state: Shared) -> list[WorkerView]:
+    """The media workers, and what each carries."""
+    require(user, Permission.WATCH)
+    return list((await state.overview.get()).group)
 
 
 @router.get("/cameras/{camera}/timeline")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from soip.directory.directory import Directory
 from soip.directory.rows import BindingRow, CameraRow, CameraStateRow, MediaInstance
 from soip.policy import liveness
-from soip.web.models import CameraView
+from soip.web.models import CameraView, WorkerView
 from soip.web.times import render
 
 _FRESH_S = 0.5
+FORGOTTEN_US = 86_400_000_000
+"""A worker without cameras is not shown any more when it has not been heard of for a day."""
 
 MediaState = Literal["recording", "live", "no-media", "offline", "idle"]
 
@@ -25,6 +28,7 @@ class Snapshot:
 
     cameras: Mapping[str, CameraView]
     workers: Mapping[str, MediaInstance]
+    group: Sequence[WorkerView]
 
 
 def alive(instances: Iterable[MediaInstance], now_us: int) -> dict[str, MediaInstance]:
@@ -59,13 +63,41 @@ async def snapshot(directory: Directory) -> Snapshot:
     now_us = time.time_ns() // 1000
     states = await directory.cameras.states()
     online = reachable(await directory.calls.bindings(), now_us)
-    workers = alive(await directory.media.instances(), now_us)
+    instances = await directory.media.instances()
+    workers = alive(instances, now_us)
     homes = {name: row.instance_id for name, row in (await directory.homes.all()).items()}
     cameras = {
         row.id: view(row, states.get(row.id), row.device_id in online, _living(homes.get(row.id), workers))
         for row in await directory.cameras.all()
     }
-    return Snapshot(cameras, workers)
+    return Snapshot(cameras, workers, group(instances, Counter(homes.values()), now_us))
+
+
+def group(instances: Iterable[MediaInstance], cameras: Mapping[str, int], now_us: int) -> list[WorkerView]:
+    """All workers with what they carry, but for those that have long been gone."""
+    return [
+        WorkerView(
+            id=each.id,
+            server=each.server_id,
+            state=_state(each, now_us),
+            heard=render(each.heartbeat_us),
+            cameras=cameras.get(each.id, 0),
+            streams=each.streams,
+            viewers=each.viewers,
+            in_bps=each.in_bps,
+            out_bps=each.out_bps,
+            disk_free=each.disk_free,
+            disk_total=each.disk_total,
+        )
+        for each in instances
+        if cameras.get(each.id) or now_us - each.heartbeat_us < FORGOTTEN_US
+    ]
+
+
+def _state(worker: MediaInstance, now_us: int) -> Literal["ready", "full", "away"]:
+    if not liveness.alive(worker.heartbeat_us, now_us):
+        return "away"
+    return "ready" if worker.accepting else "full"
 
 
 def _living(home: str | None, workers: Mapping[str, MediaInstance]) -> str | None:
