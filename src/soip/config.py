@@ -248,10 +248,10 @@ class Settings(BaseSettings):
     )
 
     data: Path = Path("run")
-    directory: Path | None = None
     http: _Address = HostPort("127.0.0.1", 8080)
     sip: _Address = HostPort("127.0.0.1", 5060)
     domain: str = "soip.local"
+    directory: Path | None = None
     sip_tls: _OptionalAddress = None
     sip_peers: _Names = ()
     sip_routes: Annotated[tuple[SipRoute, ...], NoDecode, BeforeValidator(_routes)] = ()
