@@ -267,7 +267,7 @@ async def test_the_media_workers_with_what_they_carry(system: System) -> None:
     await system.add_camera("cam1")
     async with system.client() as client:
         assert (await client.get("/api/media-workers")).status_code == 401
-    async with system.signed_in("ann") as client:
+    async with system.signed_in("kim") as client:
         (worker,) = (await client.get("/api/media-workers")).json()
     assert (worker["id"], worker["state"], worker["cameras"]) == (system.instance.id, "ready", 1)
     assert worker["heard"].endswith("Z")
@@ -278,7 +278,7 @@ async def test_recordings_of_a_camera_without_a_living_home_are_read_by_another(
     gone = await system.directory.media.publish(system.instance.server_id, 1, sip="", http="127.0.0.1:1")
     await system.directory.homes.move("cam1", gone.id)
     await system.directory.save(replace(gone, heartbeat_us=0))
-    async with system.signed_in("ann") as client:
+    async with system.signed_in("kim") as client:
         played = await client.post("/api/cameras/cam1/grants", json={"action": "playback"})
         assert played.json()["url"] == f"/media/{system.instance.id}"
         live = await client.post("/api/cameras/cam1/grants", json={"action": "live"})
