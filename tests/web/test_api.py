@@ -264,6 +264,7 @@ async def test_methods_that_do_not_exist(system: System) -> None:
 
 
 async def test_the_media_workers_with_what_they_carry(system: System) -> None:
+    await system.add_user("kim", "operator")
     await system.add_camera("cam1")
     async with system.client() as client:
         assert (await client.get("/api/media-workers")).status_code == 401
@@ -274,6 +275,7 @@ async def test_the_media_workers_with_what_they_carry(system: System) -> None:
 
 
 async def test_recordings_of_a_camera_without_a_living_home_are_read_by_another(system: System) -> None:
+    await system.add_user("kim", "operator")
     await system.add_camera("cam1")
     gone = await system.directory.media.publish(system.instance.server_id, 1, sip="", http="127.0.0.1:1")
     await system.directory.homes.move("cam1", gone.id)
