@@ -218,13 +218,6 @@ def test_media_servers_reach_each_other_and_devices(tables: FakeTables) -> None:
     assert ask(tables, SERVER, "sip:nvr@d") == Forward((Leg(CAM_FLOW, "sip:nvr@10.0.0.3:5062;transport=udp", "nvr"),))
 
 
-def test_without_any_media_server(tables: FakeTables) -> None:
-    tables.workers = {}
-    verdict = ask(tables, VIEWER, "sip:cam1@d")
-    assert isinstance(verdict, Refuse)
-    assert verdict.status == 503
-
-
 def test_rights_by_what_is_asked() -> None:
     assert permission_for("INVITE", recorded=False) is Permission.WATCH
     assert permission_for("INVITE", recorded=True) is Permission.PLAYBACK

@@ -53,7 +53,7 @@ class Cameras:
         self._loaded.set()
 
     def keep(self) -> None:
-        """End those that are not this worker's any more: at once, and whether or not the directory is there."""
+        """End those that are another worker's now: at once, and whether or not the directory is there."""
         for lost in self.all.keys() - set(self._group.held):
             _log.info("camera is served elsewhere now", camera=lost)
             self.all[lost].leave()

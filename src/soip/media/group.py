@@ -80,12 +80,17 @@ class Group:
 
     def holds(self, camera: str) -> bool:
         """Whether this worker may call and record a camera now. Asked before each picture is kept."""
-        return camera in self.mine and self._lease.holds(self._clock(), connected=self._connected())
+        return camera in self.mine and self.leased
+
+    @property
+    def leased(self) -> bool:
+        """Whether it may act for any camera."""
+        return self._lease.holds(self._clock(), connected=self._connected())
 
     @property
     def held(self) -> Collection[str]:
         """The cameras that are this worker's now: all that are placed on it, or none."""
-        return self.mine.keys() if self._lease.holds(self._clock(), connected=self._connected()) else ()
+        return self.mine.keys() if self.leased else ()
 
     def awake(self) -> None:
         """The process runs."""

@@ -224,7 +224,8 @@ class _Worker:
         """Beside the heartbeats, which may have to wait for the directory."""
         while True:
             self._group.awake()
-            self._cameras.keep()
+            if not self._group.leased:
+                self._cameras.keep()
             await asyncio.sleep(min(AWAKE_S, self._group.pause_s / 4))
 
     async def _clock(self) -> None:
