@@ -37,6 +37,7 @@ class FakeTables:
     cameras: dict[str, str]
     workers: Mapping[str, str] = field(default_factory=lambda: {"media-0": "media", "media-1": "media"})
     held: dict[str, list[Binding]] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=lambda: {"cam1": "media-1", "nvr-1": "media-0"})
     routes: list[SipRoute] = field(default_factory=list)
     down: set[str] = field(default_factory=set)
 
