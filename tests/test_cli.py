@@ -35,6 +35,7 @@ from soip.store.journal import Entry
 from soip.store.recording import Recording
 from soip.store.root import Root
 from soip.store.writer import RecordingWriter
+from tests.homes import place_all
 from tests.mp4.material import Frame, run_of
 
 T = TypeVar("T")
@@ -159,6 +160,7 @@ def test_the_list_shows_who_is_online_and_recorded(soip: Soip, data: Path) -> No
     async def run(directory: Directory) -> MediaInstance:
         server = await directory.media.create_or_load(data / "media-server.json", "soip.local")
         worker = await directory.media.publish(server.id, 0, sip="", http="127.0.0.1:1")
+        await place_all(directory, worker)
         await directory.save(
             BindingRow("cam1", "sip:a", "cam1", "f", "c", 1, 0, 1 << 60),
             BindingRow("cam2", "sip:a", "cam2", "f", "c", 1, 0, 1),
@@ -176,6 +178,26 @@ def test_the_list_shows_who_is_online_and_recorded(soip: Soip, data: Path) -> No
     one, _ = soip("camera", "list", "--json").json
     assert (one["media"], one["since"], one["instance"]) == ("idle", None, None)
     assert "recording" not in soip("camera", "list").out
+
+
+def test_media_workers_are_listed_and_cameras_moved_by_hand(soip: Soip, data: Path) -> None:
+    assert "soip serve" in soip("media", "list").out
+    soip("camera", "add", "cam1", "--password", "p")
+
+    async def run(directory: Directory) -> list[str]:
+        server = await directory.media.create_or_load(data / "media-server.json", "soip.local")
+        workers = [await directory.media.publish(server.id, number, sip="", http="x:1") for number in range(2)]
+        await place_all(directory, replace(workers[0], disk_free=5_000_000_000, in_bps=2_500_000))
+        return [worker.id for worker in workers]
+
+    one, two = in_directory(data, run)
+    listed = soip("media", "list", "--json").json
+    assert [(each["id"], each["state"], each["cameras"]) for each in listed] == [(one, "ready", 1), (two, "ready", 0)]
+    assert "2.5 Mbit/s" in soip("media", "list").out
+    assert two in soip("media", "move", "cam1", two).out
+    assert [each["cameras"] for each in soip("media", "list", "--json").json] == [0, 1]
+    failed(soip("media", "move", "cam1", "nobody"), 1, "there is no media worker 'nobody'")
+    failed(soip("media", "move", "cam9", two), 1, "there is no camera 'cam9'")
 
 
 def test_an_empty_list_says_what_to_do(soip: Soip) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from soip import __version__
-from soip.commands import agents, camera, demo, recordings, route, server, store, tls, trace, user
+from soip.commands import agents, camera, demo, media, recordings, route, server, store, tls, trace, user
 from soip.commands.terminal import CommandError
 from soip.lifeline import StartError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
 app.command("serve")(server.serve)
 app.command("sip")(server.sip)
 app.command("web")(server.web)
-app.command("media")(server.media)
+app.add_typer(media.app, name="media")
 app.command("demo")(demo.demo)
 app.add_typer(camera.app, name="camera")
 app.add_typer(user.app, name="user")

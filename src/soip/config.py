@@ -251,6 +251,7 @@ class Settings(BaseSettings):
     http: _Address = HostPort("127.0.0.1", 8080)
     sip: _Address = HostPort("127.0.0.1", 5060)
     domain: str = "soip.local"
+    directory: Path | None = None
     sip_tls: _OptionalAddress = None
     sip_peers: _Names = ()
     sip_routes: Annotated[tuple[SipRoute, ...], NoDecode, BeforeValidator(_routes)] = ()
@@ -265,6 +266,7 @@ class Settings(BaseSettings):
     tls_ca: Path | None = None
     rtp_ports: _Ports = PortRange(20000, 29999)
     media_workers: int = Field(default_factory=default_media_workers, ge=1, le=256)
+    failover_seconds: float = Field(default=30, ge=2, le=3600)
     file_seconds: float = Field(default=600, gt=0, le=86400)
     sync_seconds: float = Field(default=5, gt=0, le=3600)
     fragment_seconds: float = Field(default=2, gt=0, le=60)
@@ -276,7 +278,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return _place(value)
 
-    @field_validator("tls_certificate", "tls_key", "tls_ca")
+    @field_validator("directory", "tls_certificate", "tls_key", "tls_ca")
     @classmethod
     def _given_absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
@@ -300,7 +302,7 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         """The directory's database, as SQLAlchemy writes addresses."""
-        return f"sqlite+aiosqlite:///{self.data / 'soip.db'}"
+        return f"sqlite+aiosqlite:///{self.directory or self.data / 'soip.db'}"
 
     @property
     def media_root(self) -> Path:

@@ -51,8 +51,8 @@ def test_head_is_the_newest_migration() -> None:
 
 async def test_every_noun_of_the_house_has_its_table(directory: Directory) -> None:
     nouns = (
-        "organisation site zone user role grant device camera stream media_server media_instance plan recording gap "
-        "event event_position hold binding dialog setting secret version audit session identity credential "
+        "organisation site zone user role grant device camera stream media_server media_instance home plan recording "
+        "gap event event_position hold binding dialog setting secret version audit session identity credential "
         "camera_state call_trace"
     )
     assert set(schema.metadata.tables) == set(nouns.split())

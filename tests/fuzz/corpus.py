@@ -14,6 +14,7 @@ from soip.rtp.packet import RtpPacket, build
 from tests.agents.test_nalsplit import IDR, PPS, RECORD, SLICE, SPS, annex_b, prefixed
 from tests.fuzz import (
     control_manscdp,
+    control_moved,
     net_resolver,
     net_tls,
     policy_dialplan,
@@ -54,6 +55,7 @@ def _mp4_fragments() -> Iterable[bytes]:
 STARTS: dict[str, Callable[[], Iterable[bytes]]] = {
     "agents_nalsplit": _nalsplit,
     "control_manscdp": lambda: control_manscdp.SAMPLES,
+    "control_moved": lambda: list(control_moved.SAMPLES),
     "mp4_fragment": _mp4_fragments,
     "mp4_init": _mp4_fronts,
     "mp4_rewrite": _mp4_fragments,

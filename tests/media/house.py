@@ -202,10 +202,11 @@ class House:
     async def base(self) -> str:
         """The worker's HTTP address and path."""
 
-        async def published() -> bool:
-            return bool(await self.directory.media.instances())
+        async def placed() -> bool:
+            cameras = {row.id for row in await self.directory.cameras.all()}
+            return bool(await self.directory.media.instances()) and cameras == (await self.directory.homes.all()).keys()
 
-        await until(published, True)
+        await until(placed, True)
         (instance,) = await self.directory.media.instances()
         return f"http://{instance.http}/media/{instance.id}"
 

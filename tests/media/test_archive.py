@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 
 from soip.config import Settings
 from soip.directory.directory import Directory
-from soip.directory.rows import CameraRow, GapRow, RecordingRow
+from soip.directory.rows import CameraRow, GapRow, HomeRow, RecordingRow
 from soip.directory.writebehind import WriteBehind
 from soip.media.archive import Archive, file_of
 from soip.media.context import Context
@@ -198,3 +199,49 @@ async def test_a_clock_that_was_set_back_is_told_and_time_goes_on_from_there(des
     desk.now += 10 * SECOND
     recorder.stop()
     assert await desk.gaps() == [(60, 70, "media server down"), (70, 80, "camera offline")]
+
+
+async def test_the_gap_before_a_takeover_says_who_took_over_from_whom(desk: Desk) -> None:
+    """Although this worker has been there all the time, and the camera is newer than its start."""
+    await desk.directory.save(desk.row(0, 20))
+    home = HomeRow("cam1", "m1-0", 7, NOW_US, "m2-0")
+    async with desk.archive() as archive:
+        await archive.recorder(CameraRow("cam1", "cam1", "cam1", created_us=NOW_US), home)
+    await desk.later.flush()
+    *_, row = await desk.directory.catalog.gaps("cam1")
+    assert (row.cause, row.detail) == ("media server down", "m2-0 was not heard of; m1-0 took the camera over")
+
+
+async def test_a_move_of_long_ago_explains_nothing_new(desk: Desk) -> None:
+    await desk.directory.save(desk.row(0, 20))
+    home = HomeRow("cam1", "m1-0", 7, START_US, "m2-0")
+    async with desk.archive() as archive:
+        await archive.recorder(CameraRow("cam1", "cam1", "cam1"), home)
+    await desk.later.flush()
+    *_, row = await desk.directory.catalog.gaps("cam1")
+    assert (row.cause, row.detail) == ("media server down", "")
+
+
+async def test_the_disk_is_told_and_one_that_is_not_there_has_no_room(desk: Desk) -> None:
+    async with desk.archive() as archive:
+        space = await archive.space()
+        assert 0 < space.free <= space.total
+        shutil.rmtree(desk.settings.media_root)
+        assert await archive.space() == (0, 0, False)
+
+
+@pytest.mark.parametrize(("home", "mine"), [("m1-0", True), ("m1-1", False)])
+async def test_an_unknown_file_is_mended_by_the_home_of_its_camera(desk: Desk, home: str, mine: bool) -> None:
+    desk.settings = desk.settings.model_copy(update={"media_workers": 2})
+    async with desk.archive() as archive:
+        assert archive._is_mine("cam1", {"cam1": HomeRow("cam1", home, 1, 0)}) is mine
+
+
+async def test_one_of_the_workers_mends_what_a_camera_left_behind_that_moved_away(desk: Desk) -> None:
+    desk.settings = desk.settings.model_copy(update={"media_workers": 2})
+    gone = {"cam1": HomeRow("cam1", "m2-0", 1, 0)}
+    answers = []
+    for desk.instance in ("m1-0", "m1-1"):
+        async with desk.archive() as archive:
+            answers.append(archive._is_mine("cam1", gone))
+    assert sorted(answers) == [False, True]

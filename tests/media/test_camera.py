@@ -18,7 +18,7 @@ from soip.media.recorder import Recorder
 from tests.media.material import picture
 
 
-@dataclass
+@dataclass(eq=False)
 class Desk:
     """Stands in for the context and the recorder."""
 
@@ -26,6 +26,10 @@ class Desk:
 
     def now(self) -> float:
         return 100.0
+
+    def holds(self, camera: str) -> bool:
+        """Whether it is ours."""
+        return camera == "cam1"
 
     def picture(self, one: Picture) -> None:
         """What the recorder is given."""

@@ -14,7 +14,7 @@ from soip.net.errors import FlowError, RequestRefusedError, RequestTimeoutError
 from soip.net.ports import PortsExhaustedError
 from soip.sip.errors import OfferError, TooManyTransactionsError
 from soip.sip.message import Headers, Response
-from tests.media.house import RESTLESS, SECOND, House, now_us, until
+from tests.media.house import PATIENT_S, RESTLESS, SECOND, House, now_us, until
 from tests.media.peers import Camera, Viewer
 from tests.store.recordings import probe
 
@@ -368,3 +368,70 @@ async def test_times_in_the_catalog_are_true(house: House) -> None:
     await house.stop_media()
     (row,) = await house.recordings()
     assert abs((row.end_us - row.start_us) / SECOND - row.frames / 25) < 0.1
+
+
+async def test_a_camera_that_moved_is_left_and_who_watches_is_told_to_ask_again(house: House) -> None:
+    await house.add_camera()
+    camera = await Camera.make(house)
+    house.start_media()
+    await house.recorded(1.0)
+    viewer = await (await Viewer.make(house)).dial("cam1")
+    await viewer.see(3)
+    (here,) = await house.directory.media.instances()
+    there = await house.directory.media.publish(here.server_id, 7, sip="", http="127.0.0.1:1")
+    await house.directory.homes.move("cam1", there.id)
+    assert "served elsewhere" in await viewer.ended(PATIENT_S)
+    await until(lambda: camera.up, 0)
+
+    async def sealed() -> bool:
+        return all(await _sealed(house, "cam1"))
+
+    await until(sealed, True)
+    before = await house.recordings()
+    row = before[-1]
+    assert all(gap.end_us <= row.start_us for gap in await house.gaps()), "what comes after is for others to explain"
+    state = (await house.directory.cameras.states())["cam1"]
+    await house.directory.homes.move("cam1", here.id)
+    await until(lambda: camera.up, 1)
+
+    async def again() -> bool:
+        return await _files(house) > len(before)
+
+    await until(again, True)
+    (gap,) = (gap for gap in await house.gaps() if there.id in gap.detail)
+    assert (gap.cause, gap.start_us) == ("media server down", row.end_us)
+    assert (await house.directory.cameras.states())["cam1"].updated_us > state.updated_us
+
+
+async def test_the_sip_server_s_word_is_enough_while_the_directory_is_away(house: House) -> None:
+    """The worker, whose way to the directory is cut, goes on recording, and leaves the camera when it is told."""
+    way = house.settings.data / "way.db"
+    way.symlink_to(house.settings.data / "soip.db")
+    house.settings = house.settings.model_copy(update={"directory": way, "failover_seconds": 2.0})
+    await house.add_camera()
+    camera = await Camera.make(house)
+    house.start_media()
+    await house.recorded(1.0)
+    (here,) = await house.directory.media.instances()
+    there = await house.directory.media.publish(here.server_id, 7, sip="", http="127.0.0.1:1")
+    way.unlink()
+    await asyncio.sleep(2)  # longer than its lease: nobody else could have the directory it has not
+    assert camera.up == 1
+    await house.directory.homes.move("cam1", there.id)
+    await until(lambda: camera.up, 0)
+    assert house.media_failed is None
+
+
+async def test_the_heartbeat_says_what_the_worker_carries(house: House) -> None:
+    house.settings = house.settings.model_copy(update={"failover_seconds": 6.0})
+    await house.add_camera()
+    await Camera.make(house)
+    house.start_media()
+
+    async def told() -> bool:
+        rows = await house.directory.media.instances()
+        return any(row.streams == 1 and row.in_bps > 0 and row.accepting and row.disk_total > 0 for row in rows)
+
+    await until(told, True)
+    (row,) = await house.directory.media.instances()
+    assert (row.lease_s, row.viewers, row.out_bps) == (3.0, 0, 0)

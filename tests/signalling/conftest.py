@@ -20,6 +20,7 @@ from soip.net.sip import SipEndpoint
 from soip.signalling.role import Role
 from soip.sip.flow import Address
 from soip.sip.timers import Timers
+from tests.homes import place_all
 from tests.signalling.peer import DOMAIN, Peer, open_peer
 
 PATIENT = Timers(t1=10.0)
@@ -55,7 +56,8 @@ class ServerHouse:
         await self.directory.cameras.add("cam3", realm=realm, password="secret3", digest="SHA-512-256")
         for name, role in (("ann", "viewer"), ("bob", "operator")):
             await self.directory.users.add(name, password="x", role=role, realm=realm, sip_password=f"{name}-sip")
-        await self.directory.media.create_or_load(self.settings.media_server_file, realm)
+        server = await self.directory.media.create_or_load(self.settings.media_server_file, realm)
+        await place_all(self.directory, await self.directory.media.publish(server.id, 0, sip="", http="127.0.0.1:1"))
         await self.directory.close()
 
     async def start(self) -> None:

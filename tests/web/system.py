@@ -23,6 +23,7 @@ from soip.web.overview import Overview
 from soip.web.relay import MediaRelay
 from soip.web.role import listen
 from soip.web.state import State
+from tests.homes import place_all
 from tests.web.media_face import Face, Recording
 
 REALM = "soip.local"
@@ -48,6 +49,7 @@ class System:
 
     async def add_camera(self, name: str, *, title: str = "", media: str | None = "recording") -> None:
         await self.directory.cameras.add(name, realm=REALM, password="p", name=title)
+        await place_all(self.directory, self.instance)
         now = now_us()
         if media is not None:
             await self.directory.save(CameraStateRow(name, media, now - 60_000_000, self.instance.id, now))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -236,6 +237,7 @@ async def test_the_api_describes_itself(system: System) -> None:
         "/api/health",
         "/api/session",
         "/api/cameras",
+        "/api/media-workers",
         "/api/cameras/{camera}/timeline",
         "/api/cameras/{camera}/events",
         "/api/cameras/{camera}/grants",
@@ -259,3 +261,27 @@ async def test_methods_that_do_not_exist(system: System) -> None:
         answer = await client.put("/api/session")
     assert answer.status_code == 405
     assert answer.json()["error"] == "refused"
+
+
+async def test_the_media_workers_with_what_they_carry(system: System) -> None:
+    await system.add_user("kim", "operator")
+    await system.add_camera("cam1")
+    async with system.client() as client:
+        assert (await client.get("/api/media-workers")).status_code == 401
+    async with system.signed_in("kim") as client:
+        (worker,) = (await client.get("/api/media-workers")).json()
+    assert (worker["id"], worker["state"], worker["cameras"]) == (system.instance.id, "ready", 1)
+    assert worker["heard"].endswith("Z")
+
+
+async def test_recordings_of_a_camera_without_a_living_home_are_read_by_another(system: System) -> None:
+    await system.add_user("kim", "operator")
+    await system.add_camera("cam1")
+    gone = await system.directory.media.publish(system.instance.server_id, 1, sip="", http="127.0.0.1:1")
+    await system.directory.homes.move("cam1", gone.id)
+    await system.directory.save(replace(gone, heartbeat_us=0))
+    async with system.signed_in("kim") as client:
+        played = await client.post("/api/cameras/cam1/grants", json={"action": "playback"})
+        assert played.json()["url"] == f"/media/{system.instance.id}"
+        live = await client.post("/api/cameras/cam1/grants", json={"action": "live"})
+        assert (live.status_code, live.json()["error"]) == (503, "no_media_server")

@@ -24,6 +24,18 @@ export interface Camera {
   readonly instance: string | null;
 }
 
+/** A media worker and what it carries; rates in bit/s, the disk in bytes. */
+export interface Worker {
+  readonly id: string;
+  readonly state: 'ready' | 'full' | 'away';
+  readonly cameras: number;
+  readonly viewers: number;
+  readonly in_bps: number;
+  readonly out_bps: number;
+  readonly disk_free: number;
+  readonly disk_total: number;
+}
+
 export interface Recording {
   readonly start: number;
   readonly end: number;
@@ -176,6 +188,10 @@ export async function signOut(): Promise<void> {
 
 export async function cameras(): Promise<Camera[]> {
   return (await call('GET', '/api/cameras')) as Camera[];
+}
+
+export async function mediaWorkers(): Promise<Worker[]> {
+  return (await call('GET', '/api/media-workers')) as Worker[];
 }
 
 interface WireTimeline {

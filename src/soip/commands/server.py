@@ -104,6 +104,7 @@ def web(data: DataOption = None, http: HttpOption = None, sip: SipOption = None,
 
 
 def media(
+    context: typer.Context,
     worker: Annotated[int, typer.Option("--worker", metavar="K", min=0, help="Number of this worker, from 0.")] = 0,
     data: DataOption = None,
     sip: SipOption = None,
@@ -111,7 +112,9 @@ def media(
     rtp_ports: RtpPortsOption = None,
     media_workers: MediaWorkersOption = None,
 ) -> None:
-    """Start one media worker alone: recorder and streamer."""
+    """Start one media worker alone: recorder and streamer. `list` and `move` tell and change what all of them do."""
+    if context.invoked_subcommand is not None:
+        return
     settings = settings_for(data=data, sip=sip, domain=domain, rtp_ports=rtp_ports, media_workers=media_workers)
     if worker >= settings.media_workers:
         raise CommandError(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from soip.config import Settings
     from soip.directory.directory import Directory
-    from soip.directory.rows import GapRow, RecordingRow
+    from soip.directory.rows import GapRow, HomeRow, RecordingRow
     from soip.store.check import Finding
     from soip.store.journal import Entry
     from soip.store.recording import Recording
@@ -66,7 +66,11 @@ def rebuild(data: DataOption = None) -> None:
 
     root, server = _root(settings)
     # Rows first: what a running server begins from now on is not taken for missing.
-    known = with_directory(settings, lambda directory: directory.catalog.of_server(server))
+
+    async def read(directory: Directory) -> tuple[list[RecordingRow], dict[str, HomeRow]]:
+        return await directory.catalog.of_server(server), await directory.homes.all()
+
+    known, homes = with_directory(settings, read)
     failed: dict[str, str] = {}
     found = _reading(lambda: list(recordings(root, failed.__setitem__)))
     missing = _reading(lambda: [_gap(camera, entry) for camera, entry in gaps(root)])
@@ -74,7 +78,7 @@ def rebuild(data: DataOption = None) -> None:
         with suppress(OSError, StoreError):
             found.append(read_row(root, path))
             del failed[path]
-    rows = [_row(settings, root, server, one) for one in found]
+    rows = [_row(settings, root, server, one, homes.get(one.camera)) for one in found]
     there = {row.id for row in rows}
     gone = [row for row in known if row.id not in there]
 
@@ -138,13 +142,15 @@ def _recording(row: RecordingRow) -> Recording:
     )
 
 
-def _row(settings: Settings, root: Root, server: str, one: Recording) -> RecordingRow:
+def _row(settings: Settings, root: Root, server: str, one: Recording, home: HomeRow | None) -> RecordingRow:
     from soip.media.rows import recording_row
     from soip.policy.placement import worker_for
 
     # The worker that serves the camera: it mends the file at its next start if it is not sealed.
     workers = [f"{server}-{worker}" for worker in range(settings.media_workers)]
-    return recording_row(one, root=root.path, server=server, instance=worker_for(one.camera, workers) or "")
+    lives_here = home is not None and home.instance_id in workers
+    instance = home.instance_id if home is not None and lives_here else worker_for(one.camera, workers) or ""
+    return recording_row(one, root=root.path, server=server, instance=instance)
 
 
 def _gap(camera: str, entry: Entry) -> GapRow:

@@ -3,6 +3,7 @@
 - `errors`    the one error tree
 - `xml`       a small, closed subset of XML: elements, attributes, text; no DTD, no entities
 - `manscdp`   keepalives, alarms, and the answer to an alarm
+- `moved`     between our own servers: cameras that went to other media workers
 
 Rules:
 

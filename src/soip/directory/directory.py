@@ -11,6 +11,7 @@ from soip.directory.cameras import Cameras
 from soip.directory.catalog import Catalog
 from soip.directory.database import Database
 from soip.directory.events import Events
+from soip.directory.homes import Homes
 from soip.directory.media import Media
 from soip.directory.rows import SavedRow
 from soip.directory.saving import delete_rows, key_of, save_rows
@@ -24,9 +25,9 @@ from soip.directory.writebehind import INTERVAL_S, LIMIT, WriteBehind
 class Directory:
     """Open it with `async with await Directory.open(url) as directory:`, or close it yourself.
 
-    Its nouns are attributes: `accounts`, `users`, `cameras`, `media`, `calls` (bindings, dialogs), `catalog`
-    (recordings, gaps), `events` (alarms), `settings` (realm, secrets, version, audit) and `traces` (the last
-    calls, hop by hop).
+    Its nouns are attributes: `accounts`, `users`, `cameras`, `media`, `homes` (which media instance serves a camera),
+    `calls` (bindings, dialogs), `catalog` (recordings, gaps), `events` (alarms), `settings` (realm, secrets, version,
+    audit) and `traces` (the last calls, hop by hop).
     """
 
     def __init__(self, database: Database) -> None:
@@ -35,6 +36,7 @@ class Directory:
         self.users = Users(database)
         self.cameras = Cameras(database)
         self.media = Media(database)
+        self.homes = Homes(database)
         self.calls = Calls(database)
         self.catalog = Catalog(database)
         self.events = Events(database)

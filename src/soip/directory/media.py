@@ -66,10 +66,8 @@ class Media:
         return await self._database.read(lambda connection: list(connection.execute(query).scalars()))
 
     async def publish(self, server: str, worker: int, *, sip: str, http: str) -> MediaInstance:
-        """Announces a worker that starts, with its addresses (HOST:PORT). Its epoch is higher than any
-        before.
-
-        Keep it alive by saving `replace(instance, heartbeat_us=now)` through `WriteBehind`.
+        """Announces a worker that starts, with its addresses (HOST:PORT). Its epoch is higher than any before; the
+        cameras placed on it stay. Keep it alive by `Homes.beat`.
         """
 
         def work(connection: Connection) -> MediaInstance:
@@ -79,6 +77,8 @@ class Media:
             now = now_us()
             instance = MediaInstance(identity, server, worker, sip, http, (before or 0) + 1, now, now)
             save_rows(connection, [instance])
+            if before is None:
+                raise_version(connection)  # the SIP server is to know who may register
             return instance
 
         return await self._database.write(work)

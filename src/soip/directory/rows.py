@@ -94,8 +94,12 @@ class BindingRow:
 
 @dataclass(frozen=True, slots=True)
 class MediaInstance:
-    """A media worker as it announces itself. `sip` and `http` are HOST:PORT; `epoch` rises with every
-    start.
+    """A media worker as it announces itself. `sip` and `http` are HOST:PORT; `epoch` rises with every start, `beat`
+    with every heartbeat.
+
+    `lease_s`: for so many seconds after a heartbeat it holds its cameras. `accepting`: it takes new ones. `streams` are
+    cameras in a call with it, `in_bps` and `out_bps` their pictures in bit/s, live; `disk_free` and `disk_total` are
+    bytes.
     """
 
     id: str
@@ -106,6 +110,28 @@ class MediaInstance:
     epoch: int
     started_us: int
     heartbeat_us: int
+    beat: int = 0
+    lease_s: float = 15.0
+    accepting: bool = True
+    streams: int = 0
+    viewers: int = 0
+    in_bps: int = 0
+    out_bps: int = 0
+    disk_free: int = 0
+    disk_total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HomeRow:
+    """Which media instance serves a camera, and since when. `epoch` rises with every move; `previous_id` is the
+    instance it came from, empty for a camera that is in its first home.
+    """
+
+    camera_id: str
+    instance_id: str
+    epoch: int
+    since_us: int
+    previous_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from soip.directory.rows import (
     EventPositionRow,
     EventRow,
     GapRow,
+    HomeRow,
     MediaInstance,
     RecordingRow,
     SavedRow,
@@ -51,6 +52,7 @@ R = TypeVar(
     EventRow,
     EventPositionRow,
     CallTraceRow,
+    HomeRow,
 )
 
 Key = tuple[type[SavedRow], *tuple[str | int, ...]]

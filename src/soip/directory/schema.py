@@ -182,6 +182,28 @@ media_instance = Table(
     Column("epoch", Integer, nullable=False),
     _time("started_us"),
     _time("heartbeat_us"),
+    Column("beat", BigInteger, nullable=False, server_default="0"),
+    Column("lease_s", Float, nullable=False, server_default="15"),
+    Column("accepting", Boolean, nullable=False, server_default="1"),
+    Column("streams", Integer, nullable=False, server_default="0"),
+    Column("viewers", Integer, nullable=False, server_default="0"),
+    Column("in_bps", BigInteger, nullable=False, server_default="0"),
+    Column("out_bps", BigInteger, nullable=False, server_default="0"),
+    Column("disk_free", BigInteger, nullable=False, server_default="0"),
+    Column("disk_total", BigInteger, nullable=False, server_default="0"),
+)
+
+# Which instance serves a camera: the one place where that stands. `epoch` is the version of the directory at which it
+# was placed there, so that a later placement always has a higher one.
+home = Table(
+    "home",
+    metadata,
+    Column("camera_id", Text, ForeignKey("camera.id", ondelete="CASCADE"), primary_key=True),
+    _text("instance_id"),
+    Column("epoch", BigInteger, nullable=False),
+    _time("since_us"),
+    _text("previous_id"),
+    Index(None, "instance_id"),
 )
 
 # --- What runs

@@ -1,4 +1,4 @@
-"""Alarms that the SIP server hands over: noted beside the recordings of the camera.
+"""What the SIP server tells: alarms, noted beside the recordings of the camera; cameras that went elsewhere.
 
 The SIP server has the alarm in the directory already and repeats it until it is answered 200. The note makes a folder
 of recordings tell by itself what happened when; the same alarm again replaces its own line.
@@ -6,12 +6,12 @@ of recordings tell by itself what happened when; the same alarm again replaces i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 
 import structlog
 
-from soip.control import manscdp
+from soip.control import manscdp, moved
 from soip.control.errors import ControlParseError
 from soip.control.manscdp import Alarm
 from soip.media.context import Context
@@ -25,11 +25,16 @@ _log = structlog.get_logger()
 
 
 class Alarms:
-    """Give `take` to the user agent. `note` writes a line into the journal of a camera."""
+    """Give `take` to the user agent. `note` writes a line into the journal of a camera, `lost` is told of cameras that
+    went elsewhere.
+    """
 
-    def __init__(self, context: Context, note: Callable[[str, Entry], None]) -> None:
+    def __init__(
+        self, context: Context, note: Callable[[str, Entry], None], lost: Callable[[Mapping[str, int]], None]
+    ) -> None:
         self._context = context
         self._note = note
+        self._lost = lost
 
     async def take(self, incoming: IncomingRequest) -> None:
         """Answer one request outside a dialog that is neither INVITE nor OPTIONS."""
@@ -38,6 +43,10 @@ class Alarms:
             incoming.reply(405, headers=[("Allow", self._context.agent.allow)])
             return
         try:
+            if request.headers.get("Content-Type") == moved.CONTENT_TYPE:
+                self._lost(moved.parse(request.body))
+                incoming.reply(200)
+                return
             told = manscdp.parse(request.body)
         except ControlParseError as error:
             incoming.reply(488, headers=[("Warning", headers.warning(399, self._context.domain, error.what))])

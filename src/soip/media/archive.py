@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
 from soip.config import Settings
-from soip.directory.rows import CameraRow, RecordingRow
+from soip.directory.rows import CameraRow, HomeRow, RecordingRow
 from soip.media.context import Context
 from soip.media.gaps import Cause, Gaps
 from soip.media.playback import NothingRecordedError, Programme
@@ -27,6 +29,14 @@ CLOSE_S = 20.0
 """How long the end may wait for the disk to take what is queued."""
 
 _log = structlog.get_logger()
+
+
+class Space(NamedTuple):
+    """A disk, in bytes; `accepting`: there is room for more recordings."""
+
+    free: int
+    total: int
+    accepting: bool
 
 
 class Archive:
@@ -57,7 +67,8 @@ class Archive:
         unfinished = await self._context.directory.catalog.unsealed(self._context.instance)
         rows = {row.path: row for row in unfinished if row.root == root}
         found: dict[str, Recording | None] = {}
-        await asyncio.to_thread(self._repair, list(rows), found)
+        homes = await self._context.directory.homes.all()
+        await asyncio.to_thread(self._repair, list(rows), homes, found)
         for path, recording in found.items():
             if recording is not None:
                 self._context.later.save(self._place.row(recording))
@@ -67,9 +78,21 @@ class Archive:
         if found:
             _log.info("mended the files of an earlier run", files=len(found))
 
-    async def recorder(self, camera: CameraRow) -> Recorder:
-        """The recorder of a camera. Since it was last served this server was down, or nothing was planned, or there was
-        no such camera: it was removed and added again.
+    async def space(self) -> Space:
+        """The disk of the recordings. A root that is not there has no room."""
+        root = self._place.disk.root
+
+        def look() -> Space:
+            try:
+                return Space(root.free_bytes(), root.total_bytes(), root.has_room())
+            except OSError:
+                return Space(0, 0, False)
+
+        return await asyncio.to_thread(look)
+
+    async def recorder(self, camera: CameraRow, home: HomeRow | None = None) -> Recorder:
+        """The recorder of a camera. Since it was last served a server was down (this one, or the one it was taken over
+        from), or nothing was planned, or there was no such camera: it was removed and added again.
         """
         gaps = Gaps(
             camera.id,
@@ -96,10 +119,12 @@ class Archive:
             if until_us < created_us:
                 gaps.missing(Cause.NOT_PLANNED, until_us, created_us)
                 gaps.stop(created_us)
+            before = home.previous_id if home is not None and home.since_us > until_us else ""
             # A camera that was added while this worker runs has only not been called yet.
-            cause = Cause.SERVER_DOWN if created_us < self._began_us else Cause.OFFLINE
+            cause = Cause.SERVER_DOWN if before or created_us < self._began_us else Cause.OFFLINE
+            detail = f"{before} was not heard of; {self._context.instance} took the camera over" if before else ""
             planned = recording_wanted(camera.plan, now_us)
-            gaps.missing(cause if planned else Cause.NOT_PLANNED, created_us, now_us)
+            gaps.missing(cause if planned else Cause.NOT_PLANNED, created_us, now_us, detail if planned else "")
         return Recorder(self._context, camera.id, self._place, gaps)
 
     def note(self, camera: str, entry: Entry) -> None:
@@ -127,14 +152,20 @@ class Archive:
         detail = " – ".join(timestamp(moment) for moment in range_us)
         await self._context.directory.settings.audit(subject, "export", camera, detail)
 
-    def _repair(self, known: list[str], found: dict[str, Recording | None]) -> None:
+    def _repair(self, known: list[str], homes: Mapping[str, HomeRow], found: dict[str, Recording | None]) -> None:
         """In a thread. Beside the files the catalog knows, the newest ones: a row may be a second behind its file."""
         root = self._place.disk.root
-        mine = (path for path in newest_files(root) if self._is_mine(path.split("/", 1)[0]))
+        mine = (path for path in newest_files(root) if self._is_mine(path.split("/", 1)[0], homes))
         paths = dict.fromkeys([*known, *unsealed(root, mine)])
         repair_all(root, list(paths), found.__setitem__, sync_seconds=self._sync_seconds)
 
-    def _is_mine(self, camera: str) -> bool:
+    def _is_mine(self, camera: str, homes: Mapping[str, HomeRow]) -> bool:
+        """Whether nobody else mends the files of a camera, or writes them. One that has left this server has left its
+        files here: of them some worker takes care.
+        """
+        home = homes.get(camera)
+        if home is not None and home.instance_id in self._instances:
+            return home.instance_id == self._context.instance
         return worker_for(camera, self._instances) == self._context.instance
 
 

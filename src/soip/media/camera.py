@@ -59,7 +59,11 @@ class Camera:
         self.call: CameraCall | None = None
         self.sounds: set[Callable[[Sound], None]] = set()
         self.farewells: set[Callable[[], None]] = set()
-        """Called when the camera is removed."""
+        """Called when the camera is removed, or has moved."""
+        self.moved = False
+        """It is another worker's now: nothing is said of it any more."""
+        self.received = self.sent = 0
+        """Bytes of pictures since they were last counted, and the same for all who watch."""
         self._context = context
         self._patience = context.patience
         self._log = _log.bind(camera=row.id)
@@ -110,6 +114,16 @@ class Camera:
         for farewell in tuple(self.farewells):
             farewell()
 
+    def leave(self) -> None:
+        """The camera is another worker's from now on: who watches it here is told to ask again."""
+        self.moved = True
+        self.remove()
+
+    @property
+    def viewers(self) -> int:
+        """How many watch it live."""
+        return len(self._holders) - (self.recorder in self._holders)
+
     async def ready(self, within: float) -> bool:
         """Wait until a keyframe has come, and with it what an answer must say; False when the camera does not come.
 
@@ -150,7 +164,7 @@ class Camera:
                 failures = 1 if call is not None and call.shown else failures + 1
                 await self._pause(self._patience.backoff.delay(failures, default_jitter))
         finally:
-            self.recorder.stop()
+            self.recorder.stop(moved=self.moved)
 
     @property
     def missed_us(self) -> int:
@@ -172,6 +186,8 @@ class Camera:
         self._tried_us = time.time_ns() // 1000
         self._tried = self._context.now()
         self._renew = False
+        if not self._is_ours:
+            return None
         try:
             async with self._context.calling:
                 serves = next(filter(None, self._holders.values()), "")
@@ -200,7 +216,7 @@ class Camera:
         self._log.info("camera call ended", reason=end.reason)
         if end.fault:
             self._missing(end.reason)
-        elif self._held.is_set():
+        elif self._held.is_set() and self._is_ours:
             self.recorder.missing(Cause.MEDIA_LOST, end.reason)
         return end
 
@@ -233,6 +249,8 @@ class Camera:
 
     def _tick(self) -> None:
         """Once a second, in every state."""
+        if not self._is_ours:
+            return  # A process that was stopped for a while may have been overtaken: nothing is said before it knows.
         call = self.call
         if call is not None:
             call.tick()
@@ -249,7 +267,15 @@ class Camera:
 
     # -- pictures
 
+    @property
+    def _is_ours(self) -> bool:
+        return not self.moved and self._context.holds(self.row.id)
+
     def _picture(self, picture: Picture) -> None:
+        if not self._is_ours:
+            return
+        self.received += picture.unit.size
+        self.sent += picture.unit.size * self.viewers
         self.recorder.picture(picture)
         self.relay.push(picture)
         self.feed.push(picture)
@@ -274,12 +300,14 @@ class Camera:
 
     def _missing(self, problem: str, cause: Cause = Cause.OFFLINE) -> None:
         self.problem = problem
-        if self._held.is_set():
+        if self._held.is_set() and self._is_ours:
             self._tell("offline")
             self.recorder.missing(cause, problem)
 
     def _tell(self, media: str) -> None:
         """Write the state behind when it changes, and now and then."""
+        if not self._is_ours:
+            return
         now_us = self._context.now_us()
         if media != self.media or self._state_row is None:
             self._state_row = CameraStateRow(self.row.id, media, now_us, self._context.instance, now_us)

@@ -3,55 +3,95 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
 from soip.directory.errors import UnavailableError
 from soip.directory.rows import CameraRow
-from soip.media.archive import Archive
+from soip.media.archive import Archive, Space
 from soip.media.camera import Camera
 from soip.media.context import Context
-from soip.policy.placement import worker_for
+from soip.media.group import Group, Load
 from soip.policy.schedule import recording_wanted
 
+RATE_S = 1.0
+"""The shortest time of which a rate is told."""
+
 _log = structlog.get_logger()
+
+
+class ElsewhereError(UnavailableError):
+    """The camera cannot be had here: it is another worker's, or nobody's yet. Whoever asks anew is led to it."""
 
 
 class Cameras:
     """Keeps `all` as the directory says; `run` until cancelled."""
 
-    def __init__(self, context: Context, archive: Archive, workers: int) -> None:
+    def __init__(self, context: Context, archive: Archive, group: Group) -> None:
         self.all: dict[str, Camera] = {}
         self._context = context
         self._archive = archive
-        server = context.instance.rpartition("-")[0]
-        self._instances = [f"{server}-{worker}" for worker in range(workers)]
+        self._group = group
+        self._load = Load()
+        self._counted = context.now()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loaded = asyncio.Event()
         # One question to the directory at a time: an older answer must not undo what a newer one brought.
         self._reading = asyncio.Lock()
 
     async def load(self) -> None:
-        """Read the cameras from the directory: new ones begin, removed ones end, plans are followed."""
+        """Read the cameras from the directory: new ones begin, those removed or moved end, plans are followed."""
         async with self._reading:
-            rows = {row.id: row for row in await self._context.directory.cameras.all() if self._is_mine(row.id)}
+            rows = {row.id: row for row in await self._context.directory.cameras.all()}
             for gone in self.all.keys() - rows.keys():
                 self._end(gone)
-            for row in rows.values():
-                await self._take(row)
+            self.keep()
+            for name in list(self._group.held):
+                if name in rows:
+                    await self._take(rows[name])
         self._loaded.set()
 
+    def keep(self) -> None:
+        """End those that are another worker's now: at once, and whether or not the directory is there."""
+        for lost in self.all.keys() - set(self._group.held):
+            _log.info("camera is served elsewhere now", camera=lost)
+            self.all[lost].leave()
+            self._end(lost)
+
+    def lost(self, moved: Mapping[str, int]) -> None:
+        """The SIP server says that cameras went elsewhere, under these epochs."""
+        for camera, epoch in moved.items():
+            self._group.lost(camera, epoch)
+        self.keep()
+
+    async def follow_group(self) -> None:
+        """Take up what a heartbeat has brought. Raises UnavailableError."""
+        if self._loaded.is_set() and set(self._group.held) != self.all.keys():
+            await self.load()
+
     async def find(self, identity: str) -> Camera | None:
-        """A camera that may be newer than what was loaded last: looked up once. Raises UnavailableError.
+        """A camera that may be newer than what was loaded last: looked up once. Raises UnavailableError, and with it
+        ElsewhereError.
 
         Waits for the first `load`: until then it is not known what an earlier run has recorded.
         """
         await self._loaded.wait()
-        if not self._is_mine(identity):
-            return None
+        row = await self._context.directory.cameras.get(identity)
+        if row is not None and identity not in self._group.held:
+            await self.beat()
         async with self._reading:
-            row = await self._context.directory.cameras.get(identity)
-            return await self._take(row) if row else None
+            if row is None:
+                return None
+            if identity not in self._group.held:
+                raise ElsewhereError(f"{identity} is served by another media server: ask again")
+            return await self._take(row)
+
+    async def beat(self) -> None:
+        """Send a heartbeat, and learn which cameras are this worker's. Raises UnavailableError."""
+        disk = await self._archive.space()
+        self._load = self._measure(self._load, disk)
+        await self._group.beat(self._load, self._context.now_us())
 
     async def run(self) -> None:
         """Call those that have registered since they were last tried; end all when cancelled."""
@@ -69,13 +109,31 @@ class Cameras:
         for camera in self.all.values():
             camera.restart_clocks()
 
-    def _is_mine(self, identity: str) -> bool:
-        return worker_for(identity, self._instances) == self._context.instance
+    def _measure(self, last: Load, disk: Space) -> Load:
+        """What is carried now. Rates need some time: heartbeats that follow one another have those of the first."""
+        elapsed = self._context.now() - self._counted
+        rates = (last.in_bps, last.out_bps)
+        cameras = self.all.values()
+        if elapsed >= RATE_S:
+            rates = (
+                int(8 * sum(camera.received for camera in cameras) / elapsed),
+                int(8 * sum(camera.sent for camera in cameras) / elapsed),
+            )
+            self._counted += elapsed
+            for camera in cameras:
+                camera.received = camera.sent = 0
+        streams = sum(camera.call is not None for camera in cameras)
+        viewers = sum(camera.viewers for camera in cameras)
+        return Load(disk.accepting, streams, viewers, *rates, disk.free, disk.total)
 
     async def _take(self, row: CameraRow) -> Camera:
         camera = self.all.get(row.id)
         if camera is None:
-            camera = self.all[row.id] = Camera(self._context, row, await self._archive.recorder(row))
+            if (ending := self._tasks.get(row.id)) is not None:
+                await asyncio.wait([ending])  # it was here a moment ago, and what it recorded is to be known
+                await self._context.later.flush()
+            recorder = await self._archive.recorder(row, self._group.mine.get(row.id))
+            camera = self.all[row.id] = Camera(self._context, row, recorder)
             self._tasks[row.id] = asyncio.create_task(self._serve(camera), name=f"camera {row.id}")
         camera.follow(row, recording_wanted(row.plan, self._context.now_us()))
         return camera

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from soip.directory.directory import Directory
@@ -41,6 +42,8 @@ class Context:
     poll: MediaPoll
     wall: WallClock
     patience: Patience = field(default_factory=Patience)
+    holds: Callable[[str], bool] = lambda _camera: True
+    """Whether a camera is this worker's to call and record now (`group.py`)."""
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(DATAGRAM_SIZE)))
     calling: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CALLS_AT_ONCE))
     tasks: set[asyncio.Task[None]] = field(default_factory=set)

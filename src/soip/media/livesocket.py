@@ -15,7 +15,7 @@ from soip.media.rights import View
 from soip.policy.access import Permission
 from soip.policy.mediaurl import MediaGrant
 
-EXPIRED, RIGHT_ENDED, UNKNOWN_CAMERA = 4401, 4403, 4404
+EXPIRED, RIGHT_ENDED, UNKNOWN_CAMERA, MOVED = 4401, 4403, 4404, 4503
 """Close codes of our own (RFC 6455 §7.4.2)."""
 SEND_S = 10.0
 """A browser that takes nothing for so long is gone."""
@@ -115,7 +115,10 @@ class LiveSocket:
         self._finish(EXPIRED, "the token has expired")
 
     def _removed(self) -> None:
-        self._finish(UNKNOWN_CAMERA, "the camera has been removed")
+        if self._camera.moved:
+            self._finish(MOVED, "the camera is served elsewhere now: ask for a new address")
+        else:
+            self._finish(UNKNOWN_CAMERA, "the camera has been removed")
 
     def _finish(self, code: int, reason: str) -> None:
         if not self._end.done():

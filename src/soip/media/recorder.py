@@ -162,10 +162,10 @@ class Recorder:
         """The call is over: what was received is written."""
         self._close()
 
-    def stop(self) -> None:
-        """The worker ends, or the camera is removed."""
+    def stop(self, *, moved: bool = False) -> None:
+        """The worker ends, or the camera is removed. With `moved` somebody else has recorded or explained since."""
         self._close()
-        self._gaps.stop(self._context.now_us())
+        self._gaps.stop(0 if moved else self._context.now_us())
 
     def missing(self, cause: Cause, detail: str = "") -> None:
         """There is nothing to record, and why. Only the plan and the disk explain more than that."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
 
 from soip import asgi
 from soip.config import Settings
 from soip.directory.directory import Directory
+from soip.directory.errors import UnavailableError
 from soip.directory.media import MediaServer
 from soip.directory.rows import MediaInstance
 from soip.directory.settings import MEDIA_URL_KEY
@@ -29,6 +29,7 @@ from soip.media.cameras import Cameras
 from soip.media.context import Context, own_address
 from soip.media.face import create_app
 from soip.media.grants import Grants
+from soip.media.group import Group
 from soip.media.journal import end_old_dialogs
 from soip.media.patience import Patience
 from soip.media.referrals import Referrals
@@ -46,7 +47,8 @@ from soip.net.ua import UserAgent
 from soip.sip.digest import Credentials
 from soip.sip.uri import Uri
 
-HEARTBEAT_S = 5.0
+AWAKE_S = 0.5
+"""How often it is looked whether the cameras are still this worker's; many times within a lease."""
 CLOCK_S = 1.0
 STANDARD = Patience()
 
@@ -71,10 +73,15 @@ async def run(settings: Settings, worker: int, patience: Patience = STANDARD) ->
             stack.push_async_callback(endpoint.close)
             context = _context(settings, worker, instance, directory, later, endpoint, server, address)
             context.patience = patience
+            siblings = {server.instance(number) for number in range(settings.media_workers)}
+            group = Group(
+                directory.homes, instance, siblings, settings.failover_seconds, lambda: context.agent.connected
+            )
+            context.holds = group.holds
             stack.callback(context.poll.close)
             archive = await stack.enter_async_context(Archive(settings, context, server.id))
             async with _registered(context):
-                await _Worker(settings, context, instance, archive, endpoint, listener).serve()
+                await _Worker(settings, context, group, archive, endpoint, listener).serve()
 
 
 async def _publish(directory: Directory, server: MediaServer, worker: int, listener: socket.socket) -> MediaInstance:
@@ -143,18 +150,18 @@ class _Worker:
         self,
         settings: Settings,
         context: Context,
-        instance: MediaInstance,
+        group: Group,
         archive: Archive,
         endpoint: SipEndpoint,
         listener: socket.socket,
     ) -> None:
         self._settings = settings
         self._context = context
-        self._instance = instance
+        self._group = group
         self._archive = archive
         self._endpoint = endpoint
         self._listener = listener
-        self._cameras = Cameras(context, archive, settings.media_workers)
+        self._cameras = Cameras(context, archive, group)
         showing = Showing(context)
         self._calls = Calls(context, self._cameras.all, self._cameras.find, archive.programme, showing)
         self._referrals = Referrals(context, self._cameras.find, showing)
@@ -163,12 +170,13 @@ class _Worker:
         key = await self._context.directory.settings.secret(MEDIA_URL_KEY)
         grants = Grants(key, self._context.rights)
         snapshots = Snapshots(self._context)
-        app = create_app(self._cameras, self._archive, snapshots, grants, self._instance.id)
-        self._context.agent.on_message(Alarms(self._context, self._archive.note).take)
+        app = create_app(self._cameras, self._archive, snapshots, grants, self._context.instance)
+        self._context.agent.on_message(Alarms(self._context, self._archive.note, self._cameras.lost).take)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             stack.push_async_callback(snapshots.close)
             tasks.create_task(asgi.serve(asgi.configure(app), self._listener))
             tasks.create_task(self._heartbeat())
+            tasks.create_task(self._stay_awake())
             tasks.create_task(self._clock())
             async with asyncio.TaskGroup() as start:
                 start.create_task(self._archive.mend())
@@ -176,7 +184,7 @@ class _Worker:
             self._context.agent.on_invite(self._calls.take)
             self._context.agent.on_replace(self._calls.may_replace)
             self._context.agent.on_refer(self._referrals.take)
-            _log.info("media worker ready", instance=self._instance.id, rtp=str(self._settings.rtp_ports))
+            _log.info("media worker ready", instance=self._context.instance, rtp=str(self._settings.rtp_ports))
             tasks.create_task(self._follow())
             tasks.create_task(self._cameras.run())
 
@@ -204,6 +212,7 @@ class _Worker:
         """Take over each change of configuration: cameras, plans, rights."""
 
         async def load() -> None:
+            await self._cameras.beat()  # cameras that were added are placed, and moved ones known
             await self._cameras.load()
             await self._context.rights.check_again()
 
@@ -211,8 +220,19 @@ class _Worker:
 
     async def _heartbeat(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            self._context.later.save(replace(self._instance, heartbeat_us=self._context.now_us()))
+            # While the directory is away cameras go on, or not: `policy/lease.py` says.
+            with suppress(UnavailableError):
+                await self._cameras.beat()
+                await self._cameras.follow_group()
+            await asyncio.sleep(self._group.pause_s)
+
+    async def _stay_awake(self) -> None:
+        """Beside the heartbeats, which may have to wait for the directory."""
+        while True:
+            self._group.awake()
+            if not self._group.leased:
+                self._cameras.keep()
+            await asyncio.sleep(min(AWAKE_S, self._group.pause_s / 4))
 
     async def _clock(self) -> None:
         while True:

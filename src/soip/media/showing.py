@@ -82,12 +82,15 @@ class Showing:
             await call.bye('SIP;cause=503;text="media server stops"')
 
     async def live(self, call: Call, terms: Terms, camera: Camera) -> None:
-        """Live pictures, and sound where it was agreed on, until the call ends or the camera is removed."""
+        """Live pictures, and sound where it was agreed on, until the call ends or the camera is removed or has moved."""
         view = LiveView(self._context, camera, terms.agreement, terms.pairs)
         terms.follow(call, view.direct)
 
         def removed() -> None:
-            self.end(call, 404, "the camera has been removed")
+            if camera.moved:
+                self.end(call, 503, "the camera is served elsewhere now: call again")
+            else:
+                self.end(call, 404, "the camera has been removed")
 
         camera.farewells.add(removed)
         try:

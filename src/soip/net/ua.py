@@ -188,6 +188,11 @@ class UserAgent:
         """Whether a binding is in force by our clock."""
         return self._registration is not None and self._registration.registered
 
+    @property
+    def connected(self) -> bool:
+        """Whether it is registered, and the connection stands over which it is reached (a persistent one)."""
+        return self.registered and self._keeper is not None and self._keeper.flow is not None
+
     def on_registration(self, callback: Callable[[bool, str], None]) -> None:
         """Told at each change: registered or not, and why."""
         self._on_registration = callback

@@ -1,17 +1,61 @@
-"""Which worker serves a camera: rendezvous (highest random weight) hashing.
+"""Which media instance is to serve a camera: the one with the least to do.
 
-Every process computes the same answer from the same list, without asking anyone, and when a worker leaves
-only its own cameras move (Thaler and Ravishankar, 1998). The order of the list does not matter.
+A camera stays where it was placed for as long as its home lives (`lease.py`); what is decided here is the home of those
+that have none. What an instance has to do is what it says, and for each camera it was given and does not receive yet
+what such a camera may bring: so a hundred cameras that are added at once do not all go to one that reports in five
+seconds. Among equals rendezvous (highest random weight) hashing decides (Thaler and Ravishankar, 1998), so the order of
+the list does not matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from hashlib import blake2b
+
+ASSUMED_BPS = 4_000_000
+"""What a camera is counted for that its home does not receive yet: pictures of 1080 lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A media instance that is there. `cameras` are placed on it, `streams` of them it receives, `traffic_bps` is what
+    it receives and sends; `accepting`: its disk has room for more.
+    """
+
+    id: str
+    cameras: int = 0
+    streams: int = 0
+    traffic_bps: int = 0
+    accepting: bool = True
+
+    @property
+    def expected_bps(self) -> int:
+        """What it has to do, or soon will."""
+        return self.traffic_bps + ASSUMED_BPS * max(0, self.cameras - self.streams)
+
+
+def place(cameras: Iterable[str], candidates: Iterable[Candidate]) -> dict[str, str]:
+    """A home for each camera; none where there is no candidate.
+
+    An instance that does not accept is given cameras only where none does: it can still show them live, and the gap
+    says that the disk is full.
+    """
+    offers = list(candidates)
+    offers = [each for each in offers if each.accepting] or offers
+    loads = {each.id: each.expected_bps for each in offers}
+    homes: dict[str, str] = {}
+    for camera in sorted(cameras) if loads else ():
+        least = min(loads.values())
+        home = worker_for(camera, (each for each, load in loads.items() if load == least))
+        assert home is not None
+        loads[home] += ASSUMED_BPS
+        homes[camera] = home
+    return homes
 
 
 def worker_for(camera: str, workers: Iterable[str]) -> str | None:
-    """The worker that serves `camera`, or None when there is no worker at all."""
+    """One of these, always the same for a camera, or None where there are none."""
     return max(workers, key=lambda worker: (_weight(camera, worker), worker), default=None)
 
 

@@ -7,23 +7,31 @@ looked up. Reading never waits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from soip.directory.rows import Account, AccountKind
 
 
 class AccountTable:
-    """Accounts by id, cameras by id, and the media instances that are configured."""
+    """Accounts by id, cameras by id, the media instances there are, and which of them serves which camera."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
         self._devices: dict[str, str] = {}
         self._instances: dict[str, str] = {}
+        self._homes: Mapping[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def replace(self, accounts: Iterable[Account], instances: Iterable[tuple[str, str]]) -> set[str]:
-        """Take a new state of the directory; `instances` are (instance id, media server id).
+    def replace(
+        self,
+        accounts: Iterable[Account],
+        instances: Iterable[tuple[str, str]],
+        homes: Mapping[str, str] = MappingProxyType({}),
+    ) -> set[str]:
+        """Take a new state of the directory; `instances` are (instance id, media server id), `homes` are the
+        instances of cameras.
 
         Returns the accounts that are gone or have other secrets than before: what they registered with the
         old ones is no longer theirs.
@@ -32,12 +40,17 @@ class AccountTable:
         self._accounts = {account.id: account for account in accounts}
         self._devices = {camera: account.id for account in self._accounts.values() for camera in account.cameras}
         self._instances = dict(instances)
+        self._homes = homes
         return {name for name, old in before.items() if (new := self._accounts.get(name)) is None or new.ha1 != old.ha1}
 
     def add(self, account: Account) -> None:
         """Take one account that was looked up alone."""
         self._accounts[account.id] = account
         self._devices.update(dict.fromkeys(account.cameras, account.id))
+
+    def rehome(self, homes: Mapping[str, str]) -> None:
+        """Take the homes of all cameras as they are now."""
+        self._homes = homes
 
     def get(self, account: str) -> Account | None:
         """The account of exactly this id."""
@@ -62,8 +75,12 @@ class AccountTable:
         return self._devices.get(camera)
 
     def instances(self) -> Mapping[str, str]:
-        """The configured media instances, connected or not, and the media server each belongs to."""
+        """The media instances there are, connected or not, and the media server each belongs to."""
         return self._instances
+
+    def home(self, camera: str) -> str | None:
+        """The media instance that serves a camera, connected or not; None while it has not been placed."""
+        return self._homes.get(camera)
 
     def server_of(self, instance: str) -> str | None:
         """The media server account of an instance."""

@@ -161,14 +161,19 @@ class Role:
             accounts = await self._directory.accounts.all()
             servers = await self._directory.media.servers()
             workers = range(self._settings.media_workers)
+            # Those that are to be, and those of servers with more workers than this machine's.
             instances = [(f"{server}-{worker}", server) for server in servers for worker in workers]
-            changed = self._accounts.replace(accounts, instances)
+            instances += [(each.id, each.server_id) for each in await self._directory.media.instances()]
+            rows = await self._directory.homes.all()
+            homes = {name: row.instance_id for name, row in rows.items()}
+            changed = self._accounts.replace(accounts, instances, homes)
             self._finder.forget_misses()
         _log.info("configuration loaded", accounts=len(accounts))
         for binding in self._location.forget(lambda b: b.account in changed or not self._rightful(b)):
             self._news.tell("unregistered", id=binding.aor, reason="its account was changed or removed")
         if self._server is not None:
             self._server.configured(changed)
+            self._server.moved(rows.values())
 
     def _rightful(self, binding: Binding) -> bool:
         owner = self._accounts.owner_of(binding.aor)

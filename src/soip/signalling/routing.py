@@ -21,7 +21,6 @@ from typing import Protocol
 from soip.config import SipRoute
 from soip.directory.rows import AccountKind
 from soip.policy.access import Permission, allowed
-from soip.policy.placement import worker_for
 from soip.signalling.flows import InstanceFlow, TrunkFlow, Way
 from soip.signalling.location import Binding
 from soip.sip.errors import UriError
@@ -57,7 +56,10 @@ class Tables(Protocol):
         """The device account a camera belongs to, None when there is no such camera."""
 
     def instances(self) -> Mapping[str, str]:
-        """The configured media instances, connected or not, and the media server each belongs to."""
+        """The media instances there are, connected or not, and the media server each belongs to."""
+
+    def home(self, camera: str) -> str | None:
+        """The media instance that serves a camera, connected or not; None while it has not been placed."""
 
     def bindings(self, aor: str) -> Sequence[Binding]:
         """The contacts of an address, the latest first."""
@@ -189,25 +191,10 @@ def _to_camera_as_guest(caller: Caller, method: str, camera: str, recorded: bool
     permission = permission_for(method, recorded=recorded)
     if not allowed(caller.role, permission):
         return Refuse(403, f"{caller.account} has no right to {permission} {camera}")
-    instance = home_of(camera, tables)
+    instance = tables.home(camera)
     if instance is None:
-        return Refuse(503, "no media server is set up", INSTANCE_RETRY_SECONDS)
+        return Refuse(503, f"no media server serves {camera} yet", INSTANCE_RETRY_SECONDS)
     return _to_instance(instance, camera, uri, tables)
-
-
-def home_of(camera: str, tables: Tables) -> str | None:
-    """The media instance that serves a camera, connected or not; None when no media server is set up."""
-    return worker_for(camera, _serving(tables))
-
-
-def _serving(tables: Tables) -> list[str]:
-    """The instances among which cameras are placed: those of the media servers of which anything is connected.
-
-    A single instance that is away is coming back, and keeps its cameras. A media server of which nothing is connected
-    may be one that is no more; where that is all of them, the answer should name the one to look at.
-    """
-    servers = {server for instance, server in tables.instances().items() if tables.bindings(instance)}
-    return [instance for instance, server in tables.instances().items() if not servers or server in servers]
 
 
 def _to_instance(instance: str, identity: str, uri: Uri, tables: Tables) -> Verdict:

@@ -10,7 +10,7 @@ anything else            trusted by 407 → id looked up → routing → forward
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
@@ -18,11 +18,11 @@ from typing import Any
 import structlog
 
 from soip.config import SipRoute
-from soip.control import manscdp
+from soip.control import manscdp, moved
 from soip.control.manscdp import Alarm, AlarmResponse
 from soip.directory.directory import Directory
 from soip.directory.errors import DirectoryError
-from soip.directory.rows import Account, AccountKind, EventRow
+from soip.directory.rows import Account, AccountKind, EventRow, HomeRow
 from soip.directory.writebehind import WriteBehind
 from soip.net.errors import NetError
 from soip.net.exchange import IncomingRequest
@@ -46,7 +46,7 @@ from soip.signalling.location import Binding, Location
 from soip.signalling.messenger import Messenger
 from soip.signalling.news import News
 from soip.signalling.registrar import Lifetimes, Registrar
-from soip.signalling.routing import Caller, Refuse, home_of, route
+from soip.signalling.routing import Caller, Refuse, route
 from soip.signalling.subscriptions import Subscription
 from soip.signalling.trunk import Trunk
 from soip.signalling.trunks import Trunks
@@ -68,6 +68,8 @@ LOG_TOTAL = Budget(rate=2, burst=500)
 TASKS = 1000
 """ACKs and messages of our own under way at once; more are not sent."""
 MESSAGE_SECONDS = 5.0
+HOMES_SECONDS = 1.0
+"""Between two looks for the home of a camera that has none yet."""
 # The server itself asks for a camera as a media server does: it reaches the device.
 OURSELVES = Caller("", AccountKind.MEDIA_SERVER, "")
 
@@ -101,6 +103,7 @@ class Tables:
         self.kind = accounts.kind
         self.device_of = accounts.device_of
         self.instances = accounts.instances
+        self.home = accounts.home
 
     def bindings(self, aor: str) -> tuple[Binding, ...]:
         """The contacts of an address, the latest first."""
@@ -177,6 +180,12 @@ class Server:
         self._alarms = Alarms(directory.events, self._alarms_taken, now)
         self._handover = Handover(directory.events, self._home_of, self._hand_over)
         self._events = Events(endpoint, self._book, Facts(house.domain, accounts, location, directory, later.save), now)
+        self._left: dict[str, dict[str, int]] = {}
+        """By media instance, the cameras that it has lost, with the epochs of that."""
+        self._known_left: dict[tuple[str, str], int] = {}
+        """Of which loss an instance has said that it knows."""
+        self._directory = directory
+        self._homes_read = now() - HOMES_SECONDS
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -187,6 +196,28 @@ class Server:
             tasks.create_task(self._handover.run())
             tasks.create_task(self._events.run())
             tasks.create_task(self._trunks.run())
+
+    def moved(self, homes: Iterable[HomeRow]) -> None:
+        """The homes of cameras as they are now. Whoever has lost one is told: it may not be able to read it."""
+        self._left = {}
+        for row in homes:
+            if row.previous_id and self._known_left.get((row.previous_id, row.camera_id), 0) < row.epoch:
+                self._left.setdefault(row.previous_id, {})[row.camera_id] = row.epoch
+        for instance in self._left:
+            self._tell_left(instance)
+
+    def _tell_left(self, instance: str) -> None:
+        """One that is not connected is told when it comes."""
+        if self._left.get(instance) and self._tables.bindings(instance):
+            self._spawn(self._tell_moved(instance, dict(self._left[instance])))
+
+    async def _tell_moved(self, instance: str, left: dict[str, int]) -> None:
+        uri, way = Uri("sip", instance, self._house.domain), InstanceFlow(instance)
+        names = list(left)
+        for first in range(0, len(names), moved.MOST):
+            some = {camera: left[camera] for camera in names[first : first + moved.MOST]}
+            if await self._messenger.send(uri, way, moved.build(some), moved.CONTENT_TYPE, MESSAGE_SECONDS) == 200:
+                self._known_left.update({(instance, camera): epoch for camera, epoch in some.items()})
 
     def configured(self, changed: set[str]) -> None:
         """The account table is another; the accounts in `changed` are gone or have other secrets."""
@@ -326,6 +357,7 @@ class Server:
         if {b.target for b in after} != {b.target for b in before}:
             if aor in self._accounts.instances():
                 self._handover.retry()
+                self._tell_left(aor)
             event = "registered" if after else "unregistered"
             self._news.tell(event, id=aor, account=account.id, source=str(incoming.flow), contacts=len(after))
 
@@ -454,7 +486,7 @@ class Server:
         self._events.alarmed(rows)
 
     def _home_of(self, camera: str) -> str | None:
-        instance = home_of(camera, self._tables)
+        instance = self._tables.home(camera)
         return instance if instance is not None and self._tables.bindings(instance) else None
 
     async def _hand_over(self, row: EventRow, instance: str) -> bool:
@@ -474,6 +506,25 @@ class Server:
         caller = self._caller(incoming, account)
         serves = account.kind is AccountKind.MEDIA_SERVER
         self._ladder.proven(request, incoming.flow, caller.origin or caller.identity, serves=serves)
+        if self._is_new_here(split_user(self._asked_for(request, caller).user)[0]):
+            return self._look_for_home(incoming, account, caller)
+        return self._route(incoming, account, caller)
+
+    def _is_new_here(self, camera: str) -> bool:
+        """Whether a camera may have been placed since homes were read: worth a look, once a second for all of them."""
+        homeless = self._tables.device_of(camera) is not None and self._tables.home(camera) is None
+        return homeless and self._now() - self._homes_read >= HOMES_SECONDS
+
+    async def _look_for_home(self, incoming: IncomingRequest, account: Account, caller: Caller) -> None:
+        self._homes_read = self._now()
+        homes = await self._directory.homes.all()
+        self._accounts.rehome({name: row.instance_id for name, row in homes.items()})
+        rest = self._route(incoming, account, caller)
+        if rest is not None:
+            await rest
+
+    def _route(self, incoming: IncomingRequest, account: Account, caller: Caller) -> Coroutine[Any, Any, None] | None:
+        request = incoming.request
         verdict = route(caller, request.method, self._asked_for(request, caller), self._tables)
         if isinstance(verdict, Refuse):
             retry = (("Retry-After", str(verdict.retry_after)),) if verdict.retry_after else ()

@@ -89,6 +89,11 @@ class Root:
         state = os.statvfs(self.path)
         return state.f_bavail * state.f_frsize
 
+    def total_bytes(self) -> int:
+        """The size of the disk."""
+        state = os.statvfs(self.path)
+        return state.f_blocks * state.f_frsize
+
     def has_room(self) -> bool:
         """Whether recording may start again: room besides the reserve. A root that is not there has none."""
         try:

@@ -30,6 +30,7 @@ from soip.web.models import (
     SignIn,
     SipTokenView,
     TimelineView,
+    WorkerView,
 )
 from soip.web.sessions import SignedIn, own_page, require
 from soip.web.state import State, state_of
@@ -77,6 +78,13 @@ async def cameras(user: SignedIn, state: Shared) -> list[CameraView]:
     """All cameras with their states, by id."""
     require(user, Permission.WATCH)
     return list((await state.overview.get()).cameras.values())
+
+
+@router.get("/media-workers")
+async def media_workers(user: SignedIn, state: Shared) -> list[WorkerView]:
+    """The media workers, and what each carries."""
+    require(user, Permission.WATCH)
+    return list((await state.overview.get()).group)
 
 
 @router.get("/cameras/{camera}/timeline")
@@ -198,12 +206,16 @@ async def one_call(call: str, user: SignedIn, state: Shared) -> LadderView:
 async def _issue(camera: str, action: str, user: UserRow, state: State) -> GrantView:
     require(user, ACTIONS[action])
     found = await _camera(state, camera)
-    if found.instance is None:
+    instance = found.instance
+    if instance is None and action != "live":
+        # Every worker of this machine reads all recordings of it, also those of one that is no more.
+        instance = min((await state.overview.get()).workers, default=None)
+    if instance is None:
         raise NoMediaServerError
     expires = time.time() + mediaurl.LIFETIME_S
     token = mediaurl.issue(state.media_key, user.id, camera, action, expires)
     return GrantView(
-        url=f"/media/{found.instance}",
+        url=f"/media/{instance}",
         token=token,
         expires=render(int(expires * 1_000_000)),
         lifetime=mediaurl.LIFETIME_S,

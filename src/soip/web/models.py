@@ -37,6 +37,24 @@ class CameraView(BaseModel):
     instance: str | None
 
 
+class WorkerView(BaseModel):
+    """A media worker and what it carries. `full`: its disk takes no more, so it is given no new camera; `away`: not
+    heard of for a while. `cameras` are placed on it, `streams` of them it receives; rates are of live pictures.
+    """
+
+    id: str
+    server: str
+    state: Literal["ready", "full", "away"]
+    heard: Time
+    cameras: int
+    streams: int
+    viewers: int
+    in_bps: int
+    out_bps: int
+    disk_free: int
+    disk_total: int
+
+
 class RecordingView(BaseModel):
     """One file's time."""
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from soip.directory.directory import Directory
 from soip.directory.rows import BindingRow, CameraRow, CameraStateRow, MediaInstance
 from soip.policy import liveness
-from soip.policy.placement import worker_for
-from soip.web.models import CameraView
+from soip.web.models import CameraView, WorkerView
 from soip.web.times import render
 
 _FRESH_S = 0.5
+FORGOTTEN_US = 86_400_000_000
+"""A worker without cameras is not shown any more when it has not been heard of for a day."""
 
 MediaState = Literal["recording", "live", "no-media", "offline", "idle"]
 
@@ -26,6 +28,7 @@ class Snapshot:
 
     cameras: Mapping[str, CameraView]
     workers: Mapping[str, MediaInstance]
+    group: Sequence[WorkerView]
 
 
 def alive(instances: Iterable[MediaInstance], now_us: int) -> dict[str, MediaInstance]:
@@ -38,10 +41,11 @@ def reachable(bindings: Iterable[BindingRow], now_us: int) -> set[str]:
     return {each.account_id for each in bindings if each.expires_us > now_us}
 
 
-def view(camera: CameraRow, state: CameraStateRow | None, online: bool, workers: Iterable[str]) -> CameraView:
-    """One camera as people see it. What a worker that is gone said of its media counts no longer."""
-    known = set(workers)
-    told = state if state is not None and state.instance_id in known else None
+def view(camera: CameraRow, state: CameraStateRow | None, online: bool, home: str | None) -> CameraView:
+    """One camera as people see it; `home` is the worker that serves it, None while that does not live. What another
+    said of its media, before the camera was moved, counts no longer.
+    """
+    told = state if state is not None and state.instance_id == home else None
     return CameraView(
         id=camera.id,
         name=camera.name or camera.id,
@@ -50,7 +54,7 @@ def view(camera: CameraRow, state: CameraStateRow | None, online: bool, workers:
         signalling="online" if online else "offline",
         media=cast(MediaState, liveness.media_state(told.media if told else None, online=online)),
         since=render(told.since_us) if told else None,
-        instance=told.instance_id if told else worker_for(camera.id, known),
+        instance=home,
     )
 
 
@@ -59,11 +63,45 @@ async def snapshot(directory: Directory) -> Snapshot:
     now_us = time.time_ns() // 1000
     states = await directory.cameras.states()
     online = reachable(await directory.calls.bindings(), now_us)
-    workers = alive(await directory.media.instances(), now_us)
+    instances = await directory.media.instances()
+    workers = alive(instances, now_us)
+    homes = {name: row.instance_id for name, row in (await directory.homes.all()).items()}
     cameras = {
-        row.id: view(row, states.get(row.id), row.device_id in online, workers) for row in await directory.cameras.all()
+        row.id: view(row, states.get(row.id), row.device_id in online, _living(homes.get(row.id), workers))
+        for row in await directory.cameras.all()
     }
-    return Snapshot(cameras, workers)
+    return Snapshot(cameras, workers, group(instances, Counter(homes.values()), now_us))
+
+
+def group(instances: Iterable[MediaInstance], cameras: Mapping[str, int], now_us: int) -> list[WorkerView]:
+    """All workers with what they carry, but for those that have long been gone."""
+    return [
+        WorkerView(
+            id=each.id,
+            server=each.server_id,
+            state=_state(each, now_us),
+            heard=render(each.heartbeat_us),
+            cameras=cameras.get(each.id, 0),
+            streams=each.streams,
+            viewers=each.viewers,
+            in_bps=each.in_bps,
+            out_bps=each.out_bps,
+            disk_free=each.disk_free,
+            disk_total=each.disk_total,
+        )
+        for each in instances
+        if cameras.get(each.id) or now_us - each.heartbeat_us < FORGOTTEN_US
+    ]
+
+
+def _state(worker: MediaInstance, now_us: int) -> Literal["ready", "full", "away"]:
+    if not liveness.alive(worker.heartbeat_us, now_us):
+        return "away"
+    return "ready" if worker.accepting else "full"
+
+
+def _living(home: str | None, workers: Mapping[str, MediaInstance]) -> str | None:
+    return home if home in workers else None
 
 
 class Overview:

@@ -1,0 +1,70 @@
+"""Cameras that change their home: calls follow, and whoever has lost one is told."""
+
+from __future__ import annotations
+
+import asyncio
+
+from soip.control import moved
+from soip.directory.rows import MediaInstance
+from tests.homes import place_all
+from tests.signalling.conftest import ServerHouse
+from tests.signalling.peer import DOMAIN, Peer, eventually
+
+
+async def second(house: ServerHouse) -> MediaInstance:
+    """One more worker of this media server."""
+    return await house.directory.media.publish(house.media.id, 1, sip="", http="127.0.0.1:2")
+
+
+async def worker(house: ServerHouse, number: int) -> Peer:
+    """A worker, registered once the SIP server knows it."""
+    peer = await house.peer(house.media.instance(number), house.media.secret, "tcp")
+    peer.username = house.media.id
+
+    async def registered() -> bool:
+        return (await peer.register(contact=f"<sip:{peer.id}@{DOMAIN};gr>")).status == 200
+
+    await eventually(registered, 20)
+    return peer
+
+
+async def told(peer: Peer) -> dict[str, int]:
+    """What the next MESSAGE to a worker says."""
+    request = await peer.arrives("MESSAGE", 20)
+    assert request.headers.get("Content-Type") == moved.CONTENT_TYPE
+    peer.reply(request, 200)
+    return moved.parse(request.body)
+
+
+async def test_who_has_lost_a_camera_is_told_once(house: ServerHouse) -> None:
+    old = await house.worker()
+    other = await second(house)
+    row = await house.directory.homes.move("cam1", other.id)
+    assert await told(old) == {"cam1": row.epoch}
+    later = await house.directory.homes.move("cam2", other.id)
+    assert await told(old) == {"cam2": later.epoch}, "and of the first no more"
+
+
+async def test_who_was_away_is_told_when_it_comes(house: ServerHouse) -> None:
+    other = await second(house)
+    row = await house.directory.homes.move("cam1", other.id)
+    await asyncio.sleep(1.5)  # the SIP server has seen it, and has found nobody to tell
+    assert await told(await house.worker()) == {"cam1": row.epoch}
+
+
+async def test_a_new_worker_may_register_and_calls_go_to_it(house: ServerHouse) -> None:
+    other = await second(house)
+    await house.directory.homes.move("cam1", other.id)
+    peer, ann = await worker(house, 1), await house.peer("ann")
+    await ann.call(f"sip:cam1@{DOMAIN}")
+    assert (await peer.arrives("INVITE")).uri.user == "cam1"
+
+
+async def test_a_camera_placed_a_moment_ago_can_be_called(house: ServerHouse) -> None:
+    peer, ann = await house.worker(), await house.peer("ann")
+    await house.directory.cameras.add("cam9", realm=DOMAIN, password="p")
+    instance = await house.directory.media.instance(house.media.instance(0))
+    assert instance is not None
+    await place_all(house.directory, instance)
+    await ann.call(f"sip:cam9@{DOMAIN}")
+    assert (await peer.arrives("INVITE")).uri.user == "cam9"
