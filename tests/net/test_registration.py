@@ -272,6 +272,7 @@ def test_one_answer_for_each_header_and_another_only_for_a_stale_nonce() -> None
     assert not attempt.answer(sent, challenge(sent, 407, "n4", stale=True))
     assert not attempt.answer(sent, challenge(sent, 401, "n5"))
     later = request()
+    later.method = "REGISTER"
     authenticator.prepare(later)  # what was refused is not offered again
     assert "Authorization" not in later.headers
     assert "Proxy-Authorization" not in later.headers
@@ -284,9 +285,20 @@ def test_an_accepted_challenge_is_answered_in_advance_with_a_rising_count() -> N
     (first,) = h.authorizations(sent.headers)
     assert first.param("algorithm") == SHA_256
     later = request()
+    later.method = "REGISTER"
     authenticator.prepare(later)
     (second,) = h.authorizations(later.headers)
     assert (first.param("nc"), second.param("nc")) == ("00000001", "00000002")
+    call = request()
+    call.method = "INVITE"
+    authenticator.prepare(call)
+    assert "Authorization" not in call.headers, "what the registrar asked is nobody else's"
+    assert authenticator.attempt().answer(call, challenge(call, 407, "n2"))
+    again = request()
+    again.method = "INVITE"
+    authenticator.prepare(again)
+    assert "Proxy-Authorization" in again.headers
+    assert "Authorization" not in again.headers
 
 
 @pytest.mark.parametrize("value", ["Basic realm=x", "Digest", 'Digest realm="r", nonce="n", algorithm=FOO', ""])

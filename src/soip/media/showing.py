@@ -82,7 +82,7 @@ class Showing:
             await call.bye('SIP;cause=503;text="media server stops"')
 
     async def live(self, call: Call, terms: Terms, camera: Camera) -> None:
-        """Live pictures, and sound where it was agreed on, until the call ends or the camera is removed or has moved."""
+        """Live pictures, and sound if agreed on, until the call ends or the camera is removed or has moved."""
         view = LiveView(self._context, camera, terms.agreement, terms.pairs)
         terms.follow(call, view.direct)
 

@@ -27,9 +27,14 @@ class Authenticator:
         self._challenges: dict[int, tuple[Challenge, int]] = {}  # by status, with the count of uses
 
     def prepare(self, request: Request) -> None:
-        """Put answers to the challenges we remember on a request, before anyone asks (RFC 3261 §22.3)."""
+        """Put answers to the challenges we remember on a request, before anyone asks (RFC 3261 §22.3).
+
+        What a registrar asked is answered to the registrar alone: in other requests it would go on to whom they call,
+        who has no use for it, and make them long for a datagram.
+        """
         for status in list(self._challenges):
-            self._put(request, status)
+            if status == 407 or request.method == "REGISTER":
+                self._put(request, status)
 
     def attempt(self) -> Attempt:
         """The bookkeeping of one request and its repetitions."""
