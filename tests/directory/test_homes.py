@@ -49,6 +49,8 @@ async def test_cameras_without_a_home_are_placed_and_stay(directory: Directory, 
     assert (again.mine, again.moved) == ({}, [])
     assert await directory.settings.version() == version + 1, "a heartbeat alone is no change"
     assert await directory.homes.all() == look.mine
+    assert await directory.homes.get("cam1") == look.mine["cam1"]
+    assert await directory.homes.get("nobody") is None
 
 
 async def test_those_of_a_lapsed_instance_move_under_a_higher_epoch(directory: Directory, identity: Path) -> None:

@@ -186,6 +186,18 @@ async def test_a_viewer_takes_its_own_call_over_from_another_phone(home: House, 
     assert camera.up == 1
 
 
+async def test_a_phone_that_is_handed_a_call_dials_its_contact(home: House, name: str) -> None:
+    """As an attended transfer has it (RFC 5589 §7): the Contact of the call with the media server names no camera."""
+    _, first = await watching(home, name)
+    contact = first.call.dialog.target.user
+    assert contact.startswith("media-")
+    with pytest.raises(RequestRefusedError, match="403"):
+        await (await Viewer.make(home)).dial(contact)
+    second = await (await Viewer.make(home)).dial(contact, replaces=replacing(first))
+    await second.see(5)
+    assert "replaced" in await first.ended()
+
+
 async def test_an_operator_may_take_over_and_a_viewer_may_not(home: House, name: str) -> None:
     _, operator = await watching(home, name)
     await operator.call.bye()

@@ -60,11 +60,12 @@ async def test_a_new_worker_may_register_and_calls_go_to_it(house: ServerHouse) 
     assert (await peer.arrives("INVITE")).uri.user == "cam1"
 
 
-async def test_a_camera_placed_a_moment_ago_can_be_called(house: ServerHouse) -> None:
+async def test_cameras_placed_a_moment_ago_can_be_called(house: ServerHouse) -> None:
     peer, ann = await house.worker(), await house.peer("ann")
-    await house.directory.cameras.add("cam9", realm=DOMAIN, password="p")
     instance = await house.directory.media.instance(house.media.instance(0))
     assert instance is not None
-    await place_all(house.directory, instance)
-    await ann.call(f"sip:cam9@{DOMAIN}")
-    assert (await peer.arrives("INVITE")).uri.user == "cam9"
+    for camera in ("cam7", "cam8", "cam9"):
+        await house.directory.cameras.add(camera, realm=DOMAIN, password="p")
+        await place_all(house.directory, instance)
+        await ann.call(f"sip:{camera}@{DOMAIN}")
+        assert (await peer.arrives("INVITE")).uri.user == camera

@@ -219,6 +219,17 @@ def test_media_servers_reach_each_other_and_devices(tables: FakeTables) -> None:
     assert ask(tables, SERVER, "sip:nvr@d") == Forward((Leg(CAM_FLOW, "sip:nvr@10.0.0.3:5062;transport=udp", "nvr"),))
 
 
+def test_a_media_server_is_called_by_people_only_to_take_the_place_of_a_call(tables: FakeTables) -> None:
+    uri = Uri.parse("sip:media-1@d")
+    leg = Leg(InstanceFlow("media-1"), "sip:media-1@d", "media-1")
+    for caller, verdict in ((VIEWER, Forward((leg,))), (SERVER, Forward((leg,)))):
+        assert route(caller, "INVITE", uri, tables, replaces=True) == verdict
+    for caller, replaces in ((VIEWER, False), (OPERATOR, False), (CAMERA, True)):
+        refused = route(caller, "INVITE", uri, tables, replaces=replaces)
+        assert isinstance(refused, Refuse)
+        assert refused.status == 403
+
+
 def test_rights_by_what_is_asked() -> None:
     assert permission_for("INVITE", recorded=False) is Permission.WATCH
     assert permission_for("INVITE", recorded=True) is Permission.PLAYBACK

@@ -56,6 +56,15 @@ class Homes:
             lambda connection: {row.camera_id: row_of(HomeRow, row) for row in connection.execute(select(schema.home))}
         )
 
+    async def get(self, camera: str) -> HomeRow | None:
+        """The home of one camera; None while it has none. Raises UnavailableError."""
+
+        def work(connection: Connection) -> HomeRow | None:
+            row = connection.execute(select(schema.home).where(schema.home.c.camera_id == camera)).first()
+            return row_of(HomeRow, row) if row else None
+
+        return await self._database.read(work)
+
     async def beat(self, instance: MediaInstance, judge: Judge) -> Look:
         """Writes a heartbeat, and has `judge` place what needs a home. Raises UnavailableError."""
 

@@ -71,7 +71,7 @@ class Calls:
 
     async def _take(self, incoming: IncomingCall) -> None:
         offer = SessionDescription.parse(incoming.offer) if incoming.offer else None
-        ask = wanted(incoming.user, offer)
+        ask = self._of_replaced(incoming) or wanted(incoming.user, offer)
         subject = Uri.parse(incoming.caller).user
         camera = self._cameras.get(ask.camera) or await self._find(ask.camera)
         if camera is None:
@@ -84,6 +84,14 @@ class Calls:
         else:
             await self._playback(incoming, offer, ask, camera, subject)
         log.info("viewer's call ended", what="live" if ask.range_us is None else "playback")
+
+    def _of_replaced(self, incoming: IncomingCall) -> Wanted | None:
+        """What the call shows that this one takes the place of, where it was sent to that call's Contact: a phone that
+        is handed a call does so (RFC 5589 §7), and the Contact names this worker and no camera.
+        """
+        if incoming.replaces is None or incoming.user != self._context.instance:
+            return None
+        return self._showing.shown_in(incoming.replaces)
 
     async def may_replace(self, incoming: IncomingCall) -> bool:
         """Whether the caller may take over a call of somebody else (RFC 3891 §3): who operates cameras may."""
@@ -168,7 +176,7 @@ class Calls:
                 agreement = await self._agreed(call, ours)
             _log.info("viewer's call begins", camera=ask.camera, viewer=subject)
             terms = Terms(pairs, local, media, ours, agreement)
-            await self._showing.serve(call, ask.camera, terms, [(subject, ask.permission)], show)
+            await self._showing.serve(call, ask, terms, [(subject, ask.permission)], show)
         finally:
             for pair in pairs:
                 pair.close()

@@ -15,7 +15,7 @@ import structlog
 from soip.directory.errors import UnavailableError
 from soip.media.camera import Camera
 from soip.media.context import Context
-from soip.media.request import RequestError, wanted
+from soip.media.request import RequestError, Wanted, wanted
 from soip.media.showing import Showing, Terms, capabilities, check
 from soip.net.call import Call
 from soip.net.errors import NetError, RequestRefusedError, RequestTimeoutError
@@ -73,8 +73,8 @@ class Referrals:
     async def _asked(self, referral: Referral, user: str) -> tuple[Camera, str]:
         """The camera and the user that are to be brought together. Raises RequestError, UriError, UnavailableError."""
         target = _target(referral.target.uri, self._context.domain)
-        shown = self._showing.camera_in(referral.call) if referral.call is not None else None
-        ask = wanted(shown or referral.user, None)
+        shown = self._showing.shown_in(referral.call) if referral.call is not None else None
+        ask = shown or wanted(referral.user, None)
         if ask.range_us is not None:
             raise RequestError(603, "only live pictures are shown to somebody else")
         for permission in (Permission.CONTROL, Permission.WATCH):
@@ -133,7 +133,11 @@ class Referrals:
             rights = [(user, Permission.CONTROL), (target, Permission.WATCH)]
             terms = Terms(pairs, local, media, ours, agreement)
             await self._showing.serve(
-                call, camera.row.id, terms, rights, lambda call, terms: self._showing.live(call, terms, camera)
+                call,
+                Wanted(camera.row.id, None),
+                terms,
+                rights,
+                lambda call, terms: self._showing.live(call, terms, camera),
             )
         finally:
             for pair in pairs:

@@ -15,6 +15,7 @@ from soip.media.context import Context, numeric
 from soip.media.intake import Codec
 from soip.media.journal import journal
 from soip.media.liveview import LiveView
+from soip.media.request import Wanted
 from soip.media.rights import View
 from soip.net.call import Call
 from soip.net.errors import NetError
@@ -54,29 +55,29 @@ class Showing:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._cameras: dict[DialogId, str] = {}
+        self._shown: dict[DialogId, Wanted] = {}
 
-    def camera_in(self, call: Call) -> str | None:
-        """The id of the camera that is shown in a call."""
-        return self._cameras.get(call.dialog.id)
+    def shown_in(self, call: Call) -> Wanted | None:
+        """What is shown in a call."""
+        return self._shown.get(call.dialog.id)
 
     async def serve(
-        self, call: Call, camera: str, terms: Terms, rights: Iterable[tuple[str, Permission]], show: Show
+        self, call: Call, ask: Wanted, terms: Terms, rights: Iterable[tuple[str, Permission]], show: Show
     ) -> None:
         """`show` until the call ends, or a user's right among `rights` does; the call is over then."""
-        journal(self._context, camera, call, terms.pairs[0].port)
+        journal(self._context, ask.camera, call, terms.pairs[0].port)
         views = [
             View(subject, right, partial(self.end, call, 403, f"the right to {right} has ended"))
             for subject, right in rights
         ]
         name = call.dialog.id
-        self._cameras[name] = camera
+        self._shown[name] = ask
         try:
             for view in views:
                 await self._context.rights.begin(view)
             await show(call, terms)
         finally:
-            del self._cameras[name]
+            del self._shown[name]
             for view in views:
                 self._context.rights.finish(view)
             await call.bye('SIP;cause=503;text="media server stops"')

@@ -19,7 +19,7 @@ class AccountTable:
         self._accounts: dict[str, Account] = {}
         self._devices: dict[str, str] = {}
         self._instances: dict[str, str] = {}
-        self._homes: Mapping[str, str] = {}
+        self._homes: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -40,7 +40,7 @@ class AccountTable:
         self._accounts = {account.id: account for account in accounts}
         self._devices = {camera: account.id for account in self._accounts.values() for camera in account.cameras}
         self._instances = dict(instances)
-        self._homes = homes
+        self._homes = dict(homes)
         return {name for name, old in before.items() if (new := self._accounts.get(name)) is None or new.ha1 != old.ha1}
 
     def add(self, account: Account) -> None:
@@ -48,9 +48,9 @@ class AccountTable:
         self._accounts[account.id] = account
         self._devices.update(dict.fromkeys(account.cameras, account.id))
 
-    def rehome(self, homes: Mapping[str, str]) -> None:
-        """Take the homes of all cameras as they are now."""
-        self._homes = homes
+    def rehome(self, camera: str, instance: str) -> None:
+        """Take the home of one camera that was looked up alone."""
+        self._homes[camera] = instance
 
     def get(self, account: str) -> Account | None:
         """The account of exactly this id."""

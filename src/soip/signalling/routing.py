@@ -116,8 +116,8 @@ class Refuse:
 Verdict = Forward | Refuse
 
 
-def route(caller: Caller, method: str, uri: Uri, tables: Tables) -> Verdict:
-    """Decide one request outside a dialog. `uri` is its Request-URI."""
+def route(caller: Caller, method: str, uri: Uri, tables: Tables, *, replaces: bool = False) -> Verdict:
+    """Decide one request outside a dialog. `uri` is its Request-URI; `replaces`: an INVITE for the place of a call."""
     if not uri.is_sip:
         return Refuse(416, f"{uri.scheme} addresses are not known here")
     try:
@@ -134,7 +134,9 @@ def route(caller: Caller, method: str, uri: Uri, tables: Tables) -> Verdict:
     if kind is AccountKind.USER:
         return _to_contacts(target, tables)
     if target in tables.instances():
-        if caller.kind is not AccountKind.MEDIA_SERVER:
+        # A phone that is handed a call dials its Contact (RFC 3891 §4); the media server knows what is shown there.
+        taking_over = replaces and allowed(caller.role, Permission.WATCH)
+        if caller.kind is not AccountKind.MEDIA_SERVER and not taking_over:
             return Refuse(403, f"{target} is a media server; call a camera instead")
         return _to_instance(target, target, uri, tables)
     if kind is AccountKind.DEVICE and caller.kind is AccountKind.MEDIA_SERVER:

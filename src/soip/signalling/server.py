@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
@@ -21,7 +22,7 @@ from soip.config import SipRoute
 from soip.control import manscdp, moved
 from soip.control.manscdp import Alarm, AlarmResponse
 from soip.directory.directory import Directory
-from soip.directory.errors import DirectoryError
+from soip.directory.errors import DirectoryError, UnavailableError
 from soip.directory.rows import Account, AccountKind, EventRow, HomeRow
 from soip.directory.writebehind import WriteBehind
 from soip.net.errors import NetError
@@ -68,8 +69,8 @@ LOG_TOTAL = Budget(rate=2, burst=500)
 TASKS = 1000
 """ACKs and messages of our own under way at once; more are not sent."""
 MESSAGE_SECONDS = 5.0
-HOMES_SECONDS = 1.0
-"""Between two looks for the home of a camera that has none yet."""
+HOME_LOOKS = Budget(rate=10, burst=50)
+"""Looks, for one caller, for the home of a camera that has none yet."""
 # The server itself asks for a camera as a media server does: it reaches the device.
 OURSELVES = Caller("", AccountKind.MEDIA_SERVER, "")
 
@@ -185,7 +186,7 @@ class Server:
         self._known_left: dict[tuple[str, str], int] = {}
         """Of which loss an instance has said that it knows."""
         self._directory = directory
-        self._homes_read = now() - HOMES_SECONDS
+        self._home_looks = Buckets(HOME_LOOKS)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -506,26 +507,26 @@ class Server:
         caller = self._caller(incoming, account)
         serves = account.kind is AccountKind.MEDIA_SERVER
         self._ladder.proven(request, incoming.flow, caller.origin or caller.identity, serves=serves)
-        if self._is_new_here(split_user(self._asked_for(request, caller).user)[0]):
-            return self._look_for_home(incoming, account, caller)
+        camera = split_user(self._asked_for(request, caller).user)[0]
+        homeless = self._tables.device_of(camera) is not None and self._tables.home(camera) is None
+        # It may have been placed since homes were read.
+        if homeless and not serves and self._home_looks.take(account.id, self._now()):
+            return self._look_for_home(camera, incoming, account, caller)
         return self._route(incoming, account, caller)
 
-    def _is_new_here(self, camera: str) -> bool:
-        """Whether a camera may have been placed since homes were read: worth a look, once a second for all of them."""
-        homeless = self._tables.device_of(camera) is not None and self._tables.home(camera) is None
-        return homeless and self._now() - self._homes_read >= HOMES_SECONDS
-
-    async def _look_for_home(self, incoming: IncomingRequest, account: Account, caller: Caller) -> None:
-        self._homes_read = self._now()
-        homes = await self._directory.homes.all()
-        self._accounts.rehome({name: row.instance_id for name, row in homes.items()})
+    async def _look_for_home(self, camera: str, incoming: IncomingRequest, account: Account, caller: Caller) -> None:
+        with suppress(UnavailableError):
+            row = await self._directory.homes.get(camera)
+            if row is not None:
+                self._accounts.rehome(camera, row.instance_id)
         rest = self._route(incoming, account, caller)
         if rest is not None:
             await rest
 
     def _route(self, incoming: IncomingRequest, account: Account, caller: Caller) -> Coroutine[Any, Any, None] | None:
         request = incoming.request
-        verdict = route(caller, request.method, self._asked_for(request, caller), self._tables)
+        replaces = request.method == "INVITE" and "Replaces" in request.headers
+        verdict = route(caller, request.method, self._asked_for(request, caller), self._tables, replaces=replaces)
         if isinstance(verdict, Refuse):
             retry = (("Retry-After", str(verdict.retry_after)),) if verdict.retry_after else ()
             self._note(incoming, "request refused", caller=caller.identity, reason=verdict.text)
