@@ -253,10 +253,14 @@ async def test_what_no_proxy_passes_on(house: ServerHouse, changes: tuple[tuple[
 async def test_a_request_that_comes_back_to_us_is_a_loop(house: ServerHouse) -> None:
     worker, ann = await house.worker(), await house.peer("ann")
     await ann.call(CAM1)
-    passed = (await worker.arrives("INVITE")).headers.get("Via") or ""
-    invite = ann.invite(CAM1)
-    invite.headers.add("Via", passed)
-    assert (await ann.ask(invite)).status == 482
+    back = (await worker.arrives("INVITE")).copy()
+    back.headers.prepend("Via", "SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK-elsewhere;rport")
+    assert (await ann.ask(back, challenged=False)).status == 482
+    spiral = back.copy()
+    spiral.uri = Uri.parse(f"sip:cam2@{DOMAIN}")
+    spiral.headers.set("Via", "SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK-elsewhere-2;rport")
+    spiral.headers.add("Via", back.headers.get_all("Via")[1])
+    assert (await ann.ask(spiral, challenged=False)).status == 407, "it has come back with another address"
     same = ann.invite(CAM1)
     same.headers.add("Via", f"SIP/2.0/UDP {ann.server[0]}:{ann.server[1]};branch=z9hG4bK-behind-NAT")
     assert (await ann.ask(same, challenged=False)).status == 407, "others may have our address"

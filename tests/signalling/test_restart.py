@@ -9,6 +9,7 @@ from soip.directory.directory import Directory
 from soip.directory.rows import BindingRow
 from soip.signalling.role import run
 from soip.sip import headers as h
+from soip.sip.uri import Uri
 from tests.signalling.conftest import ServerHouse
 from tests.signalling.peer import DOMAIN, eventually
 
@@ -151,6 +152,7 @@ async def test_it_listens_on_all_addresses_and_names_the_one_that_is_used(house:
     camera.send(hangup)
     worker.reply(await worker.arrives("BYE"), 200)
     assert (await camera.response(hangup)).status == 200
-    looped = worker.invite(CAM1)
-    looped.headers.add("Via", arrived.headers.get("Via") or "")
-    assert (await worker.ask(looped)).status == 482
+    looped = arrived.copy()
+    looped.uri = Uri.parse(CAM1)
+    looped.headers.prepend("Via", "SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK-elsewhere;rport")
+    assert (await worker.ask(looped, challenged=False)).status == 482

@@ -150,6 +150,7 @@ def test_a_camera_that_has_no_home_yet_soon_has(tables: FakeTables) -> None:
         (SERVER, "sip:nobody@d", "INVITE", 404),
         (VIEWER, "sip:bob@d", "INVITE", 480),
         (VIEWER, "tel:+123", "INVITE", 416),
+        (VIEWER, "sips:cam1@soip.local", "INVITE", 416),
         (VIEWER, "sip:cam1;start=1;start=2@d", "INVITE", 400),
     ],
 )

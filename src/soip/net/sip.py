@@ -21,6 +21,7 @@ import secrets
 import ssl
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from hashlib import blake2b
 from ipaddress import ip_address
 from typing import Any, ParamSpec
 
@@ -65,6 +66,7 @@ Way = Flow | Target
 RETURNING = 100
 """Responses for which another way is being sought at once; for more there is none."""
 
+_ROUTED_BY = ("Call-ID", "From", "To", "CSeq")  # and Request-URI and Route: RFC 5393 §4.2.2
 _VIA_ROOM = 120  # bytes our Via may take, for the size rule
 
 
@@ -320,15 +322,23 @@ class SipEndpoint:
             raise FlowError(f"the connection to {flow} has ended")
         await connection.ping(within)
 
-    def has_passed(self, request: Request) -> bool:
-        """Whether one of the request's Via is of this endpoint: it has been here before (RFC 3261 §16.3 step 4).
+    def trail_of(self, request: Request) -> str:
+        """What tells where a request would be sent on to, for the branch of our Via (RFC 5393 §4.2.2)."""
+        headers = request.headers
+        told = (str(request.uri), *(headers.get(name) or "" for name in _ROUTED_BY), *headers.get_all("Route"))
+        return blake2b("\0".join(told).encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
+
+    def has_looped(self, request: Request) -> bool:
+        """Whether this endpoint has sent the request on before, as it would now (RFC 5393 §4.2.3). One that has come
+        back with another address is no loop but a spiral.
 
         Told by the branch, not by the address: behind address translation others may have the same.
         """
         ours = h.MAGIC_COOKIE + self._mark
         if not any(ours in line for line in request.headers.get_all("Via")):
             return False
-        return any(via.branch.startswith(ours) for via in h.via_list(request.headers))
+        trail = self.trail_of(request)
+        return any(via.branch.startswith(ours) and via.branch.endswith(trail) for via in h.via_list(request.headers))
 
     def disconnect(self, flow: Flow) -> None:
         """Close a connection; nothing happens when it has ended."""

@@ -127,6 +127,7 @@ class Forwarder:
         for name in IDENTITY_HEADERS:  # RFC 3325 §5: from outside the trust domain it says nothing
             copy.headers.remove(name)
         strip_credentials(copy, self._house.realm)
+        copy.trail = self._endpoint.trail_of(request)
         return copy
 
     def _record_route(self, copy: Request, path: Path, near: FlowKey | None, far: FlowKey | None) -> None:

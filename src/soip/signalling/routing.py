@@ -118,8 +118,9 @@ Verdict = Forward | Refuse
 
 def route(caller: Caller, method: str, uri: Uri, tables: Tables, *, replaces: bool = False) -> Verdict:
     """Decide one request outside a dialog. `uri` is its Request-URI; `replaces`: an INVITE for the place of a call."""
-    if not uri.is_sip:
-        return Refuse(416, f"{uri.scheme} addresses are not known here")
+    if uri.scheme != "sip":
+        # Of sips nobody could promise what it promises: the way to a camera is as the camera has registered (RFC 5630).
+        return Refuse(416, f"{uri.scheme} addresses are not known here; by TLS, too, it is sip:")
     try:
         target, params = split_user(uri.user)
     except UriError as error:

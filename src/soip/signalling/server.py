@@ -330,9 +330,8 @@ class Server:
             return Answer(483)
         if required := headers.option_tags(request.headers, "Proxy-Require"):
             return bad_extension(required)
-        # A request passes here once: a media server makes new ones of what it passes on. So our own Via below
-        # means that a contact or a route leads back to us (RFC 3261 §16.3 step 4, RFC 5393).
-        if self._endpoint.has_passed(request):
+        # A contact or a route leads back to us (RFC 3261 §16.3 step 4).
+        if self._endpoint.has_looped(request):
             return Answer(482, "the request has been here before")
         return None
 

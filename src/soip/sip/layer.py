@@ -303,7 +303,7 @@ class TransactionLayer:
             raise ValueError("an ACK has no transaction")
         if len(self._clients) >= self.limit:
             raise TooManyTransactionsError(f"{self.limit} requests are under way")
-        branch = h.MAGIC_COOKIE + self._branches()
+        branch = h.MAGIC_COOKIE + self._branches() + request.trail
         copy = request.copy()
         # rport is always asked for (RFC 3581 §3): it costs nothing, and gets answers back through address
         # translation

@@ -230,12 +230,16 @@ def _item(name: str, value: str) -> tuple[str, str, str]:
 
 @dataclass(slots=True)
 class Request:
-    """A request. `method` is case-sensitive (RFC 3261 §7.1); headers may be changed, the body is bytes."""
+    """A request. `method` is case-sensitive (RFC 3261 §7.1); headers may be changed, the body is bytes.
+
+    `trail` is no part of it: what the branch of our Via is to end with when it is sent.
+    """
 
     method: str
     uri: Uri
     headers: Headers = field(default_factory=Headers)
     body: bytes = b""
+    trail: str = field(default="", compare=False)
 
     def to_bytes(self) -> bytes:
         """The message on the wire, with the Content-Length it has."""
@@ -245,7 +249,7 @@ class Request:
 
     def copy(self) -> Request:
         """A copy whose headers may be changed: what a proxy forwards."""
-        return Request(self.method, self.uri, self.headers.copy(), self.body)
+        return Request(self.method, self.uri, self.headers.copy(), self.body, self.trail)
 
 
 @dataclass(slots=True)
