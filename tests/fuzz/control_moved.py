@@ -5,7 +5,7 @@ from __future__ import annotations
 from soip.control.errors import ControlParseError
 from soip.control.moved import build, parse
 
-SAMPLES = (b"cam1 17\n", b"cam1 17\ngate-2.north 18\n", b"cam1 17", b"cam1\n", b"")
+SAMPLES = (b"cam1 17\n", b"cam1 17\ngate-2.north 18\n", b"cam1 17", b"cam1\n")
 
 
 def fuzz(data: bytes) -> None:

@@ -6,11 +6,12 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from soip.signalling.limits import Budget, Gate
-from soip.sip.message import Response
+from soip.sip.message import Message, Response
 from tests.signalling.conftest import ServerHouse
 from tests.signalling.peer import DOMAIN, Peer
 
@@ -95,9 +96,14 @@ async def test_a_flood_of_strangers_is_first_refused_and_then_left_alone(
 async def answers(stranger: Peer, house: ServerHouse, count: int) -> list[int]:
     """The statuses of what is answered to so many requests, and repeated if anything is."""
     messages = await stranger.waits(count)
+    while len(found := _final(messages)) < count:  # a server that is slow to answer says 100 first
+        messages += await stranger.waits(1)
     await asyncio.sleep(10 * house.timers.t1)  # a kept INVITE would have its answer repeated by now
-    messages += await stranger.waits(0)
-    return [message.status for message in messages if isinstance(message, Response)]
+    return found + _final(await stranger.waits(0))
+
+
+def _final(messages: Sequence[Message]) -> list[int]:
+    return [each.status for each in messages if isinstance(each, Response) and each.status >= 200]
 
 
 async def test_a_stranger_is_told_once_and_then_forgotten(hasty: ServerHouse) -> None:
