@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import av
 import pytest
+from av.container import InputContainer
 from playwright.async_api import Route, expect
 
+from soip.agents import blockcode
 from soip.policy import mediaurl
 from tests.e2e.conftest import Visit
 from tests.e2e.product import STALE_S, Product, hash_of
@@ -90,6 +94,22 @@ async def _samples(page: Watcher, camera: str) -> list[tuple[float, int]]:
         found.append((at - stamp.utc_ms, stamp.counter))
         await asyncio.sleep(0.1)
     return found
+
+
+async def test_a_still_picture_is_what_the_camera_shows(visit: Visit) -> None:
+    page = await visit()
+    await page.open_camera("cam1")
+    await expect(page.at("snapshot")).to_have_attribute("target", "_blank")
+    address = await page.at("snapshot").get_attribute("href")
+    assert address
+    answer = await page.page.request.get(address)
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg"), await answer.text()
+    with av.open(io.BytesIO(await answer.body())) as container:
+        assert isinstance(container, InputContainer)
+        plane = next(container.decode(video=0)).reformat(format="gray").planes[0]
+    stamp = blockcode.read(bytes(plane), plane.line_size, plane.width, plane.height)
+    assert stamp
+    assert stamp.camera_hash == hash_of("cam1")
 
 
 async def test_a_camera_added_while_people_watch_appears_by_itself(visit: Visit, product: Product) -> None:
