@@ -55,10 +55,10 @@ def run(cameras: int = CAMERAS, connections: int = CONNECTIONS, warm: int = WARM
     with tempfile.TemporaryDirectory(prefix="soip-bench-") as folder:
         with serving(Path(folder), cameras + warm) as ours:
             _register(ours.port, range(warm))
-            time.sleep(SETTLED_SECONDS)
+            time.sleep(SETTLED_SECONDS)  # Nothing tells when the last repeat is no longer waited for.
             before = ours.ask()[1]
             _register(ours.port, range(warm, warm + cameras))
-            time.sleep(SETTLED_SECONDS)
+            time.sleep(SETTLED_SECONDS)  # As above.
             after, bindings = ours.ask()[1:]
         if bindings != cameras + warm:
             raise RuntimeError(f"{bindings} are registered of {cameras + warm}")

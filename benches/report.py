@@ -99,4 +99,4 @@ def until_bound(port: int, process: subprocess.Popen[bytes], within: float = 60.
     while f":{port:04X} " not in Path("/proc/net/udp").read_text():
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"{process.args!r} does not listen on port {port}")
-        time.sleep(0.05)
+        time.sleep(0.05)  # The kernel's table can only be looked at again.
