@@ -192,6 +192,17 @@ def test_packets_of_many_sizes_are_no_harm() -> None:
     assert comparable(drained(batches)[1]) == comparable(plain(batches)[1])
 
 
+def test_a_short_fragment_between_long_ones_brings_nothing_of_what_lay_there_before() -> None:
+    random = Random(4)
+    sender = Sender(packet_size=200)
+    fragments = sender.unit([random_nal(random, 1, 2000)], 3000)
+    for at in range(1, len(fragments) - 1):
+        cut = [*fragments[:at], fragments[at][:90], *fragments[at + 1 :]]
+        for most in (3, SLOTS):
+            assert comparable(drained([cut], most)[1]) == comparable(plain([cut])[1])
+        assert comparable(joined([cut])[1]) == comparable(plain([cut])[1])
+
+
 def test_a_fragment_that_cannot_be_used_ends_its_nal_unit() -> None:
     random = Random(3)
     sender = Sender(packet_size=200)

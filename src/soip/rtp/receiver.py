@@ -51,7 +51,7 @@ def _same_and_rising(count: int) -> tuple[int, int]:
 def _stretch(sizes: Sequence[int], at: int) -> int:
     """Where the datagrams end that have the size of the ``at``-th; one that is shorter is the last of them."""
     size, end = sizes[at], len(sizes)
-    if at == 0 and sizes.count(size) >= end - 1 and sizes[-1] <= size:
+    if at == 0 and sizes[-1] <= size and sizes.count(size) - (sizes[-1] == size) == end - 1:
         return end  # as the kernel joins them
     for number in range(at + 1, end):
         if sizes[number] != size:
