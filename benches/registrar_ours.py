@@ -24,7 +24,7 @@ from soip.directory.accounts import ha1
 from soip.directory.database import Database
 from soip.directory.directory import Directory
 from soip.directory.settings import ORGANISATION
-from soip.process import raise_file_limit
+from soip.process import calm_collector, raise_file_limit
 from soip.signalling.role import WRITE_SECONDS, Role
 
 DOMAIN = "soip.test"
@@ -95,6 +95,7 @@ def resident() -> int:
 
 if __name__ == "__main__":
     raise_file_limit()
+    calm_collector()
     pin(MEASURED_CPU)
     # The log is rendered as for people, and thrown away: standard output has the figures.
     structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=open("/dev/null", "w")))  # noqa: SIM115

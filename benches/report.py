@@ -39,6 +39,8 @@ class Comparison:
     """What ours is compared with."""
     ours: list[Figure] = field(default_factory=list)
     floor: list[Figure] = field(default_factory=list)
+    more: list[str] = field(default_factory=list)
+    """Lines about figures that are no comparison."""
 
     @property
     def ratio(self) -> float | None:
@@ -66,7 +68,7 @@ class Comparison:
                 out.append(
                     f"         of ours {hashing:.2f} µs is SHA-256, which the floor does not do: {rest:.2f} without"
                 )
-        return out
+        return [*out, *self.more]
 
 
 def _median(figures: list[Figure]) -> float:

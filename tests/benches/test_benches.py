@@ -72,6 +72,8 @@ def test_free_ports_are_pairs() -> None:
 
 def test_sip_is_measured_beside_kamailio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registrar, "ACCOUNTS", 400)
+    monkeypatch.setattr(registrar, "RATES", {"register": 100, "keepalive": 200, "call": 40})
+    monkeypatch.setattr(registrar, "CAPACITIES", {"register": 400, "keepalive": 400})
     comparisons = registrar.run(rounds=1, seconds=0.5)
     assert [comparison.unit for comparison in comparisons] == ["register", "keepalive", "call"]
     for comparison in comparisons:
@@ -79,6 +81,7 @@ def test_sip_is_measured_beside_kamailio(monkeypatch: pytest.MonkeyPatch) -> Non
         for figure in (*comparison.ours, *comparison.floor):
             assert figure.cpu_us > 0
         assert len(comparison.floor) == 1
+    assert ["flat out" in comparison.lines()[-1] for comparison in comparisons] == [True, True, False]
 
 
 def test_a_restart_brings_everybody_back(monkeypatch: pytest.MonkeyPatch) -> None:
