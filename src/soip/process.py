@@ -28,8 +28,8 @@ from soip.store.errors import StoreError
 _MOST_FILES = 65_536
 _COLLECTOR = (5_000, 10, 50)
 """The thresholds of the search for cycles. What a role keeps (registrations, transactions that absorb repeats) is made
-anew all the time and is hardly ever in one: at the interpreter's own thresholds the search took an eighth of the time of
-a registration, and among many thousands of them it held up everything for a tenth of a second.
+anew all the time and is hardly ever in one: at the interpreter's own thresholds the search took an eighth of the time
+of a registration, and among many thousands of them it held up everything for a tenth of a second.
 """
 _KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 
