@@ -20,7 +20,7 @@ test: .venv/.dev src/soip/web/static/.built  ## everything CI checks: lint, unit
 	scripts/peers
 	$(MAKE) lint
 	scripts/console test
-	$(PY) -m pytest
+	scripts/test
 
 lint: .venv/.dev  ## style, types, import rules
 	.venv/bin/ruff check .
