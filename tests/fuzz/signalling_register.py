@@ -8,7 +8,7 @@ from soip.signalling.accounts import AccountTable
 from soip.signalling.location import Location
 from soip.signalling.registrar import Lifetimes, Registrar
 from soip.signalling.routing import Caller, Forward, Refuse, route
-from soip.signalling.server import Tables
+from soip.signalling.tables import Tables
 from soip.sip import headers
 from soip.sip.errors import SipError
 from soip.sip.flow import Flow

@@ -10,7 +10,7 @@ import pytest
 from soip.control import manscdp
 from soip.control.manscdp import Alarm, AlarmResponse
 from soip.directory.rows import EventRow
-from soip.signalling import server as server_module
+from soip.signalling import messenger
 from soip.signalling.alarms import PER_CAMERA
 from soip.sip import headers as h
 from soip.sip.message import Request, Response
@@ -189,7 +189,7 @@ async def test_an_alarm_is_repeated_until_it_is_taken(house: ServerHouse) -> Non
 async def test_a_media_server_that_is_silent_is_asked_again(
     house: ServerHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "MESSAGE_SECONDS", 0.2)
+    monkeypatch.setattr(messenger, "MESSAGE_SECONDS", 0.2)
     worker, camera = await house.worker(), await camera_of(house)
     taking(camera, [])
     assert (await camera.ask(message(camera), challenged=False)).status == 200

@@ -12,6 +12,9 @@ from soip.signalling.flows import Way
 from soip.sip.message import Headers, Request
 from soip.sip.uri import Uri
 
+MESSAGE_SECONDS = 5.0
+"""How long the answer to one of ours is waited for."""
+
 
 class Messenger:
     """Sends MESSAGEs in the name of the domain (RFC 3428), by a way of the flow book."""
@@ -27,10 +30,9 @@ class Messenger:
         way: Way,
         body: bytes,
         content_type: str,
-        within: float,
         headers: tuple[tuple[str, str], ...] = (),
     ) -> int:
-        """The status of the answer; 0 when the way is closed or nobody answers in so many seconds."""
+        """The status of the answer; 0 when the way is closed or nobody answers in `MESSAGE_SECONDS`."""
         resolved = self._book.resolve(way)
         if resolved is None:
             return 0
@@ -47,7 +49,7 @@ class Messenger:
             *headers,
         ]
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(MESSAGE_SECONDS):
                 return (await self._endpoint.request(Request("MESSAGE", uri, Headers(lines), body), resolved)).status
         except (NetError, TimeoutError):
             return 0

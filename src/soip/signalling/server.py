@@ -18,8 +18,7 @@ from typing import Any
 
 import structlog
 
-from soip.config import SipRoute
-from soip.control import manscdp, moved
+from soip.control import manscdp
 from soip.control.manscdp import Alarm, AlarmResponse
 from soip.directory.directory import Directory
 from soip.directory.errors import DirectoryError, UnavailableError
@@ -43,20 +42,20 @@ from soip.signalling.forward import Forwarder, from_path
 from soip.signalling.handover import Handover
 from soip.signalling.ladder import Ladder
 from soip.signalling.limits import Buckets, Budget, Gate
-from soip.signalling.location import Binding, Location
+from soip.signalling.location import Location
 from soip.signalling.messenger import Messenger
 from soip.signalling.news import News
 from soip.signalling.registrar import Lifetimes, Registrar
+from soip.signalling.removals import Removals
 from soip.signalling.routing import Caller, Refuse, route
 from soip.signalling.subscriptions import Subscription
-from soip.signalling.trunk import Trunk
+from soip.signalling.tables import Tables
 from soip.signalling.trunks import Trunks
 from soip.signalling.trust import Challenger, House, Refused, Sender, foreign_identity
 from soip.sip import headers
 from soip.sip.digest import NonceIssuer
 from soip.sip.errors import SipParseError
 from soip.sip.flow import Flow
-from soip.sip.locate import is_literal
 from soip.sip.message import Request
 from soip.sip.reply import make_response
 from soip.sip.uri import Uri, split_user
@@ -68,7 +67,6 @@ LOG_BUDGET = Budget(rate=0.1, burst=20)
 LOG_TOTAL = Budget(rate=2, burst=500)
 TASKS = 1000
 """ACKs and messages of our own under way at once; more are not sent."""
-MESSAGE_SECONDS = 5.0
 HOME_LOOKS = Budget(rate=10, burst=50)
 """Looks, for one caller, for the home of a camera that has none yet."""
 # The server itself asks for a camera as a media server does: it reaches the device.
@@ -89,47 +87,6 @@ class Keys:
     tokens: bytes
     nonces: bytes
     bearer: bytes
-
-
-class Tables:
-    """What `routing.route` reads: accounts and bindings as they are now."""
-
-    def __init__(
-        self, accounts: AccountTable, location: Location, trunks: Trunks, domain: str, now: Callable[[], float]
-    ) -> None:
-        self._trunks = trunks
-        self._domain = domain
-        self._location = location
-        self._now = now
-        self.kind = accounts.kind
-        self.device_of = accounts.device_of
-        self.instances = accounts.instances
-        self.home = accounts.home
-
-    def bindings(self, aor: str) -> tuple[Binding, ...]:
-        """The contacts of an address, the latest first."""
-        return self._location.bindings(aor, self._now())
-
-    def route_to_domain(self, domain: str) -> SipRoute | None:
-        """The route for addresses of another domain."""
-        return _route(self._trunks.to_domain(domain))
-
-    def route_to_number(self, user: str) -> SipRoute | None:
-        """The route for a number that nobody here has."""
-        return _route(self._trunks.to_number(user))
-
-    def is_down(self, route: SipRoute) -> bool:
-        """Whether nobody answers there."""
-        trunk = self._trunks.get(route.name)
-        return trunk is not None and trunk.is_down
-
-    def is_ours(self, host: str) -> bool:
-        """Whether a host is this server: its domain, or an address, which is ours or a device's own."""
-        return host == self._domain or is_literal(host)
-
-
-def _route(trunk: Trunk | None) -> SipRoute | None:
-    return None if trunk is None else trunk.route
 
 
 class Server:
@@ -181,10 +138,7 @@ class Server:
         self._alarms = Alarms(directory.events, self._alarms_taken, now)
         self._handover = Handover(directory.events, self._home_of, self._hand_over)
         self._events = Events(endpoint, self._book, Facts(house.domain, accounts, location, directory, later.save), now)
-        self._left: dict[str, dict[str, int]] = {}
-        """By media instance, the cameras that it has lost, with the epochs of that."""
-        self._known_left: dict[tuple[str, str], int] = {}
-        """Of which loss an instance has said that it knows."""
+        self._removals = Removals(self._messenger, self._tables, house.domain, self._spawn)
         self._directory = directory
         self._home_looks = Buckets(HOME_LOOKS)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -199,26 +153,8 @@ class Server:
             tasks.create_task(self._trunks.run())
 
     def moved(self, homes: Iterable[HomeRow]) -> None:
-        """The homes of cameras as they are now. Whoever has lost one is told: it may not be able to read it."""
-        self._left = {}
-        for row in homes:
-            if row.previous_id and self._known_left.get((row.previous_id, row.camera_id), 0) < row.epoch:
-                self._left.setdefault(row.previous_id, {})[row.camera_id] = row.epoch
-        for instance in self._left:
-            self._tell_left(instance)
-
-    def _tell_left(self, instance: str) -> None:
-        """One that is not connected is told when it comes."""
-        if self._left.get(instance) and self._tables.bindings(instance):
-            self._spawn(self._tell_moved(instance, dict(self._left[instance])))
-
-    async def _tell_moved(self, instance: str, left: dict[str, int]) -> None:
-        uri, way = Uri("sip", instance, self._house.domain), InstanceFlow(instance)
-        names = list(left)
-        for first in range(0, len(names), moved.MOST):
-            some = {camera: left[camera] for camera in names[first : first + moved.MOST]}
-            if await self._messenger.send(uri, way, moved.build(some), moved.CONTENT_TYPE, MESSAGE_SECONDS) == 200:
-                self._known_left.update({(instance, camera): epoch for camera, epoch in some.items()})
+        """The homes of cameras as they are now."""
+        self._removals.moved(homes)
 
     def configured(self, changed: set[str]) -> None:
         """The account table is another; the accounts in `changed` are gone or have other secrets."""
@@ -357,7 +293,7 @@ class Server:
         if {b.target for b in after} != {b.target for b in before}:
             if aor in self._accounts.instances():
                 self._handover.retry()
-                self._tell_left(aor)
+                self._removals.tell(aor)
             event = "registered" if after else "unregistered"
             self._news.tell(event, id=aor, account=account.id, source=str(incoming.flow), contacts=len(after))
 
@@ -479,7 +415,7 @@ class Server:
         if not isinstance(verdict, Refuse):
             (leg,) = verdict.legs
             body = manscdp.build(AlarmResponse(alarm.device, alarm.sn))
-            await self._messenger.send(Uri.parse(leg.uri), leg.way, body, manscdp.CONTENT_TYPE, MESSAGE_SECONDS)
+            await self._messenger.send(Uri.parse(leg.uri), leg.way, body, manscdp.CONTENT_TYPE)
 
     def _alarms_taken(self, rows: Sequence[EventRow]) -> None:
         self._handover.wake()
@@ -493,7 +429,7 @@ class Server:
         uri = Uri("sip", row.camera_id, self._house.domain)
         when = (("Date", formatdate(row.start_us // 1_000_000, usegmt=True)),)  # RFC 3261 §20.17
         way, body = InstanceFlow(instance), row.body.encode()
-        return await self._messenger.send(uri, way, body, manscdp.CONTENT_TYPE, MESSAGE_SECONDS, when) == 200
+        return await self._messenger.send(uri, way, body, manscdp.CONTENT_TYPE, when) == 200
 
     def _out_of_dialog(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         account = self._trusted(incoming, proxy=True)
