@@ -12,7 +12,8 @@ from benches import floor
 from benches.frames import FRAME_RATE, FRAME_TICKS, GOP, PAYLOAD_TYPE, gop
 from benches.measured import MEASURED_CPU, pinned
 from benches.report import Comparison, Figure, free_ports
-from soip.rtp.h264 import PACKET_SIZE, packetise
+from soip.rtp.h264 import H264
+from soip.rtp.nal import PACKET_SIZE, packetise
 from soip.rtp.sender import SendStream
 
 MARK = 1.5
@@ -42,7 +43,7 @@ def _frames() -> bytes:
     stream = SendStream(PAYLOAD_TYPE, 1)
     out = []
     for number, nals in enumerate(gop()):
-        runs = stream.stamp(packetise(nals), FRAME_TICKS * number)
+        runs = stream.stamp(packetise(H264, nals), FRAME_TICKS * number)
         out.append(pack("=I", len(runs)))
         out += [pack("=I", len(run)) + run for run in runs]
     return b"".join(out)

@@ -13,16 +13,18 @@ import time
 
 from benches.frames import FRAME_TICKS, PAYLOAD_TYPE, PPS, SPS, gop
 from benches.measured import MEASURED_CPU, cpu_us, pin, tell
-from soip.media.intake import Codec, Picture
+from soip.media.intake import Picture
 from soip.media.relay import Relay, Viewer
 from soip.net.gso import GsoSender
-from soip.rtp.h264 import PACKET_SIZE, AccessUnit
+from soip.rtp.codec import Codec
+from soip.rtp.h264 import H264
 from soip.rtp.h264_sets import parse_sps
+from soip.rtp.nal import PACKET_SIZE, AccessUnit
 
 
 def main(first_port: int, viewers: int, rounds: int, interval: float) -> None:
     relay = Relay(lambda: None)
-    codec = Codec(SPS, (PPS,), parse_sps(SPS))
+    codec = Codec(H264, ((SPS,), (PPS,)), parse_sps(SPS))
     pictures = gop()
 
     def picture(number: int) -> Picture:

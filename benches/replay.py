@@ -15,7 +15,8 @@ import time
 from benches.frames import FRAME_RATE, FRAME_TICKS, GOP, PACKET_SIZE, PAYLOAD_TYPE, gop
 from benches.measured import OTHER_CPU, pin, tell
 from soip.net.gso import GsoSender
-from soip.rtp.h264 import packetise
+from soip.rtp.h264 import H264
+from soip.rtp.nal import packetise
 from soip.rtp.sender import SendStream
 
 
@@ -25,7 +26,9 @@ def main(first_port: int, cameras: int, seconds: float) -> None:
     stream = SendStream(PAYLOAD_TYPE, 0x5015)
     # All cameras send the same bytes, each over its own socket; numbers and timestamps go on over the GOPs.
     frames = [
-        stream.stamp(packetise(pictures[number % len(pictures)], PACKET_SIZE), FRAME_TICKS * number, max_segments=16)
+        stream.stamp(
+            packetise(H264, pictures[number % len(pictures)], PACKET_SIZE), FRAME_TICKS * number, max_segments=16
+        )
         for number in range(int(seconds * FRAME_RATE) + GOP)
     ]
     sizes = [sum(-(-len(run) // PACKET_SIZE) for run in runs) for runs in frames]

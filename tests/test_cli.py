@@ -488,7 +488,9 @@ def recorded(soip: Soip, data: Path) -> RecordingRow:
     settings = Settings.load(data=data)
     disk = DiskWriter(Root.open(settings.media_root, "media-1", reserve_bytes=4096, room_bytes=0))
     disk.start()
-    writer = RecordingWriter(disk, "cam1", [video_track([SPS], [PPS], 640, 360)], lambda event: None, server="media-1")
+    writer = RecordingWriter(
+        disk, "cam1", [video_track("H264", [[SPS], [PPS]], 640, 360)], lambda event: None, server="media-1"
+    )
     picture = b"\0\0\0\x05\x65abcd"
     for second in range(4):
         samples = [Frame([picture], 3600, sync=number == 0) for number in range(25)]

@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from soip.agents.source import AudioUnit, Source, Unit, VideoUnit
-from soip.rtp.h264 import split_annex_b, split_length_prefixed
+from soip.rtp.nal import split_annex_b, split_length_prefixed
 
 RATE = 100  # quick, so that tests are
 

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from soip.rtp.h264 import packetise
-from soip.rtp.h264_sets import build_sprop, find_sets
+from soip.rtp.h264 import H264
+from soip.rtp.h264_sets import build_sprop
+from soip.rtp.nal import packetise
 from soip.rtp.sender import SendStream
 
 STEP = 3600  # 25 pictures a second
@@ -48,7 +49,7 @@ class RtspCamera:
 
     def _answer(self, method: str) -> str:
         if method == "DESCRIBE":
-            sets = build_sprop([nal for kind in find_sets(self.units[0]) for nal in kind])
+            sets = build_sprop([nal for kind in H264.find_sets(self.units[0]) for nal in kind])
             body = (
                 "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
                 "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
@@ -64,7 +65,7 @@ class RtspCamera:
         for number, nals in enumerate(self.units):
             if self._closing:
                 return
-            for datagram in stream.stamp(packetise(nals), STEP * number, max_segments=1):
+            for datagram in stream.stamp(packetise(H264, nals), STEP * number, max_segments=1):
                 writer.write(b"$\0" + len(datagram).to_bytes(2, "big") + datagram)
             await writer.drain()
             await asyncio.sleep(0.01)

@@ -13,7 +13,7 @@ from soip.net.rtp import Peer, RtpSocketPair
 from soip.net.sip import SipEndpoint
 from soip.net.ua import UserAgent
 from soip.rtp import rtcp
-from soip.rtp.h264 import AccessUnit
+from soip.rtp.nal import AccessUnit
 from soip.rtp.receiver import VideoReceiver
 from soip.sip.digest import Credentials
 from soip.sip.offer import Stream

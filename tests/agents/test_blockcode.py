@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from soip.agents import blockcode
 from soip.agents.blockcode import Stamp, draw, from_bits, layout, read, to_bits
-from soip.agents.encoder import H264Encoder
+from soip.agents.encoder import Encoder
 from soip.agents.errors import PatternError
 from soip.agents.pattern import Pattern, Planes
 
@@ -96,7 +96,7 @@ def test_every_frame_survives_h264_at_low_bitrate(bitrate: int) -> None:
     frame = VideoFrame(640, 360, "yuv420p")
     planes = Planes(640, 360, [memoryview(p) for p in frame.planes], [p.line_size for p in frame.planes])
     pattern = Pattern("cam1", planes, 25)
-    encoder = H264Encoder(640, 360, Fraction(25), bitrate=bitrate)
+    encoder = Encoder(640, 360, Fraction(25), bitrate=bitrate)
     decoder = av.CodecContext.create("h264", "r")
     assert isinstance(decoder, VideoCodecContext)
     size, expected, seen = 0, [], []

@@ -14,7 +14,7 @@ from soip.agents.station import Server
 from soip.net.call import Call
 from soip.net.errors import RequestRefusedError
 from soip.rtp import rtcp
-from soip.rtp.h264 import AccessUnit
+from soip.rtp.nal import AccessUnit
 from soip.sip.offer import Agreement, Audio, Local, Video, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri

@@ -151,7 +151,9 @@ async def test_a_refresh_of_its_session_is_answered_and_media_does_not_move(tmp_
 
         async def refresh(incoming: IncomingCall) -> None:
             offer = SessionDescription.parse(incoming.offer)
-            answer = answer_offer(offer, Local("127.0.0.1", 1), [Video(26_998, "42e01f", sends=True)]).answer
+            answer = answer_offer(
+                offer, Local("127.0.0.1", 1), [Video(26_998, "H264", {"profile-level-id": "42e01f"}, sends=True)]
+            ).answer
             assert answer is not None
             call = incoming.answer(answer.to_bytes())
             await call.confirmed()

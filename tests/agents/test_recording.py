@@ -11,11 +11,11 @@ import av
 import pytest
 
 from soip.agents.aac import AacEncoder
-from soip.agents.encoder import H264Encoder
+from soip.agents.encoder import Encoder
 from soip.agents.recording import Recording
 from soip.rtp import g711
-from soip.rtp.h264 import AccessUnit, is_keyframe
-from soip.rtp.h264_sets import find_sets
+from soip.rtp.h264 import H264
+from soip.rtp.nal import AccessUnit
 from soip.rtp.receiver import AudioFrame
 from tests.agents.media import grey
 
@@ -24,11 +24,13 @@ TICKS = 1 << 32
 
 def units(count: int, *, gop: float = 0.4, every: int = 3600) -> list[AccessUnit]:
     """A stream at 25 pictures a second, a keyframe every ten."""
-    encoder = H264Encoder(320, 240, Fraction(25), gop_seconds=gop)
+    encoder = Encoder(320, 240, Fraction(25), gop_seconds=gop)
     made = []
     for number in range(count):
         nals = list(encoder.encode(grey(number), number * every, False))
-        made.append(AccessUnit.of(list(nals), TICKS + number * every, is_keyframe(nals), 100 + number * every / 90_000))
+        made.append(
+            AccessUnit.of(list(nals), TICKS + number * every, H264.is_keyframe(nals), 100 + number * every / 90_000)
+        )
     return made
 
 
@@ -56,7 +58,7 @@ def test_a_file_begins_with_a_keyframe_and_time_zero(tmp_path: Path) -> None:
 
 def test_without_parameter_sets_there_is_no_file_until_the_description_has_them(tmp_path: Path) -> None:
     stream = units(12)
-    sps, pps = find_sets(stream[0].nals)
+    sps, pps = H264.find_sets(stream[0].nals)
     for unit in stream:
         unit.hold([nal for nal in unit.nals if nal[0] & 31 not in (7, 8)])
     assert record(tmp_path / "none.mp4", stream).paths == []

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from soip.agents import blockcode
 from soip.agents.camera import SimulateOptions
 from soip.agents.containersource import ContainerSource
-from soip.agents.encoder import H264Encoder
+from soip.agents.encoder import Encoder
 from soip.agents.errors import SourceError
 from soip.agents.patternsource import PatternSource, tone
 from soip.agents.source import Unit, VideoUnit
@@ -32,7 +32,7 @@ def slices(nals: tuple[bytes, ...] | list[bytes]) -> list[bytes]:
 
 
 def test_the_encoder_makes_constrained_baseline_with_sets_before_each_idr() -> None:
-    encoder = H264Encoder(320, 240, Fraction(25), gop_seconds=0.4)
+    encoder = Encoder(320, 240, Fraction(25), gop_seconds=0.4)
     units = [encoder.encode(grey(number), 3600 * number, number == 3) for number in range(12)]
     kinds = [[nal[0] & 31 for nal in unit] for unit in units]
     for number in (0, 3):
@@ -235,7 +235,7 @@ async def deaf_server() -> AsyncIterator[int]:
 
 
 async def test_an_rtsp_camera_passes_through_and_is_found_again_when_it_breaks_off() -> None:
-    encoder = H264Encoder(320, 240, Fraction(25), gop_seconds=0.4)
+    encoder = Encoder(320, 240, Fraction(25), gop_seconds=0.4)
     sent = [encoder.encode(grey(number), 3600 * number, False) for number in range(60)]
     async with rtsp_camera(sent) as camera:
         source = ContainerSource(camera.address)

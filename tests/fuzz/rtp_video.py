@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from soip.rtp.batch import SLOTS, DatagramBatch
-from soip.rtp.h264 import MAX_ACCESS_UNIT
+from soip.rtp.nal import MAX_ACCESS_UNIT
 from soip.rtp.receiver import VideoReceiver
 from tests.rtp.wire import comparable
 

@@ -10,7 +10,10 @@ from soip.sip.sdp import SessionDescription
 
 LOCAL = Local("192.0.2.1", 1)
 RECORDER = (Video(20000, receives=True), Audio(20002, receives=True))
-CAMERA = (Video(20000, "42e01f", "Z0LAHg==,aM48gA==", sends=True), Audio(20002, sends=True, receives=True))
+CAMERA = (
+    Video(20000, "H264", {"profile-level-id": "42e01f", "sprop-parameter-sets": "Z0LAHg==,aM48gA=="}, sends=True),
+    Audio(20002, sends=True, receives=True),
+)
 OFFER = make_offer(LOCAL, RECORDER)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 
-from soip.media.intake import Codec, Picture
-from soip.rtp.h264 import AccessUnit
+from soip.media.intake import Picture
+from soip.rtp.codec import Codec
+from soip.rtp.h264 import H264
 from soip.rtp.h264_sets import parse_sps
+from soip.rtp.nal import AccessUnit
 
 # A Constrained Baseline SPS of 640×360 and its PPS, as x264 writes them.
 SPS = base64.b64decode("Z0LAHtkAoC/5YQAAAwABAAADADIPFi5I")
 PPS = base64.b64decode("aMuBPLI=")
-CODEC = Codec(SPS, (PPS,), parse_sps(SPS))
+CODEC = Codec(H264, ((SPS,), (PPS,)), parse_sps(SPS))
 FRAME = 3600
 START = 161_000_000_000_000
 START_US = START * 100 // 9

@@ -14,7 +14,8 @@ from soip.net.rtp import DATAGRAM_SIZE, Peer, RtpSocketPair, open_pair
 from soip.net.ua import UserAgent
 from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
-from soip.rtp.h264 import PACKET_SIZE, AccessUnit, packetise
+from soip.rtp.h264 import H264
+from soip.rtp.nal import PACKET_SIZE, AccessUnit, packetise
 from soip.rtp.packet import RtpPacket, build
 from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
 from soip.rtp.sender import SendStream
@@ -81,7 +82,7 @@ class Camera:
             return
         pairs = [open_pair(PORTS, "127.0.0.1", _now) for _ in range(2)]
         try:
-            media: list[Capability] = [Video(pairs[0].port, "42e01f", sends=True)]
+            media: list[Capability] = [Video(pairs[0].port, "H264", {"profile-level-id": "42e01f"}, sends=True)]
             if self.sound:
                 media.append(Audio(pairs[1].port, ("PCMU",), sends=True))
             agreement = answer_offer(self.offers[-1], Local("127.0.0.1", 1), media)
@@ -114,7 +115,7 @@ class Camera:
                 key_at = number
             if self.sends:
                 self.sent_at = _now()
-                sender.send(numbered.stamp(packetise(frames[(number - key_at) % 100]), number * 3600))
+                sender.send(numbered.stamp(packetise(H264, frames[(number - key_at) % 100]), number * 3600))
                 if agreement.audio is not None and self.sound:
                     self._speak(pairs[1], agreement, number)
             number += 1

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip.media.browser import QUEUE_BYTES, QUEUE_S, Browser, Chunk, Feed, Item, Opening, State
-from soip.media.intake import Codec, Picture
+from soip.media.intake import Picture
 from soip.mp4.times import utc_of
-from soip.rtp.h264_sets import parse_sps
-from tests.media.material import CODEC, FRAME, START, START_US, picture
+from soip.rtp.codec import learn
+from soip.rtp.h264 import H264
+from tests.media.material import FRAME, SPS, START, START_US, picture
 from tests.mp4 import walker
 from tests.mp4.material import video
 
@@ -59,7 +60,7 @@ def test_each_picture_is_a_chunk_a_decoder_takes() -> None:
     assert kinds(items)[:2] == ["State", "Opening"]
     opening = items[1]
     assert isinstance(opening, Opening)
-    assert opening.mime == f'video/mp4; codecs="{CODEC.info.codec}"'
+    assert opening.mime == f'video/mp4; codecs="avc1.{SPS[1:4].hex().upper()}"'
     assert samples(items) == list(range(25))
     movie = read(items)
     assert [utc_of(ntp) for ntp, _ in movie.utc] == [START_US + number * 40_000 for number in range(25)]
@@ -105,7 +106,8 @@ def test_who_joins_between_two_calls_gets_an_opening_although_the_codec_is_the_s
 def test_another_codec_opens_anew() -> None:
     feed, browser = Feed(), Browser()
     wide = video(2, width=640, height=480).frames[0]
-    codec = Codec(wide[0], (wide[1],), parse_sps(wide[0]))
+    codec = learn(H264, wide)
+    assert codec is not None
     feed.join(browser, [])
     feed.push(picture(0))
     feed.push(replace(picture(10, gop=10), codec=codec))

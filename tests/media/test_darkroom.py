@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from soip.media import darkroom
 from soip.media.darkroom import ANSWER, FORMATS, ORDER, decode, encode, fit
 from soip.media.snapshots import Form
-from soip.rtp.h264 import length_prefixed
+from soip.rtp.nal import length_prefixed
 from tests.mp4.material import video
 
 
@@ -26,7 +26,7 @@ def keyframe() -> bytes:
 
 def order(number: int, form: Form, content: bytes | None = None) -> bytes:
     content = keyframe() if content is None else content
-    return ORDER.pack(number, form.width, form.height, FORMATS.index(form.kind), len(content)) + content
+    return ORDER.pack(number, 0, form.width, form.height, FORMATS.index(form.kind), len(content)) + content
 
 
 def size_of(picture: bytes) -> tuple[str, int, int]:
@@ -81,9 +81,9 @@ def test_orders_are_answered_in_turn_and_what_cannot_be_decoded_is_told() -> Non
 def test_a_keyframe_is_decoded_once_for_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
 
-    def noted(content: bytes) -> darkroom.Decoded:
+    def noted(content: bytes, encoding: str) -> darkroom.Decoded:
         decoded.append(len(content))
-        return decode(content)
+        return decode(content, encoding)
 
     monkeypatch.setattr(darkroom, "decode", noted)
     darkroom.serve(io.BytesIO(b"".join(order(7, Form("jpg", 32 + size)) for size in range(10))), io.BytesIO())

@@ -11,7 +11,7 @@ import pytest
 from soip.net.call import Call
 from soip.net.errors import RequestRefusedError
 from soip.net.rtp import open_pair
-from soip.rtp.h264 import AccessUnit
+from soip.rtp.nal import AccessUnit
 from soip.rtp.receiver import VideoReceiver
 from soip.sip.headers import Replaces
 from soip.sip.offer import read_answer

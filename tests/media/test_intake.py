@@ -12,7 +12,8 @@ from soip.media.intake import AudioIntake, Picture, Sound, VideoIntake
 from soip.media.walltime import WallClock
 from soip.net.ports import PortPairs
 from soip.net.rtp import DATAGRAM_SIZE, RtpSocketPair, open_pair
-from soip.rtp.h264 import AccessUnit, packetise
+from soip.rtp.h264 import H264
+from soip.rtp.nal import AccessUnit, packetise
 from soip.rtp.packet import RtpPacket, build
 from soip.rtp.sender import SendStream
 from tests.media.material import FRAME, PPS, SPS
@@ -66,7 +67,7 @@ def test_of_sets_that_come_alone_the_other_kind_is_added() -> None:
     other = PPS[:-1] + b"\x55"
     desk.take(0, other, IDR)
     assert desk.pictures[0].unit.nals == [SPS, other, IDR]
-    assert desk.pictures[0].codec.pps == (other,)
+    assert desk.pictures[0].codec.groups == ((SPS,), (other,))
     desk.take(1, SPS, IDR)
     assert sorted(map(bytes, desk.pictures[1].unit.nals)) == sorted([SPS, other, IDR])
 
@@ -86,7 +87,7 @@ def test_new_sets_in_band_are_a_new_codec_and_the_old_pictures_keep_theirs() -> 
 def test_unreadable_sets_do_not_replace_good_ones() -> None:
     desk = Desk(SPS, PPS)
     desk.take(0, b"\x67\x42\x00", PPS, IDR)
-    assert desk.pictures[0].codec.sps == SPS
+    assert desk.pictures[0].codec.groups == ((SPS,), (PPS,))
 
 
 def test_pictures_out_of_order_get_rising_decode_times() -> None:
@@ -171,7 +172,7 @@ def test_from_datagrams_to_pictures(pair: RtpSocketPair) -> None:
     buffer = memoryview(bytearray(DATAGRAM_SIZE))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as camera:
         for number, nals in enumerate(video(30).frames):
-            for run in stream.stamp(packetise(nals, 10_000), number * FRAME):
+            for run in stream.stamp(packetise(H264, nals, 10_000), number * FRAME):
                 camera.sendto(run, ("127.0.0.1", pair.port))
             desk.intake.readable(pair, buffer, number / 25)
     assert len(desk.pictures) == 30

@@ -17,13 +17,15 @@ import pytest
 from soip.directory.rows import GapRow, RecordingRow
 from soip.media.context import Context
 from soip.media.gaps import Cause, Gaps
-from soip.media.intake import Codec, Picture, Sound, VideoIntake
+from soip.media.intake import Picture, Sound, VideoIntake
 from soip.media.recorder import BREAK_S, FRAGMENT_BYTES, Place, Recorder, journal_gap
 from soip.media.walltime import WallClock
 from soip.mp4.times import us_of
 from soip.rtp.clock import MediaClock
-from soip.rtp.h264 import AccessUnit
+from soip.rtp.codec import Codec, learn
+from soip.rtp.h264 import H264
 from soip.rtp.h264_sets import parse_sps
+from soip.rtp.nal import AccessUnit
 from soip.rtp.receiver import AudioFrame
 from soip.store import journal
 from soip.store.disk import DiskWriter
@@ -222,7 +224,7 @@ async def test_another_codec_is_another_file(desk: Desk) -> None:
     desk.show(0, 50)
     wide = video(50, width=640, height=480).frames
     sps, pps = wide[0][0], wide[0][1]
-    codec = Codec(sps, (pps,), parse_sps(sps))
+    codec = Codec(H264, ((sps,), (pps,)), parse_sps(sps))
     for number in range(50, 100):
         desk.take(replace(picture(number), codec=codec))
     desk.recorder.interrupt()
@@ -263,7 +265,8 @@ async def test_a_new_timeline_that_begins_with_a_keyframe_loses_nothing(desk: De
 async def test_a_stream_that_breaks_again_and_again_does_not_get_a_file_each_time(desk: Desk, parameters: bool) -> None:
     """A new file costs the disk that all cameras share more than the pictures of a second do."""
     wide = video(50, width=640, height=480).frames
-    other = Codec(wide[0][0], (wide[0][1],), parse_sps(wide[0][0]))
+    other = learn(H264, wide[0])
+    assert other is not None
     desk.on()
     for number in range(25 * 60):
         one = picture(number, gop=10)
@@ -325,7 +328,7 @@ async def test_the_first_file_of_a_call_does_not_overlap_the_last_one_of_the_cal
 async def test_pictures_shown_out_of_order_keep_their_offsets_and_can_be_decoded(desk: Desk) -> None:
     material = video(100, bframes=2)
     sps, pps = material.frames[0][0], material.frames[0][1]
-    codec = Codec(sps, (pps,), parse_sps(sps))
+    codec = Codec(H264, ((sps,), (pps,)), parse_sps(sps))
     desk.on()
     for number, (nals, offset) in enumerate(zip(material.frames, material.offsets, strict=True)):
         one = picture(number)

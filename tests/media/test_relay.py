@@ -13,7 +13,8 @@ import pytest
 
 from soip.media.relay import BACKLOG_BYTES, GOP_UNITS, Relay, Viewer
 from soip.net.gso import GsoSender
-from soip.rtp.h264 import PACKET_SIZE, TYPE_IDR, AccessUnit
+from soip.rtp.h264 import TYPE_IDR
+from soip.rtp.nal import PACKET_SIZE, AccessUnit
 from soip.rtp.packet import parse
 from soip.rtp.receiver import VideoReceiver
 from tests.media.material import picture

@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from soip.media.snapshots import WAITING, Darkroom, Form, SnapshotError
+from soip.rtp.nal import AccessUnit
 from tests.media.house import House
 from tests.media.peers import Camera
 from tests.media.test_darkroom import keyframe, size_of
@@ -16,23 +17,29 @@ from tests.media.test_darkroom import keyframe, size_of
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+def shot(content: bytes | None = None) -> AccessUnit:
+    """A keyframe by itself."""
+    content = keyframe() if content is None else content
+    return AccessUnit(content, 0, len(content), 0, True, 0.0)
+
+
 async def test_a_darkroom_that_is_killed_or_confused_is_begun_anew() -> None:
     room = Darkroom()
     try:
-        first = await room.make(1, keyframe(), Form("jpg", 64))
+        first = await room.make(1, shot(), Form("jpg", 64))
         assert size_of(first)[1] == 64
         assert room._process is not None
         os.kill(room._process.pid, signal.SIGKILL)
         await room._process.wait()
-        assert await room.make(2, keyframe(), Form("jpg", 64)) == first
+        assert await room.make(2, shot(), Form("jpg", 64)) == first
         with pytest.raises(SnapshotError, match="cannot be decoded"):
-            await room.make(3, os.urandom(5000), Form("jpg"))
-        assert await room.make(4, keyframe(), Form("jpg", 64)) == first
-        task = asyncio.create_task(room.make(5, keyframe(), Form("bmp")))
+            await room.make(3, shot(os.urandom(5000)), Form("jpg"))
+        assert await room.make(4, shot(), Form("jpg", 64)) == first
+        task = asyncio.create_task(room.make(5, shot(), Form("bmp")))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert await room.make(6, keyframe(), Form("jpg", 64)) == first, "an answer that nobody took is nobody else's"
+        assert await room.make(6, shot(), Form("jpg", 64)) == first, "an answer that nobody took is nobody else's"
     finally:
         await room.close()
     assert room._process is None
@@ -46,7 +53,7 @@ async def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
             "sleep", "600", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
         with pytest.raises(SnapshotError, match="did not answer in time"):
-            await room.make(1, keyframe(), Form("jpg"))
+            await room.make(1, shot(), Form("jpg"))
         assert await hung.wait() == -signal.SIGKILL
     finally:
         await room.close()
@@ -55,10 +62,10 @@ async def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_no_more_wait_than_can_be_served(monkeypatch: pytest.MonkeyPatch) -> None:
     room = Darkroom()
     async with room._turn:
-        tasks = [asyncio.create_task(room.make(1, keyframe(), Form("jpg"))) for _ in range(WAITING)]
+        tasks = [asyncio.create_task(room.make(1, shot(), Form("jpg"))) for _ in range(WAITING)]
         await asyncio.sleep(0)
         with pytest.raises(SnapshotError, match="too many"):
-            await room.make(1, keyframe(), Form("jpg"))
+            await room.make(1, shot(), Form("jpg"))
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

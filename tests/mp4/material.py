@@ -90,7 +90,7 @@ def video(frames: int = 100, gop: int = 25, bframes: int = 0, width: int = 320, 
     delay = -min((packet.pts or 0) - number for number, packet in enumerate(packets))
     offsets = [((packet.pts or 0) - number + delay) * FRAME_TICKS for number, packet in enumerate(packets)]
     keys = [packet.is_keyframe for packet in packets]
-    return Video(video_track(sps, pps, width, height), units, keys, offsets)
+    return Video(video_track("H264", [sps, pps], width, height), units, keys, offsets)
 
 
 @cache

@@ -113,7 +113,7 @@ def exp_golomb(*values: int) -> str:
 def test_chroma_and_depths_of_a_high_profile(chroma: int, luma: int, colour: int, identity: int) -> None:
     bits = exp_golomb(identity, chroma) + ("0" if chroma == 3 else "") + exp_golomb(luma, colour) + "1" * 80
     payload = int(bits[:80], 2).to_bytes(10, "big").replace(b"\0\0", b"\0\0\3")
-    track = video_track([b"\x67\x64\x00\x28" + payload], [b"\x68\xee\x3c\x80"], 1920, 1080)
+    track = video_track("H264", [[b"\x67\x64\x00\x28" + payload], [b"\x68\xee\x3c\x80"]], 1920, 1080)
     avcc = walker.tree(track.entry[86:])[0]
     assert avcc.body[-4:] == bytes((0xFC | chroma, 0xF8 | luma, 0xF8 | colour, 0))
 
@@ -121,8 +121,9 @@ def test_chroma_and_depths_of_a_high_profile(chroma: int, luma: int, colour: int
 @pytest.mark.parametrize("values", [(0, 4, 0, 0), (0, 1, 7, 0), (0, 1, 0, 7)])
 def test_no_such_chroma_or_depth(values: tuple[int, ...]) -> None:
     bits = exp_golomb(*values) + "1" * 80
+    cut = b"\x67\x64\x00\x28" + int(bits[:80], 2).to_bytes(10, "big")
     with pytest.raises(ValueError, match="no such chroma"):
-        video_track([b"\x67\x64\x00\x28" + int(bits[:80], 2).to_bytes(10, "big")], [b"\x68\xee\x3c\x80"], 1920, 1080)
+        video_track("H264", [[cut], [b"\x68\xee\x3c\x80"]], 1920, 1080)
 
 
 def test_a_fragment_whose_samples_leave_its_mdat_is_refused() -> None:

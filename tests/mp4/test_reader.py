@@ -65,7 +65,7 @@ def test_what_fits_no_sample_is_refused() -> None:
 
 def test_a_foreign_file_is_refused() -> None:
     front = pieces(1)[0]
-    nothing = Track(1, "vide", 90_000, "hvc1", b"\0\0\0\x08hvc1")
+    nothing = Track(1, "vide", 90_000, "vp09", b"\0\0\0\x08vp09")
     other = Head("cam1", EPOCH_US, 0)
     for data, what in (
         (b"\0\0\0\x10moov" + bytes(20), "not an MP4"),

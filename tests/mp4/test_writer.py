@@ -16,7 +16,7 @@ from tests.mp4 import walker
 from tests.mp4.material import EPOCH_US, Frame, audio, run_of, video
 
 SPS = bytes.fromhex("6742c01edd8050051e84")
-TRACK = video_track([SPS], [bytes.fromhex("68ce3c80")], 1280, 720)
+TRACK = video_track("H264", [[SPS], [bytes.fromhex("68ce3c80")]], 1280, 720)
 SOUND = audio_track(bytes.fromhex("1408"), 16_000, 1)
 HEAD = Head("cam-1", EPOCH_US, 161_565_763_691_111, trigger="plan", server="m1")
 
@@ -127,12 +127,12 @@ def test_real_aac_has_a_configuration_ffmpeg_made() -> None:
 )
 def test_no_track_without_parameter_sets_and_size(sps: list[bytes], pps: list[bytes], size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"parameter sets|no such picture"):
-        video_track(sps, pps, *size)
+        video_track("H264", [sps, pps], *size)
 
 
 def test_cut_high_profile_parameter_sets_are_refused() -> None:
     with pytest.raises(ValueError, match="parameter set"):
-        video_track([b"\x67\x64\x00\x1e\x00\x00"], [b"abcd"], 320, 240)
+        video_track("H264", [[b"\x67\x64\x00\x1e\x00\x00"], [b"abcd"]], 320, 240)
 
 
 def test_no_sound_without_configuration() -> None:

@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from soip.net.gso import UDP_SEGMENT, GsoSender
-from soip.rtp.h264 import packetise
+from soip.rtp.h264 import H264
+from soip.rtp.nal import packetise
 from soip.rtp.sender import SendStream
 from tests.net.rtp_pairs import LOOPBACK, peer, port_of
 from tests.rtp.wire import PAYLOAD_TYPE, SSRC, Sender, random_unit
@@ -34,7 +35,7 @@ def test_what_arrives_are_the_plain_packets(packet_size: int, offload: bool) -> 
         for number in range(20):
             nals = random_unit(random, number % 10 == 0)
             expected = plain.unit(nals, 3000 * number)
-            sender.send(stream.stamp(packetise(nals, packet_size), 3000 * number))
+            sender.send(stream.stamp(packetise(H264, nals, packet_size), 3000 * number))
             assert [sink.recv(65_536) for _ in expected] == expected
         assert sender.dropped == sender.refused == 0
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip.rtp.errors import RtpBuildError
-from soip.rtp.h264 import (
+from soip.rtp.h264 import H264
+from soip.rtp.nal import (
     MAX_ACCESS_UNIT,
     MAX_NALS,
     AccessUnit,
     Depacketiser,
-    is_keyframe,
     length_prefixed,
     packetise,
     split_annex_b,
@@ -46,14 +46,14 @@ def stap(*nals: bytes) -> bytes:
 def test_packetise_equals_the_plain_way(seed: int, packet_size: int, keyframe: bool) -> None:
     nals = random_unit(Random(seed), keyframe)
     plain = [payload for nal in nals for payload in plain_payloads(nal, packet_size)]
-    assert payloads(packetise(nals, packet_size)) == plain
+    assert payloads(packetise(H264, nals, packet_size)) == plain
 
 
 @given(st.integers(0, 1 << 32), st.integers(28, 1500), st.booleans())
 def test_what_was_packetised_comes_out_again(seed: int, packet_size: int, keyframe: bool) -> None:
     nals = random_unit(Random(seed), keyframe)
-    runs = packetise(nals, packet_size)
-    (unit,) = feed(Depacketiser(), payloads(runs))
+    runs = packetise(H264, nals, packet_size)
+    (unit,) = feed(Depacketiser(H264), payloads(runs))
     assert nals_of(unit) == nals
     assert unit.keyframe is keyframe
     assert unit.size == sum(4 + len(nal) for nal in nals)
@@ -63,7 +63,7 @@ def test_what_was_packetised_comes_out_again(seed: int, packet_size: int, keyfra
 @given(st.integers(0, 1 << 32), st.integers(28, 1500))
 def test_runs_are_of_equal_payloads_but_the_last(seed: int, packet_size: int) -> None:
     nals = random_unit(Random(seed), True)
-    for run in packetise(nals, packet_size):
+    for run in packetise(H264, nals, packet_size):
         sizes = [len(run.parts[at + 1]) + len(run.parts[at + 2]) for at in range(0, len(run.parts), 3)]
         assert len(sizes) == run.count
         assert sum(sizes) == run.octets
@@ -74,16 +74,16 @@ def test_runs_are_of_equal_payloads_but_the_last(seed: int, packet_size: int) ->
 @pytest.mark.parametrize("nals", [[], [b""], [IDR, b""]])
 def test_nothing_cannot_be_packetised(nals: list[bytes]) -> None:
     with pytest.raises(RtpBuildError):
-        packetise(nals)
+        packetise(H264, nals)
 
 
 def test_packets_need_room() -> None:
     with pytest.raises(RtpBuildError, match="no room"):
-        packetise([IDR], 20)
+        packetise(H264, [IDR], 20)
 
 
 def test_stap_a_gives_its_nal_units() -> None:
-    (unit,) = feed(Depacketiser(), [stap(SPS, PPS, IDR)])
+    (unit,) = feed(Depacketiser(H264), [stap(SPS, PPS, IDR)])
     assert nals_of(unit) == [SPS, PPS, IDR]
 
 
@@ -97,14 +97,14 @@ def test_stap_a_gives_its_nal_units() -> None:
     ],
 )
 def test_a_broken_stap_a_keeps_what_is_whole(broken: bytes) -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     (unit,) = feed(depacketiser, [broken, IDR])
     assert nals_of(unit) == [SPS, IDR]
     assert depacketiser.malformed == 1
 
 
 def test_the_timestamp_ends_a_unit_where_the_marker_is_missing() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     feed(depacketiser, [SLICE, SLICE], 1000, marker=False)
     assert not depacketiser.ready
     feed(depacketiser, [IDR], 4000, marker=False)
@@ -114,7 +114,7 @@ def test_the_timestamp_ends_a_unit_where_the_marker_is_missing() -> None:
 
 
 def test_a_marker_after_parameter_sets_does_not_end_the_unit() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     feed(depacketiser, [SPS])
     feed(depacketiser, [PPS])
     (unit,) = feed(depacketiser, [IDR])
@@ -122,7 +122,7 @@ def test_a_marker_after_parameter_sets_does_not_end_the_unit() -> None:
 
 
 def test_parameter_sets_with_a_timestamp_of_their_own_join_the_next_picture() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     feed(depacketiser, [SPS, PPS], 900)
     (unit,) = feed(depacketiser, [IDR], 1000)
     assert nals_of(unit) == [SPS, PPS, IDR]
@@ -130,14 +130,14 @@ def test_parameter_sets_with_a_timestamp_of_their_own_join_the_next_picture() ->
 
 
 def test_timestamps_wrap_and_step_back() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     for timestamp in (0xFFFFFF00, 0x00000100, 0xFFFFFFF0):
         feed(depacketiser, [SLICE], timestamp)
     assert [unit.timestamp for unit in depacketiser.ready] == [0x1_FFFFFF00, 0x2_00000100, 0x1_FFFFFFF0]
 
 
 def test_a_nal_unit_without_a_middle_fragment_is_dropped_whole() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     fragments = plain_payloads(random_nal(Random(1), 1, 1000), 200)
     feed(depacketiser, [SLICE, *fragments[:2]], marker=False)
     (unit,) = feed(depacketiser, [*fragments[3:], SLICE], lost=1)
@@ -146,7 +146,7 @@ def test_a_nal_unit_without_a_middle_fragment_is_dropped_whole() -> None:
 
 
 def test_fragments_without_their_start_are_dropped() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     fragments = plain_payloads(random_nal(Random(1), 1, 1000), 200)
     feed(depacketiser, fragments[1:])
     assert not depacketiser.ready
@@ -156,21 +156,21 @@ def test_fragments_without_their_start_are_dropped() -> None:
 
 def test_loss_between_two_pictures_is_shared_by_what_each_lacks() -> None:
     fragments = plain_payloads(random_nal(Random(1), 1, 1000), 200)
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     feed(depacketiser, [SLICE], 1000, marker=False)  # its end is missing, and the next one's start
     feed(depacketiser, [*fragments[1:], SLICE], 4000, lost=2)
     assert [(nals_of(unit), unit.lost) for unit in depacketiser.ready] == [([SLICE], 1), ([SLICE], 1)]
 
 
 def test_loss_after_a_marker_counts_for_the_next_picture() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     feed(depacketiser, [SLICE], 1000)
     feed(depacketiser, [SLICE], 4000, lost=4)
     assert [unit.lost for unit in depacketiser.ready] == [0, 4]
 
 
 def test_loss_of_a_whole_picture_without_markers_counts_for_the_one_before() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     feed(depacketiser, [SLICE], 1000, marker=False)
     feed(depacketiser, [SLICE], 9000, lost=2)
     assert [unit.lost for unit in depacketiser.ready] == [2, 0]
@@ -178,14 +178,14 @@ def test_loss_of_a_whole_picture_without_markers_counts_for_the_one_before() -> 
 
 @pytest.mark.parametrize("payload", [b"\x00\x00", b"\x79\x00\x00", b"\x7d\x80\x00", b"\x7f\xff", b"\x7c\x9c\x00"])
 def test_payloads_of_other_types_are_counted(payload: bytes) -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     (unit,) = feed(depacketiser, [payload, SLICE])
     assert nals_of(unit) == [SLICE]
     assert depacketiser.malformed == 1
 
 
 def test_keepalives_and_ends_of_sequence_are_passed_over() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     (unit,) = feed(depacketiser, [b"", b"\x0a", SLICE], lost=2)
     assert nals_of(unit) == [SLICE]
     assert unit.lost == 2
@@ -193,7 +193,7 @@ def test_keepalives_and_ends_of_sequence_are_passed_over() -> None:
 
 
 def test_an_endless_fragment_is_dropped() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     content = bytes(60_000)
     feed(depacketiser, [b"\x7c\x85" + content], marker=False)
     for _ in range(MAX_ACCESS_UNIT // len(content) + 1):
@@ -205,14 +205,14 @@ def test_an_endless_fragment_is_dropped() -> None:
 
 
 def test_too_many_nal_units_are_dropped() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     feed(depacketiser, [SLICE] * (MAX_NALS + 1), marker=False)
     assert depacketiser.oversize == 1
     assert not depacketiser.ready
 
 
 def test_flush_gives_the_picture_under_way() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     feed(depacketiser, [SLICE], marker=False)
     depacketiser.flush()
     depacketiser.flush()
@@ -220,7 +220,7 @@ def test_flush_gives_the_picture_under_way() -> None:
 
 
 def test_restart_forgets() -> None:
-    depacketiser = Depacketiser()
+    depacketiser = Depacketiser(H264)
     feed(depacketiser, [SLICE], 5000, marker=False)
     depacketiser.restart()
     (unit,) = feed(depacketiser, [IDR], 70)
@@ -245,5 +245,5 @@ def test_start_codes_of_three_and_four_bytes() -> None:
 
 
 def test_keyframes_are_told_by_an_idr_slice() -> None:
-    assert is_keyframe([SPS, IDR])
-    assert not is_keyframe([SPS, b"", SLICE])
+    assert H264.is_keyframe([SPS, IDR])
+    assert not H264.is_keyframe([SPS, b"", SLICE])

@@ -173,10 +173,10 @@ def test_a_batch_holds_as_many_as_it_has_slots() -> None:
     batch.load([bytes([n]) * (n + 14) for n in range(SLOTS + 3)])
     assert batch.count == len(batch.sizes) == SLOTS
     assert bytes(batch.layout.slots[3][: batch.sizes[3]]) == b"\3" * 17
-    assert len(batch.layout.starts) == SLOTS
-    assert {len(body) for body in batch.layout.bodies(20)} == {6}
+    assert len(batch.layout.starts(14)) == SLOTS
+    assert {len(body) for body in batch.layout.bodies(14, 20)} == {6}
     for size in range(20, 1000):
-        assert len(batch.layout.bodies(size)[0]) == size - 14
+        assert len(batch.layout.bodies(14, size)[0]) == size - 14
     for size in range(20, 1000):
         batch.aim_at_joined(0, 3 * size, size)
         assert [len(slot) for slot in batch.layout.slots] == [size] * 3
@@ -191,7 +191,7 @@ def test_joined_datagrams_lie_one_behind_the_other() -> None:
         b"b" * 20,
         b"c" * 15,
     ]
-    assert [bytes(body) for body in batch.layout.bodies(20)[:2]] == [b"a" * 6, b"b" * 6]
+    assert [bytes(body) for body in batch.layout.bodies(14, 20)[:2]] == [b"a" * 6, b"b" * 6]
     receiver = VideoReceiver(96)
     for datagrams in ([b"x"] * 64, [b"12", b"34", b"5"]):
         batch.load_joined(datagrams)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soip.rtp.batch import SLOTS, DatagramBatch
-from soip.rtp.h264 import AccessUnit
+from soip.rtp.nal import AccessUnit
 from soip.rtp.packet import parse
 from soip.rtp.receiver import VideoReceiver
 from tests.rtp.wire import PAYLOAD_TYPE, Sender, comparable, random_nal, random_unit

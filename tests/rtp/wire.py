@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from soip.rtp.h264 import AccessUnit, PayloadRun
+from soip.rtp.nal import AccessUnit, PayloadRun
 from soip.rtp.packet import RtpPacket, build
 
 PAYLOAD_TYPE = 96

@@ -15,7 +15,10 @@ from soip.sip.sdp import SessionDescription
 
 SERVER = Local("192.0.2.1", 7)
 PHONE = Local("192.0.2.9", 8)
-SHOWS = (Video(20000, "42e01f", "Z0LAHg==,aM48gA==", sends=True), Audio(20002, ("PCMU",), sends=True))
+SHOWS = (
+    Video(20000, "H264", {"profile-level-id": "42e01f", "sprop-parameter-sets": "Z0LAHg==,aM48gA=="}, sends=True),
+    Audio(20002, ("PCMU",), sends=True),
+)
 SEES = (Audio(30002, receives=True), Video(30000, receives=True))
 
 

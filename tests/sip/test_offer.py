@@ -27,7 +27,7 @@ from soip.sip.sdp import SessionDescription, TimeRange
 SERVER = Local("192.0.2.1", 1)
 PEER = Local("192.0.2.2", 2)
 SPROP = "Z0LAHtkDxWhAAAADAEAAAAwDxYuS,aMuMsg=="
-CAMERA = Video(30000, "42e01f", SPROP, sends=True)
+CAMERA = Video(30000, "H264", {"profile-level-id": "42e01f", "sprop-parameter-sets": SPROP}, sends=True)
 RECORDER = Video(20000, receives=True)
 LISTENER = Audio(20002, receives=True)
 SPEAKER = Audio(30002, sends=True)
@@ -81,7 +81,11 @@ def refusal(offer: SessionDescription, *capabilities: Capability) -> OfferError:
 def test_a_recorder_calls_a_camera(profile: str) -> None:
     offer = make_offer(SERVER, [RECORDER, LISTENER])
     received = SessionDescription.parse(offer.to_bytes())
-    camera = answer_offer(received, PEER, [Video(30000, profile, SPROP, sends=True), SPEAKER])
+    camera = answer_offer(
+        received,
+        PEER,
+        [Video(30000, "H264", {"profile-level-id": profile, "sprop-parameter-sets": SPROP}, sends=True), SPEAKER],
+    )
     assert camera.answer is not None
     recorder = read_answer(offer, SessionDescription.parse(camera.answer.to_bytes()))
 
@@ -111,9 +115,12 @@ def test_the_recorders_offer() -> None:
     assert (offer.name, offer.time, offer.attribute("tool")) == ("Playback", TimeRange(100, 200), "soip")
     (video,) = offer.media
     assert offer.direction(video) == "recvonly"
-    assert {entry.encoding for entry in video.rtpmaps.values()} == {"H264"}
-    assert {video.fmtp(number)["packetization-mode"] for number in video.rtpmaps} == {"0", "1"}
+    encodings = [entry.encoding for entry in video.rtpmaps.values()]
+    assert encodings == ["H264"] * 4 + ["H265"] * 2, "H.264 is preferred"
+    assert {video.fmtp(number)["packetization-mode"] for number in range(96, 100)} == {"0", "1"}
     assert video.fmtp(96)["packetization-mode"] == "1"
+    assert [video.fmtp(number)["profile-id"] for number in (100, 101)] == ["1", "2"]
+    assert {video.fmtp(number)["level-id"] for number in (100, 101)} == {"186"}
 
 
 def test_a_recorder_without_audio_offers_none() -> None:
@@ -283,7 +290,9 @@ def choice(*params: str, profile: str = "42e01f") -> int:
     numbers = range(96, 96 + len(params))
     media = f"m=video 5000 RTP/AVP {' '.join(map(str, numbers))}\n"
     media += "\n".join([h264(number, text) for number, text in zip(numbers, params, strict=True)])
-    return accepted(answer(offer_of(media), Video(30000, profile, sends=True)).video).payload_type
+    return accepted(
+        answer(offer_of(media), Video(30000, "H264", {"profile-level-id": profile}, sends=True)).video
+    ).payload_type
 
 
 def test_the_best_format_is_chosen() -> None:
@@ -378,7 +387,7 @@ def test_an_answer_may_leave_out_what_our_offer_said() -> None:
 
 
 def test_the_answers_first_common_format_counts() -> None:
-    media = "m=video 5000 RTP/AVP 34 101 97 96\na=rtpmap:101 H265/90000"
+    media = "m=video 5000 RTP/AVP 34 101 97 96\na=rtpmap:101 VP8/90000"
     assert accepted(read_answer(OFFER, offer_of(media)).video).payload_type == 97
     audio = offer_of("m=video 0 RTP/AVP 96", "m=audio 5002 RTP/AVP 8 0")
     assert accepted(read_answer(OFFER, audio).audio).encoding == "PCMA"
@@ -392,7 +401,9 @@ def test_the_answers_first_common_format_counts() -> None:
         [AUDIO, VIDEO],
         [VIDEO, AUDIO, AUDIO],
         ["m=video 5000 RTP/SAVP 96"],
-        ["m=video 5000 RTP/AVP 101\na=rtpmap:101 H265/90000"],
+        ["m=video 5000 RTP/AVP 101\na=rtpmap:101 VP8/90000"],
+        ["m=video 5000 RTP/AVP 100\na=rtpmap:100 H265/90000\na=fmtp:100 sprop-max-don-diff=2"],
+        ["m=video 5000 RTP/AVP 100\na=rtpmap:100 H265/90000\na=fmtp:100 tx-mode=MRST"],
         ["m=video 5000 RTP/AVP *"],
         ["m=video 5000 RTP/AVP"],
     ],

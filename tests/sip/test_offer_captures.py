@@ -31,7 +31,7 @@ def test_baresip_as_a_camera() -> None:
 
 
 def test_baresip_as_a_viewer() -> None:
-    cameras: list[Capability] = [Video(30000, "42e01f", sends=True), Audio(30002)]
+    cameras: list[Capability] = [Video(30000, "H264", {"profile-level-id": "42e01f"}, sends=True), Audio(30002)]
     agreement = answer_offer(SessionDescription.parse(BARESIP_OFFER), SERVER, cameras)
     video, audio = agreement.video, agreement.audio
     assert video is not None
@@ -42,7 +42,10 @@ def test_baresip_as_a_viewer() -> None:
 
 
 def test_baresip_cannot_be_shown_a_high_profile_and_gets_the_sound() -> None:
-    cameras: list[Capability] = [Video(30000, "640028", sends=True), Audio(30002, sends=True)]
+    cameras: list[Capability] = [
+        Video(30000, "H264", {"profile-level-id": "640028"}, sends=True),
+        Audio(30002, sends=True),
+    ]
     agreement = answer_offer(SessionDescription.parse(BARESIP_OFFER), SERVER, cameras)
     assert agreement.video is None
     assert agreement.audio is not None

@@ -23,14 +23,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from soip.agents.encoder import H264Encoder
+from soip.agents.encoder import Encoder
 from soip.agents.pattern import Pattern, Planes
 from soip.mp4.tracks import Track, mime, video_track
 from soip.mp4.writer import Head, fragment, init_segment
 from soip.policy import mediaurl
 from soip.policy.errors import ExpiredTokenError, TokenError
-from soip.rtp.h264 import is_keyframe, length_prefixed
-from soip.rtp.h264_sets import find_sets
+from soip.rtp.h264 import H264
+from soip.rtp.nal import length_prefixed
 from soip.web.times import parse, render
 from tests.mp4.material import Frame, run_of
 
@@ -46,7 +46,7 @@ class Painter:
         planes = [memoryview(plane) for plane in self._frame.planes]
         strides = [plane.line_size for plane in self._frame.planes]
         self._pattern = Pattern(camera, Planes(WIDTH, HEIGHT, planes, strides), rate)
-        self._encoder = H264Encoder(WIDTH, HEIGHT, Fraction(rate), gop_seconds=2)
+        self._encoder = Encoder(WIDTH, HEIGHT, Fraction(rate), gop_seconds=2)
 
     def paint(self, counter: int, utc_us: int, ticks: int, keyframe: bool) -> tuple[bytes, ...]:
         self._pattern.update(counter, utc_us // 1000)
@@ -54,8 +54,7 @@ class Painter:
 
 
 def track_of(nals: tuple[bytes, ...]) -> Track:
-    sps, pps = find_sets(nals)
-    return video_track(list(sps), list(pps), WIDTH, HEIGHT)
+    return video_track("H264", H264.find_sets(nals), WIDTH, HEIGHT)
 
 
 @dataclass(frozen=True)
@@ -295,5 +294,5 @@ class Face:
             if self.spoil:  # One picture no decoder can make anything of.
                 self.spoil = False
                 nals = tuple(nal[:1] + b"\xff" * (len(nal) - 1) for nal in nals)
-            sample = Frame([length_prefixed(nals)], CLOCK // rate, 0, is_keyframe(nals))
+            sample = Frame([length_prefixed(nals)], CLOCK // rate, 0, H264.is_keyframe(nals))
             await socket.send_bytes(fragment(index + 1, [run_of(1, base + ticks, [sample])], utc_us))

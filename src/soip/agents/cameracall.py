@@ -12,7 +12,8 @@ from soip.agents.source import Source
 from soip.agents.station import Station, random_word
 from soip.net.call import Call, CallEnd, IncomingCall
 from soip.net.errors import CallEndedError
-from soip.rtp.h264_sets import build_sprop
+from soip.rtp.codec import learn
+from soip.rtp.errors import RtpParseError
 from soip.sip.errors import DialogError, OfferError, SdpError
 from soip.sip.negotiation import Negotiation
 from soip.sip.offer import Agreement, Audio, Capability, Local, Video, answer_offer, make_offer, read_answer
@@ -88,9 +89,12 @@ class CameraCall:
     def _capabilities(self) -> Sequence[Capability]:
         capabilities: list[Capability] = []
         if self._video is not None:
-            sets = self._source.parameter_sets
-            profile = sets[0][1:4].hex() if sets else ""
-            capabilities.append(Video(self._video.port, profile, build_sprop(sets), sends=True))
+            coding = self._source.coding
+            try:
+                codec = learn(coding, self._source.parameter_sets)
+            except RtpParseError:
+                codec = None  # what nobody can read, nobody is told
+            capabilities.append(Video(self._video.port, coding.name, codec.parameters if codec else {}, sends=True))
         if self._audio is not None:
             capabilities.append(Audio(self._audio.port, ("PCMU",), sends=True))
         return capabilities
@@ -128,7 +132,7 @@ class CameraCall:
         """Send until the call ends; hang up when the peer has gone without a word."""
         over: asyncio.Future[CallEnd] = asyncio.get_running_loop().create_future()
         call.on_end(lambda end: None if over.done() else over.set_result(end))
-        media = CallMedia(self._station, self._video, self._audio)
+        media = CallMedia(self._station, self._source.coding, self._video, self._audio)
         self._source.attach(media.take)
         refused, in_a_row = 0, 0
         try:

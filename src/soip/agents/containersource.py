@@ -1,4 +1,4 @@
-"""A media file (looped) or an RTSP address as a source: H.264 passes through, the rest is transcoded.
+"""A media file (looped) or an RTSP address as a source: H.264 and H.265 pass through, the rest becomes H.264.
 
 Passed through means: the NAL units of the container in decoding order, RTP timestamps from the presentation
 times, so composition offsets survive; parameter sets that stand only in the container's header are put in
@@ -25,12 +25,14 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from soip.agents.encoder import H264Encoder
+from soip.agents.encoder import Encoder
 from soip.agents.errors import SourceError, UnreadableError
 from soip.agents.nalsplit import Splitter
 from soip.agents.source import AUDIO_CLOCK, AUDIO_SAMPLES, VIDEO_CLOCK, AudioUnit, Source, VideoUnit
 from soip.rtp import g711
-from soip.rtp.h264 import is_keyframe
+from soip.rtp.h264 import H264
+from soip.rtp.h265 import H265
+from soip.rtp.nal import Coding
 
 log = structlog.get_logger(__name__)
 
@@ -55,10 +57,15 @@ class ContainerSource(Source):
         super().__init__(without_userinfo(address))
         self._address = address
         self._live = address.partition("://")[0] in ("rtsp", "rtsps")
+        self._coding = H264
         self._parameter_sets: tuple[bytes, ...] = ()
         self._has_audio = True
         self._origin = time.monotonic()
         self._sent = 0.0
+
+    @property
+    def coding(self) -> Coding:
+        return self._coding
 
     @property
     def parameter_sets(self) -> tuple[bytes, ...]:
@@ -76,7 +83,9 @@ class ContainerSource(Source):
             with self._open() as container:
                 self._has_audio = bool(container.streams.audio)
                 stream = _video_of(container)
-                self._parameter_sets = _splitter_of(stream).parameter_sets if _passes(stream) else ()
+                coding = _passes(stream)
+                self._coding = coding or H264
+                self._parameter_sets = _splitter_of(stream, coding).parameter_sets if coding else ()
         except UnreadableError as error:
             if not self._live:
                 raise
@@ -141,20 +150,22 @@ class _Reading:
     _counted: float = 0.0
     _samples: int | None = None
     _audio: bytearray = field(default_factory=bytearray)
-    _encoder: H264Encoder | None = None
+    _encoder: Encoder | None = None
 
     def play(self) -> float:
         """Emit until the end or `stop`; returns when the media ends, in seconds since the origin."""
         video = _video_of(self.container)
         audio = self.container.streams.audio[0] if self.container.streams.audio else None
-        passes = _passes(video)
-        splitter = _splitter_of(video)
+        coding = _passes(video)
+        if (coding or H264) is not self.source.coding:
+            raise SourceError(f"{self.source.name} is coded otherwise than it was; start anew")
+        splitter = _splitter_of(video, coding) if coding else None
         resampler = AudioResampler(format="s16", layout="mono", rate=AUDIO_CLOCK)
         streams = [video] if audio is None else [video, audio]
         for packet in self.container.demux(streams):
             if self.stop.is_set():
                 break
-            if packet.stream is video and passes:
+            if packet.stream is video and splitter is not None:
                 if packet.size:  # the last one is an empty flush
                     self._pass(packet, splitter)
             elif packet.stream is video:
@@ -187,7 +198,7 @@ class _Reading:
         width, height = frame.width // 2 * 2, frame.height // 2 * 2
         rate = stream.average_rate or _DEFAULT_RATE
         if self._encoder is None or (self._encoder.width, self._encoder.height) != (width, height):
-            self._encoder = H264Encoder(width, height, rate)
+            self._encoder = Encoder(width, height, rate)
         step = float((frame.duration or 0) * (frame.time_base or 0)) or float(1 / rate)
         media = self._since_first(self._counted if frame.pts is None else frame.time)
         self._counted += step
@@ -204,7 +215,7 @@ class _Reading:
         self._wait(decoded)
         self.source._sent = max(self.source._sent, self.start + presented + step)
         ticks = round((self.start + presented) * VIDEO_CLOCK)
-        self.source._emit(VideoUnit(nals, ticks, self._utc(presented), is_keyframe(nals)))
+        self.source._emit(VideoUnit(nals, ticks, self._utc(presented), self.source.coding.is_keyframe(nals)))
 
     def _hear(self, frame: AudioFrame, resampler: AudioResampler) -> None:
         if self._samples is None:
@@ -246,8 +257,8 @@ def _decoded(packet: Packet[Any]) -> list[Any]:
         return []
 
 
-def _splitter_of(stream: VideoStream) -> Splitter:
-    return Splitter(bytes(stream.codec_context.extradata or b""))
+def _splitter_of(stream: VideoStream, coding: Coding) -> Splitter:
+    return Splitter(bytes(stream.codec_context.extradata or b""), coding)
 
 
 def _video_of(container: InputContainer) -> VideoStream:
@@ -256,10 +267,11 @@ def _video_of(container: InputContainer) -> VideoStream:
     return container.streams.video[0]
 
 
-def _passes(stream: VideoStream) -> bool:
-    """H.264 passes, unless as a bare byte stream with B-frames: those have no presentation times."""
+def _passes(stream: VideoStream) -> Coding | None:
+    """How the stream is coded if it passes: unless as a bare byte stream with B-frames, which has no presentation
+    times.
+    """
     context = stream.codec_context
-    if context.name != "h264":
-        return False
-    bare = stream.container.format.name == "h264"
-    return not (bare and context.has_b_frames)
+    coding = {"h264": H264, "hevc": H265}.get(context.name)
+    bare = stream.container.format.name == context.name
+    return None if bare and context.has_b_frames else coding

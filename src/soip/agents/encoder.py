@@ -1,4 +1,6 @@
-"""H.264 for the software camera: constrained baseline by libx264, one access unit out per picture in."""
+"""Video for the software camera: H.264 (constrained baseline) by libx264, H.265 (Main) by libx265; one access unit out
+per picture in.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,11 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 
 from soip.agents.source import VIDEO_CLOCK
-from soip.rtp.h264 import split_annex_b
+from soip.rtp.h264 import H264
+from soip.rtp.nal import Coding, split_annex_b
 
 
-class H264Encoder:
+class Encoder:
     """Encodes 4:2:0 pictures of one size without delay; the parameter sets stand before every IDR.
 
     `bitrate` in bit/s caps the stream hard; None lets quality decide (a test pattern then takes about
@@ -20,24 +23,39 @@ class H264Encoder:
     """
 
     def __init__(
-        self, width: int, height: int, rate: Fraction, *, gop_seconds: float = 2, bitrate: int | None = None
+        self,
+        width: int,
+        height: int,
+        rate: Fraction,
+        *,
+        coding: Coding = H264,
+        gop_seconds: float = 2,
+        bitrate: int | None = None,
     ) -> None:
         self.width, self.height = width, height
-        context = av.CodecContext.create("libx264", "w")
+        self.coding = coding
+        context = av.CodecContext.create("libx264" if coding is H264 else "libx265", "w")
         assert isinstance(context, VideoCodecContext)
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
         context.time_base = Fraction(1, VIDEO_CLOCK)
         context.framerate = rate
         context.thread_count = 1
         context.gop_size = max(1, round(rate * Fraction(gop_seconds)))
-        # libx264's "baseline" is constrained baseline: it sets constraint_set1_flag and uses no FMO or ASO.
-        options = {"preset": "superfast", "tune": "zerolatency", "profile": "baseline", "forced-idr": "1"}
+        if coding is H264:
+            # libx264's "baseline" is constrained baseline: it sets constraint_set1_flag and uses no FMO or ASO.
+            options = {"preset": "superfast", "profile": "baseline", "x264-params": "scenecut=0"}
+        else:
+            # One thread, as for libx264; its words go to standard error otherwise.
+            alone = "pools=none:frame-threads=1:log-level=none"
+            params = f"scenecut=0:bframes=0:open-gop=0:repeat-headers=1:info=0:{alone}"
+            options = {"preset": "ultrafast", "profile": "main", "x265-params": params}
+        options |= {"tune": "zerolatency", "forced-idr": "1"}
         if bitrate is None:
             options |= {"crf": "23", "maxrate": "4M", "bufsize": "4M"}
         else:
             context.bit_rate = bitrate
             options |= {"maxrate": str(bitrate), "bufsize": str(bitrate)}
-        context.options = options | {"x264-params": "scenecut=0"}
+        context.options = options
         self._context = context
 
     def encode(self, frame: VideoFrame, ticks: int, keyframe: bool) -> tuple[bytes, ...]:

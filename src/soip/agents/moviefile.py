@@ -12,33 +12,36 @@ from pathlib import Path
 from soip.agents.aac import FRAME, RATE, AacEncoder
 from soip.mp4.tracks import Track, audio_track, video_track
 from soip.mp4.writer import Edit, Run, Sample, fragment, init_segment
+from soip.rtp.codec import Codec
 from soip.rtp.decodetime import DecodeTime
 from soip.rtp.g711 import PCMU
-from soip.rtp.h264 import TYPE_AUD, TYPE_PPS, TYPE_SPS, AccessUnit, length_prefixed
-from soip.rtp.h264_sets import Sps
+from soip.rtp.nal import AccessUnit, length_prefixed
 from soip.rtp.receiver import AudioFrame
 
 VIDEO, SOUND = 1, 2
 FRAGMENT = 2 * 90_000
 LONGEST_SILENCE = 10 * RATE
-_LEFT_OUT = (TYPE_SPS, TYPE_PPS, TYPE_AUD)  # parameter sets stand in the avcC (ISO/IEC 14496-15 §5.3.2)
 
 
 class MovieFile:
-    """`sps` and `pps` are NAL units, `parsed` what the first SPS says. Raises OSError if `path` cannot be written,
-    ValueError for parameter sets no decoder would take. An existing file is replaced.
+    """A file of pictures of that codec. Raises OSError if `path` cannot be written, ValueError for parameter sets no
+    decoder would take. An existing file is replaced.
     """
 
-    def __init__(self, path: Path, sps: list[bytes], pps: list[bytes], parsed: Sps, *, sound: bool) -> None:
+    def __init__(self, path: Path, codec: Codec, *, sound: bool) -> None:
         self.path = path
         self.frames = 0
         self.bytes = 0
-        tracks = [video_track(sps, pps, parsed.width, parsed.height)]
+        info = codec.info
+        tracks = [video_track(codec.encoding, codec.groups, info.width, info.height)]
+        # Parameter sets stand in the sample entry (ISO/IEC 14496-15 §5.3.2, §8.3.2).
+        self._coding = codec.coding
+        self._left_out = {*codec.coding.sets, codec.coding.delimiter}
         self._sound = _SoundTrack() if sound else None
         if self._sound is not None:
             tracks.append(self._sound.track)
         self._tracks = tracks
-        self._decode_time = DecodeTime(parsed.reorder_depth, parsed.ticks_per_frame)
+        self._decode_time = DecodeTime(info.reorder_depth, info.ticks_per_frame)
         self._file = path.open("wb")
         self._sequence = 0
         self._base: int | None = None
@@ -46,7 +49,7 @@ class MovieFile:
         self._content: list[bytes] = []
         self._begin = 0
         self._held: tuple[AccessUnit, int] | None = None
-        self._last_duration = parsed.ticks_per_frame or 3600
+        self._last_duration = info.ticks_per_frame or 3600
 
     def video(self, unit: AccessUnit) -> None:
         """Take the next unit in decoding order; it is written once its successor tells its duration."""
@@ -86,7 +89,7 @@ class MovieFile:
         self._last_duration = following - decoded
         if not self._samples:
             self._begin = decoded - self._base
-        content = length_prefixed([nal for nal in unit.nals if nal[0] & 31 not in _LEFT_OUT])
+        content = length_prefixed([nal for nal in unit.nals if self._coding.kind(nal) not in self._left_out])
         self._samples.append(Sample(len(content), self._last_duration, unit.timestamp - decoded, unit.keyframe))
         self._content.append(content)
 

@@ -9,15 +9,16 @@ import time
 from array import array
 from fractions import Fraction
 from functools import cache
+from itertools import chain
 
 from av.video.frame import VideoFrame
 
-from soip.agents.encoder import H264Encoder
+from soip.agents.encoder import Encoder
 from soip.agents.pattern import Pattern, Planes
 from soip.agents.source import AUDIO_CLOCK, AUDIO_SAMPLES, VIDEO_CLOCK, AudioUnit, Source, VideoUnit
 from soip.rtp import g711
-from soip.rtp.h264 import is_keyframe
-from soip.rtp.h264_sets import find_sets
+from soip.rtp.h264 import H264
+from soip.rtp.nal import Coding
 
 _LATEST = 0.5  # seconds behind its schedule after which the pattern skips pictures instead of rushing them
 
@@ -34,6 +35,7 @@ class PatternSource(Source):
         rate: int = 25,
         gop_seconds: float = 2,
         bitrate: int | None = None,
+        coding: Coding = H264,
     ) -> None:
         super().__init__(f"pattern {camera}")
         self._rate = rate
@@ -41,13 +43,16 @@ class PatternSource(Source):
         planes = [memoryview(plane) for plane in self._frame.planes]
         strides = [plane.line_size for plane in self._frame.planes]
         self._pattern = Pattern(camera, Planes(width, height, planes, strides), rate)
-        self._encoder = H264Encoder(width, height, Fraction(rate), gop_seconds=gop_seconds, bitrate=bitrate)
+        self._encoder = Encoder(width, height, Fraction(rate), coding=coding, gop_seconds=gop_seconds, bitrate=bitrate)
         self._counter = 0
         self._origin = time.monotonic()
         self._slot = 0
         first = self._encoder.encode(self._frame, -VIDEO_CLOCK // rate, True)  # tells the parameter sets, unsent
-        sps, pps = find_sets(first)
-        self._parameter_sets = (*sps, *pps)
+        self._parameter_sets = tuple(chain(*coding.find_sets(first)))
+
+    @property
+    def coding(self) -> Coding:
+        return self._encoder.coding
 
     @property
     def parameter_sets(self) -> tuple[bytes, ...]:
@@ -76,7 +81,7 @@ class PatternSource(Source):
         self._counter += 1
         ticks = self._slot * VIDEO_CLOCK // self._rate
         nals = self._encoder.encode(self._frame, ticks, self._take_keyframe_request())
-        self._emit(VideoUnit(nals, ticks, utc, is_keyframe(nals)))
+        self._emit(VideoUnit(nals, ticks, utc, self.coding.is_keyframe(nals)))
         first = -(-self._slot * AUDIO_CLOCK // self._rate // AUDIO_SAMPLES) * AUDIO_SAMPLES
         for sample in range(first, (self._slot + 1) * AUDIO_CLOCK // self._rate, AUDIO_SAMPLES):
             offset = sample % AUDIO_CLOCK

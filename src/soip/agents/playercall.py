@@ -17,7 +17,7 @@ from soip.net.call import Call, CallEnd
 from soip.net.errors import AuthError, FlowError, RequestRefusedError, RequestTimeoutError
 from soip.net.rtp import RtpSocketPair
 from soip.net.ua import UserAgent
-from soip.rtp.h264 import AccessUnit
+from soip.rtp.nal import AccessUnit
 from soip.sip.errors import OfferError, SdpError
 from soip.sip.negotiation import Negotiation, unmoved
 from soip.sip.offer import Agreement, Audio, Local, Video, make_offer, read_answer
@@ -114,8 +114,12 @@ class PlayerCall:
     ) -> PlayStats:
         answered = self._station.now()
         assert agreement.video is not None
-        sets = agreement.video.parameter_sets
-        recording = Recording(self._output, sets, sound=agreement.audio is not None)
+        recording = Recording(
+            self._output,
+            agreement.video.parameter_sets,
+            encoding=agreement.video.encoding,
+            sound=agreement.audio is not None,
+        )
         video = VideoLeg(self._station, pairs[0], agreement.video, lambda unit: self._write(recording, unit))
         legs: list[ReceivingLeg] = [video]
         if agreement.audio is not None:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from soip.agents.station import Station, random_word
 from soip.net.rtp import Peer, RtpSocketPair
 from soip.rtp import rtcp
+from soip.rtp.codec import CODINGS
 from soip.rtp.errors import RtpParseError
-from soip.rtp.h264 import AccessUnit
+from soip.rtp.nal import AccessUnit
 from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
 from soip.rtp.reception import Reception
 from soip.sip.offer import Stream
@@ -85,7 +86,7 @@ class VideoLeg(ReceivingLeg):
         self, station: Station, pair: RtpSocketPair, agreed: Stream, take: Callable[[AccessUnit], None]
     ) -> None:
         super().__init__(station, pair, agreed)
-        self._video = VideoReceiver(agreed.payload_type, agreed.receive_types)
+        self._video = VideoReceiver(agreed.payload_type, agreed.receive_types, CODINGS[agreed.encoding])
         self._take = take
         self._wants_keyframe = True
         self._asked = station.now()

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from soip.agents.moviefile import MovieFile
+from soip.rtp.codec import CODINGS, Codec, learn
 from soip.rtp.errors import RtpParseError
-from soip.rtp.h264 import AccessUnit
-from soip.rtp.h264_sets import find_sets, parse_sps
+from soip.rtp.nal import AccessUnit, Nal
 from soip.rtp.receiver import AudioFrame
 
 
 class Recording:
-    """`path`, then `path` with -2, -3 … before its suffix. `sets` are parameter sets known beforehand (SDP)."""
+    """`path`, then `path` with -2, -3 … before its suffix. `sets` are parameter sets of `encoding` known beforehand
+    (SDP).
+    """
 
-    def __init__(self, path: Path, sets: Iterable[bytes] = (), *, sound: bool = False) -> None:
+    def __init__(self, path: Path, sets: Iterable[bytes] = (), *, encoding: str = "H264", sound: bool = False) -> None:
         self.paths: list[Path] = []
         self.first_ticks: int | None = None
         self.last_ticks = 0
         self.keyframes = 0
         self._path = path
         self._sound = sound
-        self._known = find_sets(sets)
-        self._written: tuple[list[bytes], list[bytes]] | None = None
+        self._codec: Codec | None = None
+        self._written: Codec | None = None
+        self._opening = True
+        """The pictures that come now still belong to the keyframe it began with."""
         self._file: MovieFile | None = None
         self._frames = self._bytes = 0
+        self._learn(encoding, sets)
 
     @property
     def frames(self) -> int:
@@ -44,14 +50,13 @@ class Recording:
 
     def video(self, unit: AccessUnit) -> None:
         """Take the next access unit; those before the first keyframe are passed over. Raises OSError."""
-        sps, pps = find_sets(unit.nals)
-        if sps and pps:
-            self._known = (sps, pps)
+        self._learn(unit.encoding, unit.nals)
         if unit.keyframe:
             self.keyframes += 1
-            if self._file is None or self._known != self._written:
+            self._opening = self._file is None
+            if self._file is None or self._codec != self._written:
                 self._turn()
-        if self._file is not None:
+        if self._file is not None and not (self._opening and unit.leading):
             if self.first_ticks is None:
                 self.first_ticks = unit.timestamp
             self.last_ticks = max(self.last_ticks, unit.timestamp)
@@ -70,18 +75,19 @@ class Recording:
             self._bytes += self._file.bytes
             self._file = None
 
+    def _learn(self, encoding: str, nals: Iterable[Nal]) -> None:
+        """Take over parameter sets; unreadable ones are passed over."""
+        with suppress(RtpParseError):
+            self._codec = learn(CODINGS[encoding], nals, self._codec) or self._codec
+
     def _turn(self) -> None:
-        """Begin a file; stay without one while the parameter sets are missing or nonsense."""
-        sps, pps = self._known
-        try:
-            parsed = parse_sps(sps[0]) if sps and pps else None
-        except RtpParseError:
-            parsed = None
-        if parsed is None:
+        """Begin a file; stay without one while the parameter sets are missing."""
+        codec = self._codec
+        if codec is None:
             return
         self.close()
         number = len(self.paths) + 1
         path = self._path if number == 1 else self._path.with_stem(f"{self._path.stem}-{number}")
-        self._file = MovieFile(path, sps, pps, parsed, sound=self._sound)
-        self._written = self._known
+        self._file = MovieFile(path, codec, sound=self._sound)
+        self._written = codec
         self.paths.append(path)

@@ -15,7 +15,7 @@ from soip.net.gso import GsoSender
 from soip.net.rtp import Peer, RtpSocketPair
 from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
-from soip.rtp.h264 import PACKET_SIZE, PayloadRun, packetise
+from soip.rtp.nal import PACKET_SIZE, Coding, PayloadRun, packetise
 from soip.rtp.sender import SendStream
 from soip.sip.offer import Stream
 
@@ -118,9 +118,10 @@ class Leg:
 
 
 class CallMedia:
-    """Video and audio of one call, as far as agreed, fed with a source's units."""
+    """Video and audio of one call, as far as agreed, fed with a source's units; `coding` is that of its pictures."""
 
-    def __init__(self, station: Station, video: Leg | None, audio: Leg | None) -> None:
+    def __init__(self, station: Station, coding: Coding, video: Leg | None, audio: Leg | None) -> None:
+        self._coding = coding
         self._video = video
         self._audio = audio
         self._station = station
@@ -133,4 +134,4 @@ class CallMedia:
                 run = PayloadRun([b"", b"", unit.payload], 1, len(unit.payload))
                 self._audio.send([run], unit.ticks, unit.utc, now)
         elif self._video is not None:
-            self._video.send(packetise(unit.nals), unit.ticks, unit.utc, now)
+            self._video.send(packetise(self._coding, unit.nals), unit.ticks, unit.utc, now)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from soip.rtp.nal import Coding
+
 log = structlog.get_logger(__name__)
 
 VIDEO_CLOCK = 90_000  # RFC 6184 §8.2.1
@@ -25,7 +27,7 @@ _MOST_WAITING = 256
 
 @dataclass(frozen=True, slots=True)
 class VideoUnit:
-    """One H.264 access unit: NAL units without start codes, presentation time in 90 kHz ticks.
+    """One access unit: NAL units without start codes, presentation time in 90 kHz ticks.
 
     `ticks` never jumps back beyond the stream's own reordering; units come in decoding order. `utc` is the
     wall time (UNIX seconds) that belongs to `ticks`, for sender reports (RFC 3550 §6.4.1).
@@ -64,8 +66,13 @@ class Source(ABC):
 
     @property
     @abstractmethod
+    def coding(self) -> Coding:
+        """How its pictures are coded."""
+
+    @property
+    @abstractmethod
     def parameter_sets(self) -> tuple[bytes, ...]:
-        """The SPS and PPS of the stream, empty while unknown."""
+        """The parameter sets of the stream, empty while unknown."""
 
     @property
     @abstractmethod

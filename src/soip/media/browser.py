@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from soip.media.intake import Codec, Picture
+from soip.media.intake import Picture
 from soip.mp4.tracks import mime, video_track
 from soip.mp4.writer import Run, Sample, fragment, init_segment
+from soip.rtp.codec import Codec
 
 QUEUE_BYTES = 4 << 20
 QUEUE_S = 1.0
@@ -148,7 +149,7 @@ class Feed:
         """What a decoder of this codec begins with: the same object as long as the codec is the same."""
         if self._opening is None or codec != self._codec:
             self._codec = codec
-            track = video_track([codec.sps], codec.pps, codec.info.width, codec.info.height)
+            track = video_track(codec.encoding, codec.groups, codec.info.width, codec.info.height)
             self._opening = Opening(mime([track]), init_segment([track]))
         return self._opening
 

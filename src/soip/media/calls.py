@@ -15,7 +15,6 @@ import structlog
 from soip.directory.errors import UnavailableError
 from soip.media.camera import Camera
 from soip.media.context import Context
-from soip.media.intake import Codec
 from soip.media.playback import NothingRecordedError, Playback, Programme
 from soip.media.request import RequestError, Wanted, wanted
 from soip.media.showing import Show, Showing, Terms, capabilities, check
@@ -23,6 +22,7 @@ from soip.net.call import Call, IncomingCall
 from soip.net.errors import CallEndedError, NetError
 from soip.net.ports import PortsExhaustedError
 from soip.policy.access import Permission
+from soip.rtp.codec import Codec
 from soip.sip.errors import OfferError, SipError
 from soip.sip.offer import Agreement, Local, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription, TimeRange

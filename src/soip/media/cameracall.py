@@ -17,6 +17,7 @@ from soip.media.journal import journal
 from soip.net.call import Call
 from soip.net.rtp import Peer, RtpSocketPair
 from soip.rtp import rtcp
+from soip.rtp.codec import CODINGS
 from soip.rtp.errors import RtpParseError
 from soip.rtp.reception import Reception
 from soip.sip.errors import OfferError
@@ -150,7 +151,10 @@ class CameraCall:
         stream = agreement.video
         if stream is None or not stream.receives:
             raise OfferError("the camera offers no video")
-        video_in = VideoIntake(stream.payload_type, stream.parameter_sets, context.wall, picture, stream.receive_types)
+        coding = CODINGS[stream.encoding]
+        video_in = VideoIntake(
+            stream.payload_type, stream.parameter_sets, context.wall, picture, stream.receive_types, coding
+        )
         video = _Leg(context, pairs[0], stream, video_in)
         try:
             audio = cls._audio(context, agreement.audio, pairs, sound)

@@ -5,8 +5,8 @@ fails takes no recording with it. The process has the lowest priority, a bounded
 
 It reads orders from standard input and answers each on standard output, in their order, until the input ends:
 
-    order   `ORDER`: number of the keyframe, width, height, format, size in bytes; then the keyframe, its NAL units each
-            after its length in four bytes, parameter sets among them
+    order   `ORDER`: number of the keyframe, its coding, width, height, format, size in bytes; then the keyframe, its
+            NAL units each after its length in four bytes, parameter sets among them
     answer  `ANSWER`: whether it worked, size in bytes; then the picture, or in words why there is none
 
 Width and height are the most that the picture may have, 0 for as much as there is; it keeps its shape and is never made
@@ -28,11 +28,12 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from soip.lifeline import tie_to_parent
-from soip.rtp.h264 import split_length_prefixed
+from soip.rtp.nal import split_length_prefixed
 
-ORDER = struct.Struct(">QHHBI")
+ORDER = struct.Struct(">QBHHBI")
 ANSWER = struct.Struct(">?I")
 FORMATS = ("jpg", "bmp")
+ENCODINGS = ("H264", "H265")
 MEMORY = 2 << 30
 """Bytes of address space: a decoder that wants more fails."""
 _KEPT = 4
@@ -54,13 +55,13 @@ def serve(orders: BinaryIO, answers: BinaryIO) -> None:
     """Answer orders until there are no more."""
     decoded: OrderedDict[int, Decoded] = OrderedDict()
     while len(head := orders.read(ORDER.size)) == ORDER.size:
-        number, width, height, form, size = ORDER.unpack(head)
+        number, coding, width, height, form, size = ORDER.unpack(head)
         keyframe = orders.read(size)
         if len(keyframe) < size:
             break
         try:
             if number not in decoded:
-                decoded[number] = decode(keyframe)
+                decoded[number] = decode(keyframe, ENCODINGS[coding])
             decoded.move_to_end(number)
             worked, answer = True, encode(decoded[number], width, height, FORMATS[form])
         except (av.FFmpegError, ValueError, MemoryError, IndexError) as error:
@@ -78,9 +79,9 @@ class Decoded(NamedTuple):
     pixel: Fraction | None
 
 
-def decode(keyframe: bytes) -> Decoded:
+def decode(keyframe: bytes, encoding: str = "H264") -> Decoded:
     """The picture in a keyframe. Raises FFmpegError, ValueError."""
-    decoder = av.CodecContext.create("h264", "r")
+    decoder = av.CodecContext.create("h264" if encoding == "H264" else "hevc", "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1
     stream = b"".join(b"\0\0\0\1" + bytes(nal) for nal in split_length_prefixed(keyframe))

@@ -9,27 +9,12 @@ from soip.media.context import Context
 from soip.media.walltime import WallClock
 from soip.net.rtp import RtpSocketPair
 from soip.rtp.clock import MediaClock
+from soip.rtp.codec import CODINGS, Codec, learn
 from soip.rtp.decodetime import DecodeTime
 from soip.rtp.errors import RtpParseError
-from soip.rtp.h264 import CLOCK_RATE, AccessUnit, Nal
-from soip.rtp.h264_sets import Sps, find_sets, parse_sps
+from soip.rtp.h264 import H264
+from soip.rtp.nal import CLOCK_RATE, AccessUnit, Coding, Nal
 from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
-
-_DELIMITER = 9
-"""NAL unit type of an access unit delimiter, which comes before all others (ITU-T H.264 §7.4.1.2.3)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """What a decoder needs before the first picture. Two are equal when a file may hold pictures of both."""
-
-    sps: bytes
-    pps: tuple[bytes, ...]
-    info: Sps
-
-    @property
-    def sets(self) -> list[bytes]:
-        return [self.sps, *self.pps]
 
 
 @dataclass(slots=True)
@@ -59,7 +44,8 @@ class Sound:
 class VideoIntake:
     """The video of one call. `picture` gets every access unit from the first keyframe on, in decoding order.
 
-    `sprop` are parameter sets known beforehand, `also` further payload types that were agreed on.
+    `sprop` are parameter sets known beforehand, `also` further payload types that were agreed on. Left out are
+    pictures that refer to what was before the first keyframe (ITU-T H.265 §8.1.3: RASL).
     """
 
     def __init__(
@@ -69,8 +55,9 @@ class VideoIntake:
         wall: WallClock,
         picture: Callable[[Picture], None],
         also: Collection[int] = (),
+        coding: Coding = H264,
     ) -> None:
-        self.receiver = VideoReceiver(payload_type, also)
+        self.receiver = VideoReceiver(payload_type, also, coding)
         self.clock = MediaClock(CLOCK_RATE)
         self.codec: Codec | None = None
         self.last_arrival: float | None = None
@@ -79,8 +66,10 @@ class VideoIntake:
         self._decode = DecodeTime()
         self._base: int | None = None
         self._started = False
+        self._opening = True
+        """The pictures that come now still belong to the keyframe it began with."""
         self._highest = 0
-        self._learn(sprop)
+        self._learn(coding, sprop)
 
     def readable(self, pair: RtpSocketPair, buffer: memoryview, now: float) -> None:
         """The socket has datagrams."""
@@ -91,8 +80,9 @@ class VideoIntake:
         """One access unit, in decoding order."""
         if unit.keyframe:
             self._complete(unit)
+            self._opening = not self._started
             self._started = self._started or self.codec is not None
-        if not self._started:
+        if not self._started or (self._opening and unit.leading):
             return
         assert self.codec is not None
         self.last_arrival = unit.arrival
@@ -121,34 +111,23 @@ class VideoIntake:
         return True
 
     def _complete(self, unit: AccessUnit) -> None:
-        """Learn the parameter sets of a keyframe, or put them before one that came without: every keyframe is then
-        a place where anyone can begin to decode (RFC 6184 §8.4).
-        """
+        """Learn the parameter sets of a keyframe, or put them before one that came without."""
         nals: list[Nal] = [*unit.nals]
-        self._learn(nals)
-        if self.codec is None:
-            return
-        there = {nal[0] & 0x1F for nal in nals}
-        missing = [one for one in self.codec.sets if one[0] & 0x1F not in there]
-        if missing:
-            first = int(nals[0][0] & 0x1F == _DELIMITER)
-            nals[first:first] = missing
-            unit.hold(nals)
+        self._learn(CODINGS[unit.encoding], nals)
+        if self.codec is not None and (whole := self.codec.complete(nals)):
+            unit.hold(whole)
 
-    def _learn(self, nals: Iterable[Nal]) -> None:
-        """Take over parameter sets; of one kind alone, with the other kind as it was."""
-        found, pps = find_sets(nals)
+    def _learn(self, coding: Coding, nals: Iterable[Nal]) -> None:
+        """Take over parameter sets; of one kind alone, with the other kinds as they were."""
         known = self.codec
-        sps = found[0] if found else known and known.sps
-        pps = pps or (list(known.pps) if known else [])
-        if not sps or not pps or (known and known.sps == sps and known.pps == tuple(pps)):
-            return
         try:
-            info = parse_sps(sps)
+            codec = learn(coding, nals, known)
         except RtpParseError:
             return  # Unreadable sets are no reason to drop the ones that worked so far.
-        self.codec = Codec(sps, tuple(pps), info)
-        self._decode = DecodeTime(info.reorder_depth, info.ticks_per_frame)
+        if codec is None or codec is known:
+            return
+        self.codec = codec
+        self._decode = DecodeTime(codec.info.reorder_depth, codec.info.ticks_per_frame)
 
 
 class AudioIntake:

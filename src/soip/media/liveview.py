@@ -13,7 +13,7 @@ from soip.media.relay import BURST_S, Viewer
 from soip.net.gso import GsoSender
 from soip.net.rtp import RtpSocketPair
 from soip.rtp.errors import RtpError
-from soip.rtp.h264 import PACKET_SIZE
+from soip.rtp.nal import PACKET_SIZE
 from soip.rtp.packet import RtpPacket, build
 from soip.rtp.sender import SendStream
 from soip.sip.errors import OfferError

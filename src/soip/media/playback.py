@@ -12,14 +12,13 @@ from pathlib import Path
 import structlog
 
 from soip.media.context import Context
-from soip.media.intake import Codec
 from soip.media.outleg import OutLeg
 from soip.mp4.times import us_of
 from soip.net.gso import GsoSender
 from soip.net.rtp import RtpSocketPair
+from soip.rtp.codec import CODINGS, Codec, learn
 from soip.rtp.errors import RtpParseError
-from soip.rtp.h264 import CLOCK_RATE, PACKET_SIZE, packetise
-from soip.rtp.h264_sets import find_sets, parse_sps
+from soip.rtp.nal import CLOCK_RATE, PACKET_SIZE, packetise
 from soip.rtp.sender import SendStream
 from soip.sip.errors import OfferError
 from soip.sip.offer import Agreement
@@ -56,12 +55,12 @@ class Programme:
             async for picture in pictures:
                 if (looked_at := looked_at + 1) > SEARCHED:
                     break
-                sps, pps = find_sets([bytes(nal) for nal in picture.nals()])
-                if sps and pps:
-                    try:
-                        return Codec(sps[0], tuple(pps), parse_sps(sps[0]))
-                    except RtpParseError as error:
-                        raise NothingRecordedError(f"the recording cannot be decoded: {error}") from error
+                try:
+                    codec = learn(CODINGS[picture.track.encoding], [bytes(nal) for nal in picture.nals()])
+                except RtpParseError as error:
+                    raise NothingRecordedError(f"the recording cannot be decoded: {error}") from error
+                if codec is not None:
+                    return codec
         raise NothingRecordedError("nothing that can be decoded was recorded in that time")
 
     async def pictures(self) -> AsyncGenerator[Frame]:
@@ -118,8 +117,9 @@ class Playback:
                 began += await self._held()
                 await self._until(began + (decode_us - origin_us) / 1e6)
                 timestamp = (picture.utc_us - origin_us) * CLOCK_RATE // 1_000_000
+                coding = CODINGS[picture.track.encoding]
                 nals = [bytes(nal) for nal in picture.nals()]
-                self._sender.send(self._stream.stamp(packetise(nals), timestamp))
+                self._sender.send(self._stream.stamp(packetise(coding, nals), timestamp))
                 self._leg.report(self._stream.ssrc, self._stream.timestamp, self._stream.packets, self._stream.octets)
 
     def direct(self, agreement: Agreement) -> None:

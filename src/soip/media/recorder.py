@@ -19,13 +19,14 @@ import structlog
 from soip.directory.rows import GapRow, RecordingRow
 from soip.media.context import Context
 from soip.media.gaps import Cause, Gaps
-from soip.media.intake import Codec, Picture, Sound
+from soip.media.intake import Picture, Sound
 from soip.media.rows import recording_row
 from soip.media.soundtrack import SoundTrack
 from soip.mp4.times import us_of
 from soip.mp4.tracks import video_track
 from soip.mp4.writer import Run, Sample
-from soip.rtp.h264 import CLOCK_RATE
+from soip.rtp.codec import Codec
+from soip.rtp.nal import CLOCK_RATE
 from soip.store import journal
 from soip.store.disk import DiskWriter
 from soip.store.errors import RootError
@@ -273,7 +274,7 @@ class Recorder:
     def _open(self, picture: Picture) -> bool:
         codec = picture.codec
         try:
-            tracks = [video_track([codec.sps], codec.pps, codec.info.width, codec.info.height)]
+            tracks = [video_track(codec.encoding, codec.groups, codec.info.width, codec.info.height)]
         except ValueError as error:
             if self._gaps.cause != Cause.MEDIA_LOST:
                 self._log.error("pictures cannot be recorded", reason=str(error))

@@ -18,9 +18,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from random import SystemRandom
 
-from soip.media.intake import Codec, Picture
+from soip.media.intake import Picture
 from soip.net.gso import GsoSender
-from soip.rtp.h264 import PayloadRun, packetise
+from soip.rtp.codec import Codec
+from soip.rtp.nal import PayloadRun, packetise
 from soip.rtp.sender import SendStream
 
 FRESH_S = 1.0
@@ -153,7 +154,7 @@ class Relay:
         self._cache(picture)
         if not self._groups:
             return
-        runs = packetise(picture.unit.nals)
+        runs = packetise(picture.codec.coding, picture.unit.nals)
         keyframe = picture.unit.keyframe
         for group in self._groups:
             if not (keyframe or group.shared) and all(viewer.broken for viewer in group.viewers):
@@ -218,12 +219,12 @@ class Relay:
                 return group
         group = _Group(payload_type, shared=True)
         for picture in self._gop:
-            group.stamp(packetise(picture.unit.nals), picture, keep=True)
+            group.stamp(packetise(picture.codec.coding, picture.unit.nals), picture, keep=True)
         self._groups.append(group)
         return group
 
     def _send_cached_keyframe(self, viewer: Viewer, group: _Group) -> None:
         """A picture at once; its timestamp is that of the newest picture, so that the next one lies after it."""
         keyframe, newest = self._gop[0], self._gop[-1]
-        viewer.queue(group.stream.stamp(packetise(keyframe.unit.nals), newest.pts))
+        viewer.queue(group.stream.stamp(packetise(keyframe.codec.coding, keyframe.unit.nals), newest.pts))
         viewer.burst()

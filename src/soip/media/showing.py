@@ -12,7 +12,6 @@ import structlog
 
 from soip.media.camera import Camera
 from soip.media.context import Context, numeric
-from soip.media.intake import Codec
 from soip.media.journal import journal
 from soip.media.liveview import LiveView
 from soip.media.request import Wanted
@@ -21,7 +20,7 @@ from soip.net.call import Call
 from soip.net.errors import NetError
 from soip.net.rtp import RtpSocketPair
 from soip.policy.access import Permission
-from soip.rtp.h264_sets import build_sprop
+from soip.rtp.codec import Codec
 from soip.sip.dialog import DialogId
 from soip.sip.negotiation import Negotiation
 from soip.sip.offer import Agreement, Audio, Capability, Local, Video
@@ -138,7 +137,7 @@ def check(agreement: Agreement) -> None:
 def capabilities(codec: Codec, sound: str | None, pairs: Iterable[RtpSocketPair]) -> list[Video | Audio]:
     """What a camera's pictures, and its sound if there is any, may be offered as."""
     first, *rest = pairs
-    media: list[Video | Audio] = [Video(first.port, codec.info.profile_level_id, build_sprop(codec.sets), sends=True)]
+    media: list[Video | Audio] = [Video(first.port, codec.encoding, codec.parameters, sends=True)]
     if sound:
         media += [Audio(pair.port, (sound,), sends=True) for pair in rest]
     return media

@@ -20,8 +20,9 @@ import structlog
 from soip.lifeline import VARIABLE
 from soip.media.camera import Camera
 from soip.media.context import Context
-from soip.media.darkroom import ANSWER, FORMATS, ORDER
+from soip.media.darkroom import ANSWER, ENCODINGS, FORMATS, ORDER
 from soip.media.intake import Picture
+from soip.rtp.nal import AccessUnit
 
 IDLE_S = 60.0
 PATIENCE_S = 10.0
@@ -97,7 +98,7 @@ class Snapshots:
             known = self._made[camera] = _Keyframe(keyframe, next(self._numbers), {})
         task = known.forms.get(form)
         if task is None:
-            task = asyncio.create_task(self._darkroom.make(known.number, bytes(keyframe.unit.sample), form))
+            task = asyncio.create_task(self._darkroom.make(known.number, keyframe.unit, form))
             known.forms[form] = task
             task.add_done_callback(partial(self._done, camera, known, form))
         return await asyncio.shield(task)  # one who does not wait any more ends it for nobody else
@@ -122,7 +123,7 @@ class Darkroom:
         self._waiting = 0
         self._idle: asyncio.TimerHandle | None = None
 
-    async def make(self, number: int, keyframe: bytes, form: Form) -> bytes:
+    async def make(self, number: int, keyframe: AccessUnit, form: Form) -> bytes:
         """The keyframe of that number as a picture. Raises SnapshotError."""
         if self._waiting >= WAITING:
             raise SnapshotError("too many snapshots are asked for at once")
@@ -147,11 +148,12 @@ class Darkroom:
         if process is not None:
             await process.wait()
 
-    async def _order(self, number: int, keyframe: bytes, form: Form) -> bytes:
-        head = ORDER.pack(number, form.width, form.height, FORMATS.index(form.kind), len(keyframe))
+    async def _order(self, number: int, keyframe: AccessUnit, form: Form) -> bytes:
+        coding, kind = ENCODINGS.index(keyframe.encoding), FORMATS.index(form.kind)
+        head = ORDER.pack(number, coding, form.width, form.height, kind, keyframe.size)
         try:
             async with asyncio.timeout(PATIENCE_S):
-                worked, answer = await self._exchange(head + keyframe)
+                worked, answer = await self._exchange(head + keyframe.sample)
         except (OSError, EOFError, TimeoutError) as error:
             self._end()
             reason = "in time" if isinstance(error, TimeoutError) else "at all"

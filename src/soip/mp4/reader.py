@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from typing import Literal, NamedTuple
 
+from . import hevc
 from .boxes import Box, Buffer, box_at, boxes, children, fields, need
 from .errors import BoxError
 from .times import utc_of
-from .tracks import Track
+from .tracks import Track, avc_name
 from .writer import HEAD_LIMIT, HEAD_UUID, NON_SYNC, Head
 
 MOOF_LIMIT = 1 << 20
@@ -152,7 +153,7 @@ def samples(head: FragmentHead) -> Iterator[StoredSample]:
 
 
 def split_nals(sample: Buffer) -> list[Buffer]:
-    """The NAL units of an H.264 sample, each a slice of what is given. Raises BoxError where lengths do not fit."""
+    """The NAL units of a sample of video, each a slice of what is given. Raises BoxError where lengths do not fit."""
     units: list[Buffer] = []
     at, end = 0, len(sample)
     while at < end:
@@ -207,7 +208,13 @@ def _parse_trak(data: Buffer, trak: Box) -> tuple[Track, int]:
 def _codec_of(data: Buffer, entry: Box, handler: bytes) -> tuple[str, Literal["vide", "soun"]]:
     if handler == b"vide" and entry.kind == b"avc1":
         avcc = need(children(data, entry, 78), b"avcC", entry)
-        return f"avc1.{bytes(data[avcc.body + 1 : avcc.body + 4]).hex().upper()}", "vide"
+        return avc_name(bytes(data[avcc.body : avcc.end])), "vide"
+    if handler == b"vide" and entry.kind == b"hvc1":
+        hvcc = need(children(data, entry, 78), b"hvcC", entry)
+        try:
+            return hevc.name(bytes(data[hvcc.body : hvcc.end])), "vide"
+        except ValueError as error:
+            raise BoxError(str(error), hvcc.start) from error
     if handler == b"soun" and entry.kind == b"mp4a":
         esds = need(children(data, entry, 28), b"esds", entry)
         # The descriptors are our own writer's: none before the configuration has an optional field.

@@ -1,15 +1,22 @@
-"""Tracks: what a decoder must know before the first sample (ISO/IEC 14496-15 §5, 14496-14 §5.6)."""
+"""Tracks: what a decoder must know before the first sample (ISO/IEC 14496-15 §5 and §8, 14496-14 §5.6)."""
 
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
+from . import hevc
+from .bits import Bits
 from .boxes import box, full_box
 from .times import VIDEO_TIMESCALE
 
 # Profiles whose avcC carries chroma format and bit depths (ISO/IEC 14496-15 §5.3.3.1.2).
 _HIGH_PROFILES = (100, 110, 122, 144)
+
+_KINDS = {"H264": 2, "H265": 3}
+"""Kinds of parameter sets."""
+_ENCODINGS = {"avc1": "H264", "hvc1": "H265"}
 
 _VISUAL = struct.Struct(">6xH16xHHIIIH32sHh")
 _AUDIO = struct.Struct(">6xH8xHHII")
@@ -19,7 +26,8 @@ _AUDIO = struct.Struct(">6xH8xHHII")
 class Track:
     """One track of a file or of a live stream. Two tracks are equal when a decoder need not be told of a change.
 
-    `entry` is the sample entry box; `codec` its name for `codecs=` (RFC 6381), for example avc1.42E01E.
+    `entry` is the sample entry box; `codec` its name for `codecs=` (RFC 6381), for example avc1.42E01E or
+    hvc1.1.6.L93.90.
     """
 
     track_id: int
@@ -30,26 +38,37 @@ class Track:
     width: int = 0
     height: int = 0
 
+    @property
+    def encoding(self) -> str:
+        """H264 or H265, as SDP calls it; "" for what is no video."""
+        return _ENCODINGS.get(self.codec[:4], "")
 
-def video_track(sps: Sequence[bytes], pps: Sequence[bytes], width: int, height: int, *, track_id: int = 1) -> Track:
-    """An H.264 track: parameter sets as NAL units without start codes, picture size in pixels, 90 kHz.
+
+def video_track(
+    encoding: str, groups: Sequence[Sequence[bytes]], width: int, height: int, *, track_id: int = 1
+) -> Track:
+    """A track of H264 or H265: its parameter sets by kind (SPS, PPS; VPS, SPS, PPS) as NAL units without start codes,
+    picture size in pixels, 90 kHz.
 
     Raises ValueError for parameter sets that cannot be such.
     """
-    if not sps or not pps or any(len(one) < 4 or len(one) > 0xFFFF for one in sps):
-        raise ValueError("an H.264 track needs sequence and picture parameter sets")
-    if not (0 < width < 1 << 16 and 0 < height < 1 << 16) or len(sps) > 31 or len(pps) > 255:
-        raise ValueError(f"no such picture: {width}x{height}, {len(sps)} SPS, {len(pps)} PPS")
+    if len(groups) != _KINDS[encoding] or not all(groups) or any(not 2 < len(one) <= 0xFFFF for one in chain(*groups)):
+        raise ValueError(f"{encoding} needs parameter sets of {_KINDS[encoding]} kinds")
+    if not (0 < width < 1 << 16 and 0 < height < 1 << 16) or any(len(group) > 255 for group in groups):
+        raise ValueError(f"no such picture: {width}x{height}, {[len(group) for group in groups]} parameter sets")
     visual = _VISUAL.pack(1, width, height, 0x480000, 0x480000, 0, 1, b"", 0x18, -1)
-    return Track(
-        track_id=track_id,
-        handler="vide",
-        timescale=VIDEO_TIMESCALE,
-        codec=f"avc1.{sps[0][1:4].hex().upper()}",
-        entry=box(b"avc1", visual, box(b"avcC", _avc_configuration(sps, pps))),
-        width=width,
-        height=height,
-    )
+    if encoding == "H265":
+        record = hevc.configuration(groups)
+        codec, entry = hevc.name(record), box(b"hvc1", visual, box(b"hvcC", record))
+    else:
+        record = _avc_configuration(*groups)
+        codec, entry = avc_name(record), box(b"avc1", visual, box(b"avcC", record))
+    return Track(track_id, "vide", VIDEO_TIMESCALE, codec, entry, width, height)
+
+
+def avc_name(record: bytes) -> str:
+    """The codec's name by the front of its configuration record, for example avc1.42E01E (RFC 6381 §3.3)."""
+    return f"avc1.{record[1:4].hex().upper()}"
 
 
 def audio_track(config: bytes, sample_rate: int, channels: int, *, track_id: int = 2) -> Track:
@@ -73,7 +92,12 @@ def mime(tracks: Sequence[Track]) -> str:
 
 
 def _avc_configuration(sps: Sequence[bytes], pps: Sequence[bytes]) -> bytes:
-    """AVCDecoderConfigurationRecord, with NAL unit lengths of four bytes (ISO/IEC 14496-15 §5.3.3.1)."""
+    """AVCDecoderConfigurationRecord, with NAL unit lengths of four bytes (ISO/IEC 14496-15 §5.3.3.1).
+
+    Raises ValueError.
+    """
+    if len(sps) > 31 or len(sps[0]) < 4:
+        raise ValueError(f"no such sequence parameter sets: {len(sps)}")
     parts = [b"\x01", sps[0][1:4], b"\xff", bytes((0xE0 | len(sps),))]
     for one in sps:
         parts += (len(one).to_bytes(2, "big"), one)
@@ -88,25 +112,12 @@ def _avc_configuration(sps: Sequence[bytes], pps: Sequence[bytes]) -> bytes:
 
 def _chroma_and_depths(sps: bytes) -> tuple[int, int, int]:
     """chroma_format_idc and both bit depths minus 8 of a high-profile SPS (ITU-T H.264 §7.3.2.1.1)."""
-    payload = sps[4:20].replace(b"\0\0\x03", b"\0\0")
-    bits, total = int.from_bytes(payload, "big"), len(payload) * 8
-    at = 0
-
-    def exp_golomb() -> int:
-        nonlocal at
-        zeros = 0
-        while at < total and not bits >> (total - 1 - at) & 1:
-            zeros, at = zeros + 1, at + 1
-        at += zeros + 1
-        if at > total:
-            raise ValueError("the sequence parameter set is cut")
-        return (bits >> (total - at) & ((2 << zeros) - 1)) - 1
-
-    exp_golomb()  # seq_parameter_set_id
-    chroma = exp_golomb()
+    bits = Bits(sps[4:20])
+    bits.exp_golomb()  # seq_parameter_set_id
+    chroma = bits.exp_golomb()
     if chroma == 3:
-        at += 1  # separate_colour_plane_flag
-    luma_depth, chroma_depth = exp_golomb(), exp_golomb()
+        bits.take(1)  # separate_colour_plane_flag
+    luma_depth, chroma_depth = bits.exp_golomb(), bits.exp_golomb()
     if chroma > 3 or luma_depth > 6 or chroma_depth > 6:
         raise ValueError("the sequence parameter set names no such chroma format or bit depth")
     return chroma, luma_depth, chroma_depth

@@ -36,7 +36,7 @@ _MDAT = struct.Struct(">I4s")
 
 
 class Sample(NamedTuple):
-    """One frame: its size in bytes (H.264: of the NAL units, each after its length in four bytes).
+    """One frame: its size in bytes (video: of the NAL units, each after its length in four bytes).
 
     `duration` and `composition_offset` (presentation minus decode time, may be negative) are in the timescale.
     """

@@ -1,7 +1,7 @@
 """Sending by the frame: a run of equal datagrams in one system call (UDP generic segmentation offload).
 
 The kernel cuts what one ``send`` gives it into datagrams of ``segment`` bytes, the last may be shorter. The
-size is set once per socket, since ``rtp.h264.packetise`` fills all packets but the last of a NAL unit to one
+size is set once per socket, since ``rtp.nal.packetise`` fills all packets but the last of a NAL unit to one
 size; a datagram that is alone in its run is not longer and leaves whole. Where the kernel refuses, datagrams
 go one by one.
 """

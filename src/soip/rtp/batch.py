@@ -15,8 +15,6 @@ SLOTS = 32
 SLOT_SIZE = 65_728
 """Bytes per slot: the largest datagram, joined or not, fits. A multiple of a cache line, and not of a page, so that
 slots do not all fall into the same lines of the cache."""
-START_SIZE = 14
-"""Bytes of a datagram's start: the RTP header and the two bytes after it, FU indicator and header if it is H.264."""
 _MOST_LAYOUTS = 512
 
 
@@ -27,14 +25,23 @@ class Layout:
         places = range(base, base + count * stride, stride)
         self.slots = [whole[at : at + stride] for at in places]
         """Where each of them lies; it may be shorter."""
-        self.starts = [whole[at : at + START_SIZE] for at in places]
-        self._bodies: tuple[int, list[memoryview]] = (0, [])
+        self._starts: dict[int, list[memoryview]] = {}
+        self._bodies: tuple[int, int, list[memoryview]] = (0, 0, [])
 
-    def bodies(self, size: int) -> list[memoryview]:
-        """What follows the start in each, for datagrams of that size."""
-        if self._bodies[0] != size:
-            self._bodies = (size, [slot[START_SIZE:size] for slot in self.slots])
-        return self._bodies[1]
+    def starts(self, size: int) -> list[memoryview]:
+        """The first ``size`` bytes of each: RTP header and what else stands before a fragment."""
+        starts = self._starts.get(size)
+        if starts is None:
+            starts = self._starts[size] = [slot[:size] for slot in self.slots]
+        return starts
+
+    def bodies(self, start: int, size: int) -> list[memoryview]:
+        """What follows the first ``start`` bytes in each, for datagrams of that size."""
+        known_start, known, bodies = self._bodies
+        if known != size or known_start != start:
+            bodies = [slot[start:size] for slot in self.slots]
+            self._bodies = (start, size, bodies)
+        return bodies
 
 
 class DatagramBatch:

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from soip.rtp.bits import BitReader, frame_ticks, picture_size, unescape
 from soip.rtp.errors import RtpParseError
-from soip.rtp.h264 import TYPE_PPS, TYPE_SPS, Nal
+from soip.rtp.h264 import TYPE_SPS
 
 MAX_SETS = 32
 """Parameter sets taken from one SDP attribute: more than any device sends."""
-MAX_SIDE = 16_384
-"""Pixels of a picture's side; a larger one is taken for nonsense."""
-MAX_FRAME = 180_000
-"""90 kHz ticks, 2 s, of a frame; a slower rate is taken for nonsense: decoding times are counted by it."""
 
 # ITU-T H.264 §7.3.2.1.1: these profiles carry chroma format, bit depth and scaling lists.
 _HIGH_PROFILES = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
@@ -48,43 +45,9 @@ class Sps:
         return f"{self.profile_idc:02x}{self.constraints:02x}{self.level_idc:02x}"
 
     @property
-    def codec(self) -> str:
-        """The codec string of RFC 6381, e.g. ``avc1.42E01E``."""
-        return "avc1." + self.profile_level_id.upper()
-
-
-class BitReader:
-    """Bits of an RBSP, most significant first, with Exp-Golomb codes (ITU-T H.264 §9.1)."""
-
-    def __init__(self, rbsp: bytes) -> None:
-        self._value = int.from_bytes(rbsp, "big")
-        self._left = 8 * len(rbsp)
-
-    def bits(self, count: int) -> int:
-        """Read ``count`` bits. Raises RtpParseError at the end of the data."""
-        if count > self._left:
-            raise RtpParseError("SPS ends early")
-        self._left -= count
-        return self._value >> self._left & ((1 << count) - 1)
-
-    def ue(self) -> int:
-        """Read an unsigned Exp-Golomb code of at most 32 bits."""
-        zeros = 0
-        while not self.bits(1):
-            zeros += 1
-            if zeros > 31:
-                raise RtpParseError("Exp-Golomb code in SPS is too long")
-        return (1 << zeros) - 1 + self.bits(zeros)
-
-    def se(self) -> int:
-        """Read a signed Exp-Golomb code."""
-        code = self.ue()
-        return (code + 1) // 2 if code & 1 else -(code // 2)
-
-
-def unescape(nal: bytes | bytearray | memoryview) -> bytes:
-    """Remove the emulation prevention bytes of a NAL unit (ITU-T H.264 §7.4.1)."""
-    return bytes(nal).replace(b"\x00\x00\x03", b"\x00\x00")
+    def parameters(self) -> Mapping[str, str]:
+        """What SDP says of such a stream (RFC 6184 §8.1)."""
+        return {"profile-level-id": self.profile_level_id}
 
 
 def parse_sps(nal: bytes | bytearray | memoryview) -> Sps:
@@ -162,9 +125,7 @@ def _size(reader: BitReader, chroma: int) -> tuple[int, int]:
         unit_y = (2 if chroma == 1 else 1) * (2 - frames_only)
         width -= unit_x * (reader.ue() + reader.ue())
         height -= unit_y * (reader.ue() + reader.ue())
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise RtpParseError(f"picture size {width}×{height}")
-    return width, height
+    return picture_size(width, height)
 
 
 def _vui(reader: BitReader) -> tuple[int | None, int | None]:
@@ -184,8 +145,7 @@ def _vui(reader: BitReader) -> tuple[int | None, int | None]:
     if reader.bits(1):  # timing_info_present_flag
         units, scale = reader.bits(32), reader.bits(32)
         reader.bits(1)
-        told = 90_000 * 2 * units // scale if scale else 0  # two fields make a frame (§E.2.1)
-        ticks = told if 0 < told <= MAX_FRAME else None
+        ticks = frame_ticks(2 * units, scale)  # two fields make a frame (§E.2.1)
     nal_hrd = reader.bits(1)
     if nal_hrd:
         _skip_hrd(reader)
@@ -214,19 +174,6 @@ def _skip_hrd(reader: BitReader) -> None:
         reader.ue()
         reader.bits(1)
     reader.bits(20)
-
-
-def find_sets(nals: Iterable[Nal]) -> tuple[list[bytes], list[bytes]]:
-    """Return the SPS and the PPS NAL units among ``nals``, in their order."""
-    sps: list[bytes] = []
-    pps: list[bytes] = []
-    for nal in nals:
-        kind = nal[0] & 0x1F if nal else 0
-        if kind == TYPE_SPS:
-            sps.append(bytes(nal))
-        elif kind == TYPE_PPS:
-            pps.append(bytes(nal))
-    return sps, pps
 
 
 def parse_sprop(value: str) -> list[bytes]:

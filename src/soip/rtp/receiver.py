@@ -20,10 +20,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
-from soip.rtp.batch import START_SIZE, DatagramBatch
+from soip.rtp.batch import DatagramBatch
 from soip.rtp.errors import RtpParseError
-from soip.rtp.h264 import CLOCK_RATE, TYPE_FU_A, TYPE_STAP_A, AccessUnit, Depacketiser
+from soip.rtp.h264 import H264
+from soip.rtp.nal import CLOCK_RATE, AccessUnit, Coding, Depacketiser
 from soip.rtp.packet import HEADER, HEADER_SIZE, extend_timestamp, payload_bounds, sequence_distance
 from soip.rtp.reorder import ReorderWindow
 
@@ -34,18 +36,62 @@ MAX_DROPOUT = 3000
 MAX_MISORDER = 100
 
 _BEGIN, _END = 0x80, 0x40
-"""Bits of the FU header (RFC 6184 §5.8), which is the last byte of a datagram's start."""
-_START_BITS = 8 * START_SIZE
-_MARKER_BIT = _START_BITS - 9
-_LAST = (0, _END, _END | 1 << _MARKER_BIT)
-"""How the start of the last fragment in a row may differ from that of those in the middle."""
+"""Bits of the FU header (RFC 6184 §5.8, RFC 7798 §4.4.3), which is the last byte of a fragment's start."""
+
+
+class _Start(NamedTuple):
+    """The start of a datagram that is a fragment, as one number: RTP header, NAL unit header, FU header."""
+
+    size: int
+    """Bytes."""
+    bits: int
+    last: tuple[int, int, int]
+    """How the start of the last fragment in a row may differ from that of those in the middle."""
+    marker: int
+    """The place of the marker bit."""
+    rtp: int
+    """The place of the RTP header's lowest bit."""
+    told: int
+    """Bits of the NAL unit header that say what it is…"""
+    fragment: int
+    """… and what they are in a fragment."""
+    kept: int
+    lowest: int
+    highest: int
+    """Of the types that come in fragments."""
+    shift: int
+    """The place of the type in a NAL unit header."""
 
 
 @cache
-def _same_and_rising(count: int) -> tuple[int, int]:
-    """By what to multiply a start to have it so many times in a row; what to add to have the sequence numbers rise."""
-    places = [_START_BITS * (count - 1 - number) for number in range(count)]
-    return sum(1 << place for place in places), sum(number << place + 80 for number, place in enumerate(places))
+def _start(coding: Coding) -> _Start:
+    size = HEADER_SIZE + coding.header + 1
+    bits = 8 * size
+    marker = bits - 9
+    shift = coding.shift + 8 * (coding.header - 1)
+    return _Start(
+        size,
+        bits,
+        (0, _END, _END | 1 << marker),
+        marker,
+        bits - 8 * HEADER_SIZE,
+        coding.mask << shift | coding.layer,
+        coding.fragment << shift,
+        coding.kept,
+        coding.types[0],
+        coding.types[-1],
+        shift,
+    )
+
+
+@cache
+def _same_and_rising(count: int, bits: int) -> tuple[int, int]:
+    """By what to multiply a start of so many bits to have it so many times in a row; what to add to have the sequence
+    numbers rise.
+    """
+    places = [bits * (count - 1 - number) for number in range(count)]
+    rising = bits - 32
+    return sum(1 << place for place in places), sum(number << place + rising for number, place in enumerate(places))
 
 
 def _stretch(sizes: Sequence[int], at: int) -> int:
@@ -217,11 +263,12 @@ class StreamReceiver(ABC):
 
 
 class VideoReceiver(StreamReceiver):
-    """The receive path of an H.264 stream. ``also`` are payload types that may come as well as ``payload_type``."""
+    """The receive path of a video stream. ``also`` are payload types that may come as well as ``payload_type``."""
 
-    def __init__(self, payload_type: int, also: Collection[int] = ()) -> None:
+    def __init__(self, payload_type: int, also: Collection[int] = (), coding: Coding = H264) -> None:
         super().__init__(payload_type, CLOCK_RATE, also)
-        self._depacketiser = Depacketiser()
+        self._depacketiser = Depacketiser(coding)
+        self._start = _start(coding)
 
     @property
     def broken_payloads(self) -> int:
@@ -252,38 +299,41 @@ class VideoReceiver(StreamReceiver):
         Their starts, one after the other, are one large number. In it, all that a fragment's start differs in from the
         one before is the sequence number, one higher, but for the bits of the first and the last one.
         """
+        start_size, bits, lasts, marker_at, rtp_at, told, fragment, kept, lowest, highest, shift = self._start
         size, last_size = batch.sizes[at], batch.sizes[end - 1]
-        if self._window or self._unusable or last_size < START_SIZE:
+        if self._window or self._unusable or last_size < start_size:
             return False
         count = end - at
-        starts = int.from_bytes(b"".join(batch.layout.starts[at:end]), "big")
-        first = starts >> _START_BITS * (count - 1)
+        starts = int.from_bytes(b"".join(batch.layout.starts(start_size)[at:end]), "big")
+        first = starts >> bits * (count - 1)
         begins = first & _BEGIN
         middle = first ^ begins
-        all_middle, rising = _same_and_rising(count)
-        rest = starts - all_middle * middle - rising - (begins << _START_BITS * (count - 1))
-        if rest not in _LAST:
+        all_middle, rising = _same_and_rising(count, bits)
+        rest = starts - all_middle * middle - rising - (begins << bits * (count - 1))
+        if rest not in lasts:
             return False
         # Version 2, no padding, extension or CSRC, no marker.
         word = 0x8000_0000 | self.payload_type << 16 | self._expected & 0xFFFF
-        timestamp = middle >> 48 & 0xFFFF_FFFF
+        rtp = middle >> rtp_at
+        timestamp = rtp >> 32 & 0xFFFF_FFFF
         kind = middle & 0xFF
-        header = middle >> 8 & 0xE0 | kind
+        indicator = middle >> 8
+        header = indicator & kept | kind << shift
         depacketiser = self._depacketiser
         if (
-            middle >> 80 != word
-            or middle >> 16 & 0xFFFF_FFFF != self.ssrc
-            or middle >> 8 & 0x1F != TYPE_FU_A
-            or not 0 < kind < TYPE_STAP_A
+            rtp >> 64 != word
+            or rtp & 0xFFFF_FFFF != self.ssrc
+            or indicator & told != fragment
+            or not lowest <= kind <= highest
             or not (begins or (header == depacketiser.fragmented and timestamp == depacketiser.raw))
         ):
             return False
-        bodies = batch.layout.bodies(size)[at:end]
+        bodies = batch.layout.bodies(start_size, size)[at:end]
         if last_size != size:
-            bodies[-1] = batch.layout.slots[end - 1][START_SIZE:last_size]
+            bodies[-1] = batch.layout.slots[end - 1][start_size:last_size]
         self._last = now
         self._expected += count
-        depacketiser.fragments(header, begins, b"".join(bodies), rest & _END, rest >> _MARKER_BIT, timestamp, now)
+        depacketiser.fragments(header, begins, b"".join(bodies), rest & _END, rest >> marker_at, timestamp, now)
         return True
 
     def flush(self) -> list[AccessUnit]:

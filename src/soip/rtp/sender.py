@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from struct import Struct
 
 from soip.rtp.errors import RtpBuildError
-from soip.rtp.h264 import PayloadRun
+from soip.rtp.nal import PayloadRun
 from soip.rtp.packet import HEADER_SIZE, VERSION_BITS
 
 MAX_SEGMENTS = 64

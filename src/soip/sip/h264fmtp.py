@@ -79,9 +79,9 @@ def agreed_profile(stream: ProfileLevel | None, params: Mapping[str, str]) -> Pr
     return ProfileLevel(offered.profile, offered.constraints, level)
 
 
-def parameter_sets(params: Mapping[str, str]) -> tuple[bytes, ...]:
-    """The NAL units of sprop-parameter-sets; unreadable ones are left out, for they also come in band."""
-    text = params.get("sprop-parameter-sets", "")
+def parameter_sets(params: Mapping[str, str], name: str = "sprop-parameter-sets") -> tuple[bytes, ...]:
+    """The NAL units of a parameter that carries such; unreadable ones are left out, for they also come in band."""
+    text = params.get(name, "")
     if len(text) > _MAX_SPROP:
         return ()
     units = []

@@ -1,4 +1,4 @@
-"""Offer and answer (RFC 3264) for what we carry: video in H.264, audio in G.711.
+"""Offer and answer (RFC 3264) for what we carry: video in H.264 or H.265, audio in G.711.
 
 Three verbs, and who uses them:
 
@@ -12,17 +12,21 @@ What a side can do is said by `Video` and `Audio`; what came out of it by a `Str
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from soip.sip import h264fmtp
+from soip.sip import h264fmtp, h265fmtp
 from soip.sip.errors import OfferError
 from soip.sip.h264fmtp import ProfileLevel
+from soip.sip.h265fmtp import ProfileTierLevel
 from soip.sip.sdp import Media, Origin, RtpMap, SessionDescription, TimeRange, address_type
 
 G711 = {"PCMU": 0, "PCMA": 8}
 """Encodings of our audio and their static payload types (RFC 3551 §6)."""
 
 H264 = RtpMap("H264", 90000)
+H265 = RtpMap("H265", 90000)
+
+_SPROP = "sprop-parameter-sets"
 
 FEEDBACK = ("nack pli", "ccm fir")
 """RTCP feedback we send and understand (RFC 4585, RFC 5104)."""
@@ -33,6 +37,8 @@ _FIRST_DYNAMIC = 96
 # profile stands there, up to level 5.1. Constrained Baseline comes first since phones take the first one they
 # know.
 _RECEIVED = (("42e033", 1), ("640033", 1), ("4d0033", 1), ("42e033", 0))
+# Of H.265 Main 10, which includes Main, and Main by itself; up to level 6.2.
+_RECEIVED_H265 = (ProfileTierLevel(profile=1, level=186), ProfileTierLevel(profile=2, level=186))
 
 # Warning codes of RFC 3261 §20.43
 _WARN_TRANSPORT = 302
@@ -65,13 +71,13 @@ class Local:
 class Video:
     """What we can do with video, at an RTP port (RTCP is the next one).
 
-    `profile_level_id` is that of the stream we send, "" when unknown or when we receive; `sprop` its
-    sprop-parameter-sets.
+    `encoding` is that of the stream we send, H264 or H265, and `parameters` what its a=fmtp says of profile, level and
+    parameter sets, as far as known. Who receives takes both encodings.
     """
 
     port: int
-    profile_level_id: str = ""
-    sprop: str = ""
+    encoding: str = "H264"
+    parameters: Mapping[str, str] = field(default_factory=dict)
     sends: bool = False
     receives: bool = False
 
@@ -95,7 +101,7 @@ class Stream:
 
     `payload_type` is what we send with; `receive_types` what may arrive. `direction` is ours. `remote` is
     where RTP goes, `remote_rtcp` where RTCP goes. `fmtp` are the peer's format parameters; among them
-    `packetization_mode` (0 for audio) and `parameter_sets`, H.264 NAL units. `feedback` is the RTCP feedback
+    `packetization_mode` (of H.264) and `parameter_sets`, NAL units. `feedback` is the RTCP feedback
     the peer named, `ssrc` the source it announced.
     """
 
@@ -168,20 +174,26 @@ def _offered_formats(capability: Capability) -> list[tuple[int, str, str]]:
     """Payload type, rtpmap and fmtp of everything a capability offers."""
     if isinstance(capability, Audio):
         return [(G711[name], f"{name}/8000", "") for name in capability.encodings]
-    own = ProfileLevel.parse(capability.profile_level_id)
+    formats = _offered_h264(capability) if capability.encoding == "H264" or not capability.sends else []
+    if capability.encoding == "H265" or not capability.sends:
+        formats += _offered_h265(capability)
+    return [(_FIRST_DYNAMIC + n, str(rtpmap), fmtp) for n, (rtpmap, fmtp) in enumerate(formats)]
+
+
+def _offered_h264(capability: Video) -> list[tuple[RtpMap, str]]:
+    own = ProfileLevel.parse(capability.parameters.get("profile-level-id", ""))
     choices: Sequence[tuple[ProfileLevel | None, int]]
     if capability.sends:
         choices = [(own, 1), (own, 0)]
     else:
         choices = [(ProfileLevel.parse(text), mode) for text, mode in _RECEIVED]
-    return [
-        (
-            _FIRST_DYNAMIC + n,
-            str(H264),
-            h264fmtp.format_fmtp(profile, mode, asymmetric=True, sprop=capability.sprop),
-        )
-        for n, (profile, mode) in enumerate(choices)
-    ]
+    sprop = capability.parameters.get(_SPROP, "")
+    return [(H264, h264fmtp.format_fmtp(profile, mode, asymmetric=True, sprop=sprop)) for profile, mode in choices]
+
+
+def _offered_h265(capability: Video) -> list[tuple[RtpMap, str]]:
+    told = [ProfileTierLevel.parse(capability.parameters)] if capability.sends else _RECEIVED_H265
+    return [(H265, h265fmtp.format_fmtp(one, capability.parameters)) for one in told]
 
 
 def _session(local: Local, time: TimeRange | None) -> SessionDescription:
@@ -258,7 +270,7 @@ def _take(left: list[Capability], media: Media) -> Capability:
 def _answer_media(
     offer: SessionDescription, media: Media, capability: Capability, local: Local
 ) -> tuple[Stream, Media]:
-    choice = _choose_h264(media, capability) if isinstance(capability, Video) else _choose_g711(media, capability)
+    choice = _choose_video(media, capability) if isinstance(capability, Video) else _choose_g711(media, capability)
     direction = _our_direction(offer, media, capability.sends, capability.receives)
     part = Media.make(media.kind, capability.port, media.protocol, [str(choice.payload_type)])
     part.add_attribute("rtpmap", f"{choice.payload_type} {choice.rtpmap}")
@@ -275,10 +287,23 @@ def _answer_media(
     return stream, part
 
 
-def _choose_h264(media: Media, capability: Video) -> _Choice:
+def _choose_video(media: Media, capability: Video) -> _Choice:
+    """The best format of the encoding that we send; who receives takes H.264 before H.265."""
+    h264 = _choose_h264(media, capability) if capability.encoding == "H264" or not capability.sends else None
+    h265 = _choose_h265(media, capability) if capability.encoding == "H265" or not capability.sends else None
+    choice = h264 or h265
+    if choice is None:
+        wanted = capability.encoding if capability.sends else "H264 or H265"
+        profile = capability.parameters.get("profile-level-id") or capability.parameters.get("profile-id")
+        of_profile = f" of profile {profile}" if profile else ""
+        raise OfferError(f"video is {wanted}{of_profile}, which is not offered", _WARN_FORMAT)
+    return choice
+
+
+def _choose_h264(media: Media, capability: Video) -> _Choice | None:
     """The best H.264 format: packetization-mode 1 before 0 (pictures do not fit into single units), then the
     same profile before one that includes it, then the offer's order."""
-    own = ProfileLevel.parse(capability.profile_level_id)
+    own = ProfileLevel.parse(capability.parameters.get("profile-level-id", ""))
     ranked: list[tuple[int, int, int]] = []
     for number, entry in media.rtpmaps.items():
         params = media.fmtp(number)
@@ -289,15 +314,33 @@ def _choose_h264(media: Media, capability: Video) -> _Choice:
         if score is not None:
             ranked.append((1 - mode, score, number))
     if not ranked:
-        wanted = f" of profile {own}" if own is not None else ""
-        raise OfferError(f"video is H264{wanted}, which is not offered", _WARN_FORMAT)
+        return None
     inverse_mode, _, number = min(ranked, key=lambda rank: rank[:2])
     params = media.fmtp(number)
     profile = h264fmtp.agreed_profile(own, params)
     asymmetric = params.get("level-asymmetry-allowed") == "1"
     mode = 1 - inverse_mode
-    fmtp = h264fmtp.format_fmtp(profile, mode, asymmetric=asymmetric, sprop=capability.sprop)
-    return _Choice(number, H264, fmtp, mode)
+    sprop = capability.parameters.get(_SPROP, "")
+    return _Choice(number, H264, h264fmtp.format_fmtp(profile, mode, asymmetric=asymmetric, sprop=sprop), mode)
+
+
+def _choose_h265(media: Media, capability: Video) -> _Choice | None:
+    """The best H.265 format: the same profile before one that includes it, then the offer's order. All but the level
+    stays as offered (RFC 7798 §7.2.2).
+    """
+    own = ProfileTierLevel.parse(capability.parameters) if capability.sends and capability.parameters else None
+    ranked: list[tuple[int, int, ProfileTierLevel]] = []
+    for number, entry in media.rtpmaps.items():
+        params = media.fmtp(number)
+        offered = ProfileTierLevel.parse(params)
+        score = h265fmtp.fit(own, offered) if own is not None else 0
+        if entry == H265 and score is not None and h265fmtp.plain(params):
+            ranked.append((score, number, offered))
+    if not ranked:
+        return None
+    _, number, offered = min(ranked, key=lambda rank: rank[0])
+    told = replace(offered, level=min(own.level, offered.level)) if own is not None else offered
+    return _Choice(number, H265, h265fmtp.format_fmtp(told, capability.parameters))
 
 
 def _choose_g711(media: Media, capability: Audio) -> _Choice:
@@ -342,10 +385,15 @@ def _stream(
         remote_rtcp=(rtcp_address or address, rtcp_port),
         fmtp=fmtp,
         packetization_mode=choice.mode,
-        parameter_sets=h264fmtp.parameter_sets(fmtp),
+        parameter_sets=_parameter_sets(choice.rtpmap, fmtp),
         feedback=media.feedback(choice.payload_type),
         ssrc=_ssrc(media),
     )
+
+
+def _parameter_sets(rtpmap: RtpMap, fmtp: Mapping[str, str]) -> tuple[bytes, ...]:
+    names = h265fmtp.SPROP if rtpmap == H265 else (_SPROP,)
+    return tuple([nal for name in names for nal in h264fmtp.parameter_sets(fmtp, name)])
 
 
 def _ssrc(media: Media) -> int | None:
@@ -390,6 +438,8 @@ def _read_media(offer: SessionDescription, offered: Media, answer: SessionDescri
         sends, receives = _flags(offer.direction(offered))
         direction = _our_direction(answer, media, sends, receives)
         params = media.fmtp(number) or offered.fmtp(number)
+        if entry == H265 and not h265fmtp.plain(params):
+            raise OfferError("video is answered as H265 out of decoding order", _WARN_FORMAT)
         mode = h264fmtp.packetization_mode(params)
         types = frozenset({number, *same})
         choice = _Choice(number, entry, mode=0 if mode is None else mode)

@@ -44,7 +44,7 @@ class Frame(NamedTuple):
     discontinuity: bool = False
 
     def nals(self) -> list[Buffer]:
-        """The NAL units of an H.264 frame. Raises BoxError for a damaged one."""
+        """The NAL units of a frame of video. Raises BoxError for a damaged one."""
         return split_nals(self.data)
 
 

@@ -1,0 +1,503 @@
+"""Video in NAL units over RTP: access units from payloads, payloads from access units.
+
+RFC 6184 (H.264) and RFC 7798 (H.265) say the same in different numbers: a NAL unit goes as it is, some small ones go
+together in an aggregation packet, a large one goes in fragments. The numbers are a `Coding` (``h264``, ``h265``).
+Received is all that needs no interleaving; sent are single NAL units and fragments only, since some phones show no
+aggregation packets.
+
+An access unit ends at the marker bit or where the timestamp changes (RFC 6184 §5.1, RFC 7798 §4.1). Two habits of
+cameras are borne: the marker after parameter sets alone does not end an access unit, and parameter sets that come
+under a timestamp of their own join the picture that follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from struct import Struct
+
+from soip.rtp.errors import RtpBuildError
+from soip.rtp.packet import HEADER_SIZE, extend_timestamp
+
+CLOCK_RATE = 90_000
+
+PACKET_SIZE = 1200
+"""Our RTP packets, header included, in bytes: they fit through tunnels, SRTP and TURN without
+fragmentation.
+"""
+
+MAX_ACCESS_UNIT = 8 << 20
+"""Bytes; an access unit that grows beyond is dropped."""
+MAX_NALS = 512
+
+
+ARENA = 256 << 10
+"""Bytes that are taken at once to put access units into."""
+
+Nal = bytes | bytearray | memoryview
+"""One NAL unit, without start code or length."""
+
+_LENGTH = Struct(">I")
+_LENGTH_HEADERS = (Struct(">I"), Struct(">IB"), Struct(">IH"))
+"""A NAL unit's length and header, by the header's size."""
+
+PICTURE, KEYFRAME, LEADING, SET = 1, 2, 4, 8
+"""What a NAL unit does, as bits: it is part of a picture; of one that can be decoded by itself; of one that is shown
+before a keyframe and refers to what is before it; it is a parameter set."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coding:
+    """A way of coding video, as far as RTP and files must know it."""
+
+    name: str
+    """As in SDP."""
+    header: int
+    """Bytes of a NAL unit's header, whose type is ``first >> shift & mask`` of its first byte."""
+    shift: int
+    mask: int
+    kept: int
+    """Bits of the header that say other things than the type; fragments have them too."""
+    layer: int
+    """Bits of the header that are not 0 in what a decoder of one layer has no use for."""
+    aggregate: int
+    """The type of an aggregation packet."""
+    fragment: int
+    """The type of a fragment."""
+    types: range
+    """Types of NAL units that video is made of."""
+    roles: bytes
+    """By type, what it does."""
+    sets: tuple[int, ...]
+    """Types of parameter sets, in the order in which a decoder needs them."""
+    delimiter: int
+    """The type of an access unit delimiter, which comes before all others."""
+
+    def kind(self, nal: Nal) -> int:
+        """The type of a NAL unit, which is not empty."""
+        return nal[0] >> self.shift & self.mask
+
+    def is_keyframe(self, nals: Iterable[Nal]) -> bool:
+        """Tell whether NAL units contain a slice that begins anew (H.264: IDR, H.265: IRAP)."""
+        return any(self.roles[self.kind(nal)] & KEYFRAME for nal in nals if nal)
+
+    def find_sets(self, nals: Iterable[Nal]) -> tuple[tuple[bytes, ...], ...]:
+        """The parameter sets among NAL units by kind, in the order of ``sets``."""
+        found: dict[int, list[bytes]] = {kind: [] for kind in self.sets}
+        for nal in nals:
+            if len(nal) > self.header and (group := found.get(self.kind(nal))) is not None:
+                group.append(bytes(nal))
+        return tuple([tuple(group) for group in found.values()])
+
+
+@dataclass(slots=True, eq=False)
+class AccessUnit:
+    """One picture: its NAL units in decoding order, each after its length in four bytes, as MP4 stores a sample
+    (ISO/IEC 14496-15 §5.3). They are ``data[start:end]``; access units that follow each other mostly lie in the same
+    ``data`` one behind the other, so that they can be written without being copied. Read only.
+    """
+
+    data: bytes | bytearray
+    start: int
+    end: int
+    timestamp: int
+    """90 kHz ticks, extended to 64 bits: the presentation time, in decoding order."""
+    keyframe: bool
+    """Decoding can begin with it."""
+    arrival: float
+    """Monotonic seconds at which its first packet was read."""
+    lost: int = 0
+    """Packets missing before or in it; over a stream the sum is the number of packets lost."""
+    encoding: str = "H264"
+    """The name of its `Coding`."""
+    leading: bool = False
+    """It is shown before the keyframe it follows, and refers to what came before that: who began there cannot decode
+    it (ITU-T H.265 §3.111, RASL)."""
+
+    @property
+    def size(self) -> int:
+        """Bytes as a sample: of all NAL units and their lengths."""
+        return self.end - self.start
+
+    @property
+    def sample(self) -> memoryview:
+        """The bytes as a sample."""
+        return memoryview(self.data)[self.start : self.end]
+
+    @property
+    def nals(self) -> list[memoryview]:
+        """The NAL units, without their lengths."""
+        return split_length_prefixed(self.sample)
+
+    @classmethod
+    def of(
+        cls,
+        nals: Iterable[Nal],
+        timestamp: int,
+        keyframe: bool,
+        arrival: float,
+        lost: int = 0,
+        encoding: str = "H264",
+        leading: bool = False,
+    ) -> AccessUnit:
+        """An access unit of these NAL units, by itself."""
+        data = length_prefixed(nals)
+        return cls(data, 0, len(data), timestamp, keyframe, arrival, lost, encoding, leading)
+
+    def hold(self, nals: Iterable[Nal]) -> None:
+        """Have these NAL units instead."""
+        self.data = length_prefixed(nals)
+        self.start, self.end = 0, len(self.data)
+
+
+class Depacketiser:
+    """Payloads in sequence order → access units, collected in ``ready``; the caller takes them out.
+
+    A NAL unit of which a fragment is missing is dropped whole (RFC 6184 §5.8, RFC 7798 §4.4.3).
+
+    Each byte is put at once where it stays: into the arena, behind the access units before it.
+    """
+
+    def __init__(self, coding: Coding) -> None:
+        self.coding = coding
+        self.ready: list[AccessUnit] = []
+        self.malformed = 0
+        """Payloads of unknown or broken shape, dropped."""
+        self.oversize = 0
+        """Access units dropped for their size."""
+        self.raw = -1
+        """The timestamp of the access unit under way as it stands in the packets; −1 before the first."""
+        self.fragmented = -1
+        """The header of the NAL unit under way in fragments; −1 while none is."""
+        self._ticks = 0
+        self._arena = bytearray()
+        self._view = memoryview(self._arena)
+        self._start = self._nal = self._at = 0
+        """Where the access unit under way begins, the NAL unit in fragments does, and the next byte goes."""
+        self._count = 0
+        self._roles = 0
+        """What the NAL units of the access unit under way do, all together."""
+        self._arrival = 0.0
+        self._lost = 0
+        self._header = coding.header
+        self._length_header = _LENGTH_HEADERS[coding.header]
+        # The type stands in the header's first byte.
+        self._shift, self._mask = coding.shift + 8 * (coding.header - 1), coding.mask
+        self._by_type = coding.roles
+
+    def push(
+        self,
+        data: memoryview,
+        start: int,
+        end: int,
+        marker: int,
+        timestamp: int,
+        arrival: float,
+        lost: int = 0,
+    ) -> None:
+        """Take the payload ``data[start:end]`` of the next packet; ``lost`` packets are missing before it."""
+        size = self._header
+        if end - start <= size:  # a keepalive, or the end of a sequence: nothing that a file or a viewer needs
+            self._lost += lost
+            self._abandon()
+            return
+        header = data[start] if size == 1 else data[start] << 8 | data[start + 1]
+        begin = data[start + size]
+        kind = header >> self._shift & self._mask
+        coding = self.coding
+        if lost:
+            self._gap(kind == coding.fragment and not begin & 0x80, timestamp, lost)
+        if timestamp != self.raw:
+            self._turn(timestamp, arrival)
+        if kind == coding.fragment:
+            if begin & 0x80:
+                self._begin(header & coding.kept | (begin & self._mask) << self._shift)
+            if self.fragmented >= 0:
+                self._put(data[start + size + 1 : end])
+                if begin & 0x40:
+                    self._complete()
+        else:
+            self._abandon()
+            if kind == coding.aggregate:
+                self._aggregate(data[start + size : end])
+            elif self._usable(header):
+                self._append(header, data[start + size : end])
+            else:
+                self.malformed += 1
+        if marker and self._roles & PICTURE:
+            self._finish()
+
+    def fragments(
+        self, header: int, begins: int, content: bytes, ends: int, marker: int, timestamp: int, arrival: float
+    ) -> None:
+        """Take the fragments of one NAL unit (of that header) that came in a row: what ``push`` does with each of them,
+        at once. ``content`` is theirs without what stands before it in each.
+        """
+        if begins:
+            if timestamp != self.raw:
+                self._turn(timestamp, arrival)
+            if ends:
+                self._append(header, content)
+            else:
+                self._begin(header)
+        if self.fragmented >= 0:
+            self._put(content)
+            if ends:
+                self._complete()
+        if marker and self._roles & PICTURE:
+            self._finish()
+
+    def flush(self) -> None:
+        """End the access unit under way: at the end of the stream."""
+        if self._roles & PICTURE:
+            self._finish()
+        self.raw = -1
+
+    def restart(self) -> None:
+        """Forget the access unit under way and the timestamp: the stream begins anew from another SSRC."""
+        self._drop()
+        self.raw = -1
+
+    def _usable(self, header: int) -> bool:
+        """Whether a NAL unit of that header is part of the video."""
+        return header >> self._shift & self._mask in self.coding.types and not header & self.coding.layer
+
+    def _begin(self, header: int) -> None:
+        """Begin a NAL unit in fragments (RFC 6184 §5.8, RFC 7798 §4.4.3)."""
+        self._abandon()
+        if not self._usable(header):
+            self.malformed += 1
+            return
+        self._room(4 + self._header)
+        self._nal = self._at
+        self._length_header.pack_into(self._arena, self._at, 0, header)
+        self._at += 4 + self._header
+        self.fragmented = header
+
+    def _abandon(self) -> None:
+        """Forget the NAL unit in fragments."""
+        if self.fragmented >= 0:
+            self.fragmented = -1
+            self._at = self._nal
+
+    def _put(self, content: Nal) -> None:
+        """Put bytes behind what is there."""
+        at = self._at
+        end = at + len(content)
+        if end > len(self._arena):
+            self._room(len(content))
+            at = self._at
+            end = at + len(content)
+        self._view[at:end] = content
+        self._at = end
+        if end - self._start > MAX_ACCESS_UNIT:
+            self._overflow()
+
+    def _room(self, size: int) -> None:
+        """Move the access unit under way to an arena that has room for ``size`` bytes more."""
+        start, at = self._start, self._at
+        if at + size <= len(self._arena):
+            return
+        arena = bytearray(max(ARENA, 2 * (at - start + size)))
+        view = memoryview(arena)
+        view[: at - start] = self._view[start:at]
+        self._arena, self._view = arena, view
+        self._nal -= start
+        self._start, self._at = 0, at - start
+
+    def _complete(self) -> None:
+        """The NAL unit in fragments is whole, unless it was dropped."""
+        header, self.fragmented = self.fragmented, -1
+        if header < 0:
+            return
+        _LENGTH.pack_into(self._arena, self._nal, self._at - self._nal - 4)
+        self._count_in(header)
+
+    def _append(self, header: int, content: Nal) -> None:
+        """Put a whole NAL unit behind what is there."""
+        if self.fragmented >= 0:
+            self._abandon()
+        size = self._header + len(content)
+        if self._at + 4 + size > len(self._view):
+            self._room(4 + size)
+        at = self._at
+        self._length_header.pack_into(self._view, at, size, header)
+        self._at = end = at + 4 + size
+        self._view[at + 4 + self._header : end] = content
+        self._count_in(header)
+        if end - self._start > MAX_ACCESS_UNIT:
+            self._overflow()
+
+    def _count_in(self, header: int) -> None:
+        self._count += 1
+        self._roles |= self._by_type[header >> self._shift & self._mask]
+        if self._count > MAX_NALS:
+            self._overflow()
+
+    def _overflow(self) -> None:
+        self.oversize += 1
+        self._drop()
+
+    def _aggregate(self, content: memoryview) -> None:
+        """Take the NAL units out of an aggregation packet (RFC 6184 §5.7.1, RFC 7798 §4.4.2); what is whole before a
+        broken length is kept.
+        """
+        own = self._header
+        at = 0
+        while at + 2 < len(content):
+            size = content[at] << 8 | content[at + 1]
+            at += 2
+            if not size or at + size > len(content):
+                self.malformed += 1
+                return
+            nal = content[at : at + size]
+            at += size
+            header = int.from_bytes(nal[:own], "big")
+            if size >= own and self._usable(header):
+                self._append(header, nal[own:])
+            else:
+                self.malformed += 1
+        if at != len(content):
+            self.malformed += 1
+
+    def _gap(self, beheaded: bool, timestamp: int, lost: int) -> None:
+        """Account for lost packets: to the picture under way as far as it lacks its end, else to the next, of which
+        one is when it has come ``beheaded``: with a fragment that is not the first.
+        """
+        self._abandon()
+        if timestamp == self.raw or not self._roles & PICTURE:
+            self._lost += lost
+            return
+        self._lost += lost - beheaded
+        self._finish()
+        self._lost += beheaded
+
+    def _turn(self, timestamp: int, arrival: float) -> None:
+        """Begin the access unit of a new timestamp."""
+        if self.fragmented >= 0:
+            self._abandon()
+        if self._roles & PICTURE:
+            self._finish()
+        elif self._count:  # what else there is described a picture that was lost
+            under_way = self._view[self._start : self._at]
+            kind, own = self.coding.kind, self._header
+            kept = [bytes(nal) for nal in split_length_prefixed(under_way) if self._by_type[kind(nal)] & SET]
+            self._drop()
+            for nal in kept:
+                self._append(int.from_bytes(nal[:own], "big"), nal[own:])
+        step = timestamp - self.raw
+        if self.raw < 0:
+            # One whole turn above the first value, so that a picture shown before the first never counts below
+            # zero.
+            self._ticks = (1 << 32) + timestamp
+        elif 0 < step < 1 << 31:
+            self._ticks += step
+        else:
+            self._ticks = extend_timestamp(self._ticks, timestamp)
+        self.raw = timestamp
+        self._arrival = arrival
+
+    def _finish(self) -> None:
+        if self.fragmented >= 0:
+            self._abandon()
+        start, self._start = self._start, self._at
+        roles = self._roles
+        self.ready.append(
+            AccessUnit(
+                self._arena,
+                start,
+                self._at,
+                self._ticks,
+                roles & KEYFRAME != 0,
+                self._arrival,
+                self._lost,
+                self.coding.name,
+                roles & LEADING != 0,
+            )
+        )
+        self._lost = self._count = self._roles = 0
+
+    def _drop(self) -> None:
+        self._at = self._start
+        self._count = self._roles = 0
+        self.fragmented = -1
+
+
+@dataclass(slots=True)
+class PayloadRun:
+    """Payloads that leave in one send: all of the largest size, the last one may be shorter.
+
+    ``parts`` has three entries a packet: a place for the RTP header, what stands before a fragment (empty for
+    a single NAL unit), and a view of the NAL unit's bytes. A class of viewers fills in its own headers
+    (``rtp.sender``).
+    """
+
+    parts: list[bytes | bytearray | memoryview]
+    count: int
+    octets: int
+    """Payload bytes of the whole run, for sender reports."""
+
+
+def packetise(coding: Coding, nals: Sequence[Nal], packet_size: int = PACKET_SIZE) -> list[PayloadRun]:
+    """Cut an access unit into payloads for RTP packets of at most ``packet_size`` bytes (header included).
+
+    Single NAL unit packets and fragments (RFC 6184 §5.6, §5.8; RFC 7798 §4.4.1, §4.4.3). Fragments fill their packets,
+    so that all but the last of a NAL unit have one size and leave by one send. The bytes are not copied. Raises
+    RtpBuildError without a NAL unit, or for what is none.
+    """
+    room = packet_size - HEADER_SIZE
+    if room < 16:
+        raise RtpBuildError(f"RTP packets of {packet_size} bytes leave no room for video")
+    runs: list[PayloadRun] = []
+    own = coding.header
+    step = room - own - 1
+    for nal in nals:
+        size = len(nal)
+        if size < own:
+            raise RtpBuildError("empty NAL unit")
+        if size <= room:
+            runs.append(PayloadRun([b"", b"", nal], 1, size))
+            continue
+        view = memoryview(nal)
+        kind = nal[0] >> coding.shift & coding.mask
+        shift = coding.shift + 8 * (own - 1)
+        indicator = (int.from_bytes(view[:own], "big") & coding.kept | coding.fragment << shift).to_bytes(own, "big")
+        middle = indicator + bytes((kind,))
+        parts: list[bytes | bytearray | memoryview] = []
+        for at in range(own, size, step):
+            parts += (b"", middle, view[at : at + step])
+        parts[1] = indicator + bytes((kind | 0x80,))
+        parts[-2] = indicator + bytes((kind | 0x40,))
+        count = len(parts) // 3
+        runs.append(PayloadRun(parts, count, size - own + (own + 1) * count))
+    if not runs:
+        raise RtpBuildError("access unit without NAL units")
+    return runs
+
+
+def length_prefixed(nals: Iterable[Nal]) -> bytes:
+    """Return NAL units as an MP4 sample: each after its length in 4 bytes (ISO/IEC 14496-15 §5.3)."""
+    return b"".join([piece for nal in nals for piece in (_LENGTH.pack(len(nal)), nal)])
+
+
+def split_length_prefixed(sample: bytes | memoryview) -> list[memoryview]:
+    """Return the NAL units of an MP4 sample with 4-byte lengths; a cut-off tail is left out. Nothing is copied."""
+    view = memoryview(sample)
+    nals = []
+    at = 0
+    while at + 4 < len(view):
+        (size,) = _LENGTH.unpack_from(view, at)
+        at += 4
+        if not size or at + size > len(view):
+            break
+        nals.append(view[at : at + size])
+        at += size
+    return nals
+
+
+def split_annex_b(stream: bytes) -> list[bytes]:
+    """Return the NAL units of a byte stream with start codes (Annex B of ITU-T H.264 and of H.265), trailing zeros
+    removed.
+    """
+    pieces = stream.split(b"\x00\x00\x01")
+    return [nal for piece in pieces[1:] if (nal := piece.rstrip(b"\x00"))]
