@@ -28,6 +28,7 @@ from tests.fuzz import (
     sip_transaction,
 )
 from tests.mp4.files import pieces, sealed
+from tests.mp4.material import video
 from tests.net.browser import opening, text
 from tests.sip.captures import BARESIP_ANSWER, BARESIP_OFFER
 from tests.sip.samples import MESSAGE, RESPONSE, SAMPLES
@@ -35,6 +36,8 @@ from tests.sip.samples import MESSAGE, RESPONSE, SAMPLES
 PACKET = build(RtpPacket(96, True, 1, 2, 3, b"payload", (4, 5), (0xBEDE, bytes(8))))
 CONTROL = rtcp.build([rtcp.ReceiverReport(1), rtcp.SourceDescription(1, "name"), rtcp.Nack(1, 2, (3, 4, 90))])
 SEQUENCE_SET = bytes.fromhex("42c028da01e0089f9610000003001000000303c8f18319a0")
+SEQUENCE_SET_H265 = bytes.fromhex("01010160000003009000000300000300")
+VIDEO_H265 = bytes.fromhex("87066201930aab" + "85066201130a" + "86866201530abb" + "8505020141")
 VIDEO = bytes.fromhex("8605" + "7c85aabbcc" + "8604" + "7c05aabb" + "8683" + "7c45aabb" + "84817841")
 
 
@@ -66,6 +69,8 @@ STARTS: dict[str, Callable[[], Iterable[bytes]]] = {
     "policy_dialplan": lambda: policy_dialplan.SAMPLES,
     "policy_mediaurl": lambda: [issue(policy_mediaurl.KEY, "bob", "cam1", "live", 4e9).encode()],
     "policy_siptoken": lambda: [siptoken.issue(policy_siptoken.KEY, "bob", policy_siptoken.EXPIRES).encode()],
+    "rtp_h265": lambda: [VIDEO_H265],
+    "rtp_h265sets": lambda: [SEQUENCE_SET_H265, video(1, encoding="H265").frames[0][1][2:]],
     "rtp_packet": lambda: [PACKET],
     "rtp_rtcp": lambda: [CONTROL],
     "rtp_sps": lambda: [SEQUENCE_SET, b"Z0LAHukBQHsg,aM4BJiA="],

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 
 from soip.rtp.batch import SLOTS, DatagramBatch
-from soip.rtp.nal import MAX_ACCESS_UNIT
+from soip.rtp.h264 import H264
+from soip.rtp.nal import MAX_ACCESS_UNIT, Coding
 from soip.rtp.receiver import VideoReceiver
 from tests.rtp.wire import comparable
 
@@ -14,8 +15,13 @@ _BATCH = DatagramBatch()
 
 def fuzz(data: bytes) -> None:
     """In batches or one by one, the same access units come out; nothing is raised, nothing exceeds its bound."""
+    hold(data, H264)
+
+
+def hold(data: bytes, coding: Coding) -> None:
+    """The invariant, of a coding."""
     datagrams = _datagrams(data)
-    fast, slow, burst = VideoReceiver(96), VideoReceiver(96), VideoReceiver(96)
+    fast, slow, burst = [VideoReceiver(96, (), coding) for _ in range(3)]
     drained, joined = [], []
     for at in range(0, len(datagrams), SLOTS):
         _BATCH.load(datagrams[at : at + SLOTS])

@@ -72,25 +72,28 @@ def _picture(number: int, width: int, height: int) -> av.VideoFrame:
 
 
 @cache
-def video(frames: int = 100, gop: int = 25, bframes: int = 0, width: int = 320, height: int = 240) -> Video:
+def video(
+    frames: int = 100, gop: int = 25, bframes: int = 0, width: int = 320, height: int = 240, encoding: str = "H264"
+) -> Video:
     """`frames` pictures of a moving ramp, a closed group of pictures every `gop`."""
-    encoder = av.CodecContext.create("libx264", "w")
+    library = "x264" if encoding == "H264" else "x265"
+    encoder = av.CodecContext.create(f"lib{library}", "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, RATE), Fraction(RATE)
-    encoder.options = {
-        "preset": "ultrafast" if not bframes else "veryfast",
-        "x264-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:b-adapt=0:repeat-headers=1",
-    }
+    params = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes={bframes}:b-adapt=0:repeat-headers=1"
+    if encoding == "H265":
+        params += ":open-gop=0:info=0:log-level=none:pools=none:frame-threads=1"
+    encoder.options = {"preset": "ultrafast" if not bframes else "veryfast", f"{library}-params": params}
     packets = [packet for number in range(frames) for packet in encoder.encode(_picture(number, width, height))]
     packets += encoder.encode(None)
     units = [split_annex_b(bytes(packet)) for packet in packets]
-    sps = [next(nal for nal in units[0] if nal[0] & 31 == 7)]
-    pps = [next(nal for nal in units[0] if nal[0] & 31 == 8)]
+    kinds = (7, 8) if encoding == "H264" else (32, 33, 34)
+    sets = [[next(n for n in units[0] if (n[0] & 31 if encoding == "H264" else n[0] >> 1) == kind)] for kind in kinds]
     delay = -min((packet.pts or 0) - number for number, packet in enumerate(packets))
     offsets = [((packet.pts or 0) - number + delay) * FRAME_TICKS for number, packet in enumerate(packets)]
     keys = [packet.is_keyframe for packet in packets]
-    return Video(video_track("H264", [sps, pps], width, height), units, keys, offsets)
+    return Video(video_track(encoding, sets, width, height), units, keys, offsets)
 
 
 @cache

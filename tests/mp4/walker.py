@@ -94,6 +94,7 @@ def read(data: bytes) -> Movie:
     nodes = tree(data)
     assert [node.kind for node in nodes[:2]] == ["ftyp", "moov"]
     timescales, skips = _tracks(nodes[1])
+    assert codecs(data)
     ends: dict[int, int] = {}
     samples: list[Sample] = []
     utc: list[tuple[int, int]] = []
@@ -136,6 +137,55 @@ def _tracks(moov: Node) -> tuple[dict[int, int], dict[int, int]]:
             assert elst.number(4) == 1
             skips[track] = elst.number(16, 8, signed=True)
     return timescales, skips
+
+
+def codecs(data: bytes) -> dict[int, str]:
+    """By track, what its sample entry says to be coded with; holds the configuration record of H.265 to the rules."""
+    moov = next(node for node in tree(data) if node.kind == "moov")
+    return {trak.one("tkhd").number(20): _entry(trak.one("mdia/minf/stbl/stsd")) for trak in moov.all("trak")}
+
+
+def _entry(stsd: Node) -> str:
+    (entry,) = tree(stsd.body[8:])
+    if entry.kind != "hvc1":
+        return entry.kind
+    assert entry.number(6, 2) == 1, "data_reference_index"
+    assert min(entry.number(24, 2), entry.number(26, 2)) > 0, "width and height"
+    return _hevc(next(node.body for node in tree(entry.body[78:]) if node.kind == "hvcC"))
+
+
+def _hevc(record: bytes) -> str:
+    """ISO/IEC 14496-15 §8.3.3.1.2; returns the name of Annex E.3."""
+    assert record[0] == 1, "configurationVersion"
+    assert record[13] >> 4 == 15
+    assert [record[at] >> 2 for at in (15, 16)] == [63, 63]
+    assert [record[at] >> 3 for at in (17, 18)] == [31, 31]
+    assert record[21] & 3 == 3, "lengths of four bytes"
+    assert record[21] >> 3 & 7 >= 1, "numTemporalLayers"
+    kinds, at = {}, 23
+    for _ in range(record[22]):
+        assert record[at] & 0xC0 == 0x80, "complete, as hvc1 demands"
+        kind, count = record[at] & 63, int.from_bytes(record[at + 1 : at + 3], "big")
+        assert count > 0
+        at += 3
+        for _ in range(count):
+            size = int.from_bytes(record[at : at + 2], "big")
+            nal = record[at + 2 : at + 2 + size]
+            assert len(nal) == size
+            assert nal[0] >> 1 & 63 == kind
+            kinds.setdefault(kind, nal)
+            at += 2 + size
+    assert at == len(record)
+    assert list(kinds) == [32, 33, 34]
+    general = kinds[33][2:40].replace(b"\0\0\3", b"\0\0")[1:13]
+    assert general == record[1:13], "profile, tier and level are those of the SPS"
+    name = ["hvc1", ("", "A", "B", "C")[record[1] >> 6] + str(record[1] & 31)]
+    name.append(f"{sum((int.from_bytes(record[2:6], 'big') >> bit & 1) << 31 - bit for bit in range(32)):X}")
+    name.append(("H" if record[1] & 32 else "L") + str(record[12]))
+    constraints = list(record[6:12])
+    while constraints and not constraints[-1]:
+        constraints.pop()
+    return ".".join([*name, *(f"{byte:X}" for byte in constraints)])
 
 
 def _fragment(data: bytes, moof: Node, mdat: Node, ends: dict[int, int]) -> list[Sample]:

@@ -5,22 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soip.rtp.batch import SLOTS, DatagramBatch
-from soip.rtp.nal import AccessUnit
+from soip.rtp.h264 import H264
+from soip.rtp.h265 import H265
+from soip.rtp.nal import AccessUnit, Coding
 from soip.rtp.packet import parse
 from soip.rtp.receiver import VideoReceiver
 from tests.rtp.wire import PAYLOAD_TYPE, Sender, comparable, random_nal, random_unit
 
+CODINGS = st.sampled_from((H264, H265))
+END = {"H264": b"\x41end", "H265": b"\x02\x01end"}
 BATCH = DatagramBatch()
 """One for all, as in the product: what an earlier stream left in it must not matter."""
 
 
-def drained(batches: Sequence[Sequence[bytes]], most: int = SLOTS) -> tuple[VideoReceiver, list[AccessUnit]]:
+def drained(
+    batches: Sequence[Sequence[bytes]], most: int = SLOTS, coding: Coding = H264
+) -> tuple[VideoReceiver, list[AccessUnit]]:
     """Datagrams of each wake-up in batches of at most `most`."""
-    receiver = VideoReceiver(PAYLOAD_TYPE)
+    receiver = VideoReceiver(PAYLOAD_TYPE, (), coding)
     units: list[AccessUnit] = []
     for number, batch in enumerate(batches):
         for at in range(0, len(batch), most):
@@ -29,9 +36,9 @@ def drained(batches: Sequence[Sequence[bytes]], most: int = SLOTS) -> tuple[Vide
     return receiver, units + receiver.flush()
 
 
-def joined(batches: Sequence[Sequence[bytes]]) -> tuple[VideoReceiver, list[AccessUnit]]:
+def joined(batches: Sequence[Sequence[bytes]], coding: Coding = H264) -> tuple[VideoReceiver, list[AccessUnit]]:
     """The datagrams of each wake-up in bursts as the kernel joins them: of one size, the last one perhaps shorter."""
-    receiver = VideoReceiver(PAYLOAD_TYPE)
+    receiver = VideoReceiver(PAYLOAD_TYPE, (), coding)
     units: list[AccessUnit] = []
     for number, batch in enumerate(batches):
         for burst in bursts(batch):
@@ -55,9 +62,9 @@ def bursts(datagrams: Sequence[bytes]) -> list[list[bytes]]:
     return runs
 
 
-def plain(batches: Sequence[Sequence[bytes]]) -> tuple[VideoReceiver, list[AccessUnit]]:
+def plain(batches: Sequence[Sequence[bytes]], coding: Coding = H264) -> tuple[VideoReceiver, list[AccessUnit]]:
     """The same without the hot loop: every datagram by itself."""
-    receiver = VideoReceiver(PAYLOAD_TYPE)
+    receiver = VideoReceiver(PAYLOAD_TYPE, (), coding)
     units: list[AccessUnit] = []
     for number, batch in enumerate(batches):
         for datagram in batch:
@@ -65,8 +72,9 @@ def plain(batches: Sequence[Sequence[bytes]]) -> tuple[VideoReceiver, list[Acces
     return receiver, units + receiver.flush()
 
 
-def readable(datagrams: Sequence[bytes]) -> list[list[bytes]]:
-    """RFC 6184 in a few lines, for packets in order with holes: the NAL units of each timestamp."""
+def readable(datagrams: Sequence[bytes], coding: Coding = H264) -> list[list[bytes]]:
+    """RFC 6184, or RFC 7798, in a few lines, for packets in order with holes: the NAL units of each timestamp."""
+    h264 = coding is H264
     pictures: dict[int, list[bytes]] = {}
     fragments: list[bytes] | None = None
     previous = None
@@ -76,33 +84,40 @@ def readable(datagrams: Sequence[bytes]) -> list[list[bytes]]:
         if previous is not None and packet.sequence != (previous + 1) & 0xFFFF:
             fragments = None
         previous = packet.sequence
-        if payload[0] & 31 != 28:
+        if (payload[0] & 31 != 28) if h264 else (payload[0] >> 1 != 49):
             nals.append(payload)
             continue
-        if payload[1] & 0x80:
-            fragments = [bytes([payload[0] & 0xE0 | payload[1] & 0x1F])]
+        size = 1 if h264 else 2
+        if payload[size] & 0x80:
+            if h264:
+                fragments = [bytes([payload[0] & 0xE0 | payload[1] & 0x1F])]
+            else:
+                fragments = [bytes([(payload[2] & 63) << 1, payload[1]])]
         if fragments is not None:
-            fragments.append(payload[2:])
-            if payload[1] & 0x40:
+            fragments.append(payload[size + 1 :])
+            if payload[size] & 0x40:
                 nals.append(b"".join(fragments))
                 fragments = None
     out = []
     carried: list[bytes] = []
     for nals in pictures.values():
-        if any(nal[0] & 31 <= 5 for nal in nals):
+        kinds = [nal[0] & 31 if h264 else nal[0] >> 1 for nal in nals]
+        if any(kind <= (5 if h264 else 31) for kind in kinds):
             out.append(carried + nals)
             carried = []
         else:
-            carried += [nal for nal in nals if nal[0] & 31 in (7, 8)]
+            carried += [
+                nal for kind, nal in zip(kinds, nals, strict=True) if kind in ((7, 8) if h264 else (32, 33, 34))
+            ]
     return out
 
 
-def stream(random: Random, units: int) -> list[bytes]:
-    sender = Sender(random.randrange(65_536), packet_size=random.choice((100, 200, 1200)))
+def stream(random: Random, units: int, coding: Coding) -> list[bytes]:
+    sender = Sender(random.randrange(65_536), packet_size=random.choice((100, 200, 1200)), coding=coding)
     start = random.randrange(1 << 32)
     out: list[bytes] = []
     for number in range(units):
-        out += sender.unit(random_unit(random, number % 5 == 0), start + 3000 * number)
+        out += sender.unit(random_unit(random, number % 5 == 0, coding), start + 3000 * number)
     return out
 
 
@@ -131,12 +146,12 @@ def network(random: Random, datagrams: Sequence[bytes], *, wild: bool) -> list[l
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 1 << 32), st.booleans(), st.integers(1, SLOTS))
-def test_the_hot_loop_equals_the_plain_path(seed: int, wild: bool, most: int) -> None:
+@given(st.integers(0, 1 << 32), st.booleans(), st.integers(1, SLOTS), CODINGS)
+def test_the_hot_loop_equals_the_plain_path(seed: int, wild: bool, most: int, coding: Coding) -> None:
     random = Random(seed)
-    batches = network(random, stream(random, random.randint(1, 25)), wild=wild)
-    slow, slow_units = plain(batches)
-    for fast, fast_units in (drained(batches, most), joined(batches)):
+    batches = network(random, stream(random, random.randint(1, 25), coding), wild=wild)
+    slow, slow_units = plain(batches, coding)
+    for fast, fast_units in (drained(batches, most, coding), joined(batches, coding)):
         assert comparable(fast_units) == comparable(slow_units)
         for name in (
             "lost",
@@ -152,30 +167,31 @@ def test_the_hot_loop_equals_the_plain_path(seed: int, wild: bool, most: int) ->
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 1 << 32), st.floats(0, 0.3))
-def test_the_hot_loop_equals_the_rfc_read_aloud(seed: int, loss: float) -> None:
+@given(st.integers(0, 1 << 32), st.floats(0, 0.3), CODINGS)
+def test_the_hot_loop_equals_the_rfc_read_aloud(seed: int, loss: float, coding: Coding) -> None:
     random = Random(seed)
-    whole = stream(random, random.randint(1, 25))
+    whole = stream(random, random.randint(1, 25), coding)
     datagrams = [datagram for datagram in whole if random.random() >= loss]
     # Enough after it that every gap is given up; wake-ups are far apart, so no gap waits for long.
     ender = Sender(parse(whole[-1]).sequence + 1)
     for number in range(40):
-        datagrams += ender.unit([b"\x41end"], parse(whole[-1]).timestamp + 3000 + number)
-    receiver = VideoReceiver(PAYLOAD_TYPE)
+        datagrams += ender.unit([END[coding.name]], parse(whole[-1]).timestamp + 3000 + number)
+    receiver = VideoReceiver(PAYLOAD_TYPE, (), coding)
     units: list[AccessUnit] = []
     for number, datagram in enumerate(datagrams):
         BATCH.load([datagram])
         units += receiver.take(BATCH, float(number))
-    assert [[bytes(nal) for nal in unit.nals] for unit in units] == readable(datagrams)
+    assert [[bytes(nal) for nal in unit.nals] for unit in units] == readable(datagrams, coding)
     assert sum(unit.lost for unit in units) == receiver.lost
 
 
-def test_in_order_nothing_is_lost_and_everything_equals_what_was_sent() -> None:
+@pytest.mark.parametrize("coding", [H264, H265], ids=lambda coding: coding.name)
+def test_in_order_nothing_is_lost_and_everything_equals_what_was_sent(coding: Coding) -> None:
     random = Random(7)
-    sender = Sender(65_500, packet_size=300)
-    sent = [random_unit(random, number % 30 == 0) for number in range(200)]
+    sender = Sender(65_500, packet_size=300, coding=coding)
+    sent = [random_unit(random, number % 30 == 0, coding) for number in range(200)]
     batches = [sender.unit(nals, 0xFFFFFFFF - 90_000 + 3000 * number) for number, nals in enumerate(sent)]
-    receiver, units = drained(batches)
+    receiver, units = drained(batches, coding=coding)
     assert [[bytes(nal) for nal in unit.nals] for unit in units] == sent
     assert [unit.timestamp for unit in units] == [(1 << 33) - 1 - 90_000 + 3000 * n for n in range(200)]
     assert receiver.lost == receiver.late == receiver.foreign == receiver.malformed == 0

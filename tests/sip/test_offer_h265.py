@@ -52,7 +52,6 @@ def test_a_recorder_calls_a_camera_of_h265(profile: str) -> None:
     assert stream is not None
     assert (stream.encoding, stream.clock_rate, stream.receives) == ("H265", 90_000, True)
     assert stream.parameter_sets == (VPS, SPS, PPS)
-    assert stream.feedback == {"nack pli", "ccm fir"}
     assert stream.fmtp["level-id"] == "93"
 
 

@@ -23,6 +23,7 @@ from soip.net.call import IncomingCall
 from soip.net.errors import AuthError, NetError, RequestRefusedError
 from soip.net.ports import PortsExhaustedError
 from soip.net.ua import UserAgent
+from soip.rtp.codec import CODINGS
 from soip.sip.digest import Credentials
 
 log = structlog.get_logger(__name__)
@@ -38,8 +39,8 @@ class SimulateOptions:
     """What `soip simulate` was asked for. `source` is "pattern", a media file or an rtsp:// address.
 
     With `count` > 1 the cameras are `identity`-1 … `identity`-N with the same password. `width` to `bitrate`
-    (bit/s, None: by quality) concern the pattern. `expires` is the registration's lifetime in seconds,
-    `alarm_every` the pause between two alarms, 0 for none.
+    (bit/s, None: by quality) and `codec` (its name in SDP) concern the pattern. `expires` is the registration's
+    lifetime in seconds, `alarm_every` the pause between two alarms, 0 for none.
     """
 
     identity: str
@@ -53,6 +54,7 @@ class SimulateOptions:
     rate: int = 25
     gop_seconds: float = 2.0
     bitrate: int | None = None
+    codec: str = "H264"
     rtp_ports: tuple[int, int] = (30_000, 32_767)
     expires: int = 60
     peer_silence: float = PEER_SILENCE
@@ -177,6 +179,7 @@ def make_sources(options: SimulateOptions) -> list[Source]:
                 rate=options.rate,
                 gop_seconds=options.gop_seconds,
                 bitrate=options.bitrate,
+                coding=CODINGS[options.codec],
             )
             for identity in options.identities
         ]

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 ServerOption = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="The SIP server.", show_default=False)]
 
 
+class PatternCodec(StrEnum):
+    """How the pattern is coded."""
+
+    H264 = "h264"
+    H265 = "h265"
+
+
 class Transport(StrEnum):
     """How SIP travels."""
 
@@ -46,6 +53,9 @@ def simulate(
     source: Annotated[
         str, typer.Option("--source", metavar="pattern|FILE|rtsp://…", help="What it shows.")
     ] = "pattern",
+    codec: Annotated[
+        PatternCodec, typer.Option("--codec", help="How the pattern is coded; other sources are sent as they are.")
+    ] = PatternCodec.H264,
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, max=10_000, help="N cameras: ID-1 … ID-N.")] = 1,
     alarm_every: Annotated[
         float, typer.Option("--alarm-every", metavar="SECONDS", min=0.0, help="Raise an alarm so often; 0: never.")
@@ -53,7 +63,7 @@ def simulate(
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
 ) -> None:
-    """Be a camera: register, answer calls, send H.264."""
+    """Be a camera: register, answer calls, send H.264 or H.265."""
     at = _server(server, transport, tls_ca)
     from soip import logs
     from soip.agents.camera import SimulateOptions
@@ -62,7 +72,9 @@ def simulate(
 
     logs.configure(settings_for(), "simulate")
     raise_file_limit()
-    options = SimulateOptions(identity, password, at, domain, source=source, count=count, alarm_every=alarm_every)
+    options = SimulateOptions(
+        identity, password, at, domain, source=source, count=count, codec=codec.name, alarm_every=alarm_every
+    )
     raise typer.Exit(asyncio.run(run(options)))
 
 
