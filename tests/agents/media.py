@@ -32,6 +32,9 @@ def write_movie(
         video = container.add_stream(codec, rate=RATE)
         assert isinstance(video, VideoStream)
         video.width, video.height, video.pix_fmt, video.gop_size = *size, "yuv420p", 10
+        if codec == "libx265":
+            params = f"bframes={b_frames}:b-adapt=0:keyint=10:open-gop=0:log-level=none:pools=none:frame-threads=1"
+            video.options = {"preset": "ultrafast", "x265-params": params}
         if codec == "libx264":
             video.options = {"bf": str(b_frames), "b-adapt": "0", "preset": "veryfast", "threads": "1"}
         sound = container.add_stream("aac", rate=16_000, layout="mono") if audio else None
@@ -78,9 +81,9 @@ def movie_units(path: Path) -> list[tuple[float, list[bytes]]]:
         ]
 
 
-def decode(units: list[VideoUnit]) -> list[VideoFrame]:
+def decode(units: list[VideoUnit], codec: str = "h264") -> list[VideoFrame]:
     """Decoded pictures of access units."""
-    context = av.CodecContext.create("h264", "r")
+    context = av.CodecContext.create(codec, "r")
     assert isinstance(context, VideoCodecContext)
     data = io.BytesIO()
     pictures = []

@@ -15,6 +15,9 @@ from soip.agents.blockcode import Stamp, draw, from_bits, layout, read, to_bits
 from soip.agents.encoder import Encoder
 from soip.agents.errors import PatternError
 from soip.agents.pattern import Pattern, Planes
+from soip.rtp.h264 import H264
+from soip.rtp.h265 import H265
+from soip.rtp.nal import Coding
 
 SIZES = [(640, 360), (320, 240), (352, 288), (1280, 720), (1920, 1080), (720, 576), (640, 480)]
 stamps = st.builds(
@@ -91,13 +94,13 @@ def test_neighbouring_frames_differ_in_few_cells() -> None:
     assert sum(change.bit_count() for change in changes) / 500 < 5
 
 
-@pytest.mark.parametrize("bitrate", [100_000, 60_000])
-def test_every_frame_survives_h264_at_low_bitrate(bitrate: int) -> None:
+@pytest.mark.parametrize(("bitrate", "coding"), [(100_000, H264), (60_000, H264), (100_000, H265)])
+def test_every_frame_survives_a_low_bitrate(bitrate: int, coding: Coding) -> None:
     frame = VideoFrame(640, 360, "yuv420p")
     planes = Planes(640, 360, [memoryview(p) for p in frame.planes], [p.line_size for p in frame.planes])
     pattern = Pattern("cam1", planes, 25)
-    encoder = Encoder(640, 360, Fraction(25), bitrate=bitrate)
-    decoder = av.CodecContext.create("h264", "r")
+    encoder = Encoder(640, 360, Fraction(25), coding=coding, bitrate=bitrate)
+    decoder = av.CodecContext.create("h264" if coding is H264 else "hevc", "r")
     assert isinstance(decoder, VideoCodecContext)
     size, expected, seen = 0, [], []
     for number in range(250):

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip.agents.nalsplit import Splitter
+from soip.rtp.h265 import H265
 from tests.fuzz import agents_nalsplit, seeds
 
 SPS, PPS, IDR, SLICE, AUD = b"\x67\x42\xe0\x1e\xab", b"\x68\xce\x38\x80", b"\x65\x88\x84", b"\x41\x9a\x02", b"\x09\xf0"
 RECORD = (  # AVCDecoderConfigurationRecord (ISO/IEC 14496-15 §5.3.3.1): one SPS, one PPS
     b"\1" + SPS[1:4] + b"\xff\xe1" + len(SPS).to_bytes(2, "big") + SPS + b"\1" + len(PPS).to_bytes(2, "big") + PPS
 )
+H265_SETS, H265_IDR = (b"\x40\x01vps", b"\x42\x01sps", b"\x44\x01pps"), b"\x26\x01idr"
 # Bytes that neither make start codes nor end in zero: what emulation prevention and the stop bit guarantee.
 nals = st.lists(st.binary(min_size=1, max_size=40).map(lambda body: b"\x41" + body.replace(b"\0", b"\2") + b"\x80"))
 
@@ -48,6 +50,22 @@ def test_sets_in_band_replace_those_of_the_header() -> None:
     other = SPS + b"\x01"
     assert splitter.split(prefixed([other, PPS, IDR]), True) == (other, PPS, IDR)
     assert splitter.split(prefixed([IDR]), True) == (other, PPS, IDR)
+
+
+def test_h265_in_either_form() -> None:
+    for width in (1, 2, 4):
+        record = bytes([1]) + bytes(20) + bytes([0xFC | width - 1, len(H265_SETS)])
+        for one in H265_SETS:
+            record += bytes([0x80 | one[0] >> 1, 0, 1]) + len(one).to_bytes(2, "big") + one
+        splitter = Splitter(record, H265)
+        assert splitter.parameter_sets == H265_SETS
+        assert splitter.split(prefixed([H265_IDR], width), True) == (*H265_SETS, H265_IDR)
+        for cut in range(len(record)):
+            Splitter(record[:cut], H265).split(prefixed([H265_IDR]), True)
+    splitter = Splitter(annex_b([*H265_SETS]), H265)
+    aud = b"\x46\x01\x50"
+    assert splitter.split(annex_b([aud, H265_IDR]), True) == (aud, *H265_SETS, H265_IDR)
+    assert splitter.split(annex_b([b"\x02\x01slice"]), False) == (b"\x02\x01slice",)
 
 
 @pytest.mark.parametrize(

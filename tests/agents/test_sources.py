@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,11 @@ from soip.agents.errors import SourceError
 from soip.agents.patternsource import PatternSource, tone
 from soip.agents.source import Unit, VideoUnit
 from soip.agents.station import Server
+from soip.rtp.codec import learn
+from soip.rtp.h264 import H264
 from soip.rtp.h264_sets import parse_sps
+from soip.rtp.h265 import H265
+from soip.rtp.nal import Coding
 from tests.agents.media import decode, grey, listen, movie_units, write_movie
 from tests.agents.rtsp import rtsp_camera
 
@@ -43,11 +47,29 @@ def test_the_encoder_makes_constrained_baseline_with_sets_before_each_idr() -> N
     assert (sps.width, sps.height, sps.reorder_depth) == (320, 240, 0)
 
 
-async def test_the_pattern_counts_and_keeps_time() -> None:
-    source = PatternSource("cam1")
+def test_the_encoder_makes_h265_without_delay_and_with_sets_before_each_idr(capfd: pytest.CaptureFixture[str]) -> None:
+    encoder = Encoder(320, 240, Fraction(25), coding=H265, gop_seconds=0.4)
+    units = [encoder.encode(grey(number), 3600 * number, number == 3) for number in range(12)]
+    assert all(units), "each picture comes out at once"
+    kinds = [[nal[0] >> 1 for nal in unit] for unit in units]
+    for number in (0, 3):
+        assert kinds[number][:3] == [32, 33, 34]
+        assert kinds[number][-1] in (19, 20)
+    assert sum(H265.is_keyframe(unit) for unit in units) == 2  # the next comes ten pictures after the asked one
+    codec = learn(H265, units[0])
+    assert codec is not None
+    assert (codec.info.width, codec.info.height, codec.info.reorder_depth) == (320, 240, 0)
+    assert codec.parameters["profile-id"] == "1"
+    assert capfd.readouterr() == ("", ""), "the library keeps its words to itself"
+
+
+@pytest.mark.parametrize("coding", [H264, H265], ids=lambda coding: coding.name)
+async def test_the_pattern_counts_and_keeps_time(coding: Coding) -> None:
+    source = PatternSource("cam1", coding=coding)
     units, audio = await listen(source, 20)
     await source.close()
-    stamps = [blockcode.read(bytes(p.planes[0]), p.planes[0].line_size, 640, 360) for p in decode(units)]
+    pictures = decode(units, "h264" if coding is H264 else "hevc")
+    stamps = [blockcode.read(bytes(p.planes[0]), p.planes[0].line_size, 640, 360) for p in pictures]
     assert [stamp and stamp.counter for stamp in stamps] == list(range(20))
     assert units[0].keyframe
     for unit, stamp in zip(units, stamps, strict=True):
@@ -118,6 +140,32 @@ async def test_h264_passes_through_untouched_with_its_composition_offsets(tmp_pa
     shown = sorted(passed[:30]) + sorted(passed[30:40])
     assert [b - a for a, b in itertools.pairwise(shown)] == pytest.approx([900] * 39, abs=2)
     assert len(decode(units)) == 45
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+async def test_h265_passes_through_untouched_with_its_composition_offsets(tmp_path: Path, suffix: str) -> None:
+    path = write_movie(tmp_path / f"movie.{suffix}", "libx265", b_frames=2)
+    source = ContainerSource(str(path))
+    source.probe()
+    assert source.coding is H265
+    assert {nal[0] >> 1 for nal in source.parameter_sets} == {32, 33, 34}
+    units, _ = await listen(source, 45)  # one and a half times round
+    await source.close()
+    expected = movie_units(path)
+
+    def pictures(nals: Iterable[bytes]) -> list[bytes]:
+        return [bytes(nal) for nal in nals if nal[0] >> 1 < 32]
+
+    for index, unit in enumerate(units):
+        if suffix == "ts":  # FFmpeg hands out byte streams there
+            assert pictures(unit.nals) == pictures(expected[index % 30][1])
+        assert unit.keyframe == H265.is_keyframe(unit.nals) == (index % 30 % 10 == 0)
+        if unit.keyframe:
+            assert {32, 33, 34} <= {nal[0] >> 1 for nal in unit.nals}
+    passed = [unit.ticks - units[0].ticks for unit in units]
+    assert passed[:30] == pytest.approx([round((pts - expected[0][0]) * 90_000) for pts, _ in expected], abs=2)
+    assert any(b < a for a, b in itertools.pairwise(passed))  # B-frames are there
+    assert len(decode(units, "hevc")) == 45
 
 
 async def test_a_bare_byte_stream_is_counted(tmp_path: Path) -> None:

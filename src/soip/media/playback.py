@@ -108,6 +108,8 @@ class Playback:
         last_us = 0
         async with aclosing(self._programme.pictures()) as pictures:
             async for picture in pictures:
+                if picture.track.encoding != self._leg.stream.encoding:
+                    continue  # of another codec than was agreed on: to be played back in a call of its own
                 decode_us = picture.utc_us - us_of(picture.composition_offset, picture.track.timescale)
                 if origin_us is None:
                     origin_us = decode_us

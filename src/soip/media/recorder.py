@@ -130,6 +130,8 @@ class Recorder:
         """The disk refused, and has not been found good again since."""
         self._looking = False
         self._last_us = 0
+        self._opening = False
+        """Nothing was recorded before the newest keyframe: pictures that refer to it cannot be decoded."""
         self._anew = False
         """The timeline has begun anew since the last file."""
         self._not_before = self._calm_at = 0.0
@@ -197,7 +199,7 @@ class Recorder:
     def picture(self, picture: Picture) -> None:
         """The next access unit in decoding order."""
         self._anew = self._anew or picture.fresh
-        if not self._enabled or self._barred:
+        if not self._enabled or self._barred or (self._opening and picture.unit.leading):
             return
         file = self._file
         if file is not None:
@@ -212,6 +214,8 @@ class Recorder:
                     self._close()
         if self._file is None and not (self._may_begin(picture) and self._open(picture)):
             return
+        if picture.unit.keyframe:
+            self._opening = file is None or picture.fresh
         self._pending = picture
 
     # -- fragments

@@ -47,6 +47,8 @@ class Viewer:
         self.group: _Group | None = None
         self.broken = False
         """It lost a part of the stream and gets nothing until the next keyframe."""
+        self.opening = False
+        """It began anew with the newest keyframe: pictures that refer to what was before cannot be decoded."""
         self._backlog: deque[list[bytes]] = deque()
         self._backlog_bytes = 0
 
@@ -163,8 +165,8 @@ class Relay:
             datagrams = group.stamp(runs, picture, keep=group.shared and self._gop_whole)
             for viewer in group.viewers:
                 if keyframe:
-                    viewer.broken = False
-                if not viewer.broken:
+                    viewer.opening, viewer.broken = viewer.broken, False
+                if not viewer.broken and not (viewer.opening and picture.unit.leading):
                     viewer.give(datagrams)
 
     def join(self, viewer: Viewer, now: float, numbering: SendStream | None = None) -> None:

@@ -92,9 +92,15 @@ class Showing:
             else:
                 self.end(call, 404, "the camera has been removed")
 
+        def tick() -> float | None:
+            agreed, relay = terms.agreement.video, camera.relay
+            if agreed and relay.begun and relay.codec.encoding != agreed.encoding:
+                self.end(call, 488, f"the camera sends {relay.codec.encoding} now: call again")
+            return view.tick()
+
         camera.farewells.add(removed)
         try:
-            await self.until_end(call, view.tick)
+            await self.until_end(call, tick)
         finally:
             camera.farewells.discard(removed)
             view.close()
