@@ -153,6 +153,28 @@ async def test_the_console_speaks_korean(visit: Visit, product: Product) -> None
     await expect(page.at("back-to-live")).to_have_text("실시간으로")
 
 
+async def test_a_camera_whose_codec_the_browser_lacks_says_so_and_everything_else_works(
+    visit: Visit, product: Product
+) -> None:
+    """Debian's Chromium plays no H.265; one that does, shows the picture."""
+    site = product.site
+    await asyncio.to_thread(site.add_camera, "lane", "--name", "Lane")
+    await asyncio.to_thread(site.simulate, "lane", "--codec", "h265", password=PASSWORD)
+    for locale, words in (("en-US", "This browser cannot show H.265 (hvc1."), ("ko-KR", "이 브라우저는 H.265 (hvc1.")):
+        page = await visit(locale=locale)
+        if await page.page.evaluate("MediaSource.isTypeSupported('video/mp4; codecs=\"hvc1.1.6.L93.90\"')"):
+            await page.until_live("lane")
+        else:
+            await expect(page.tile("lane").get_by_test_id("picture-message")).to_contain_text(words)
+        await page.tile("lane").click()
+        await expect(page.at("range-select")).to_be_visible()
+        address = await page.at("snapshot").get_attribute("href")
+        assert address
+        answer = await page.page.request.get(address)
+        assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg"), await answer.text()
+        await page.shot(f"camera-h265-{locale}")
+
+
 async def test_a_phone_shows_the_whole_page(visit: Visit) -> None:
     page = await visit(viewport={"width": 390, "height": 844}, locale="ko-KR", has_touch=True)
     await page.until_live("cam1")

@@ -13,6 +13,7 @@ from soip.media.intake import Picture
 from soip.mp4.times import utc_of
 from soip.rtp.codec import learn
 from soip.rtp.h264 import H264
+from soip.rtp.h265 import H265
 from tests.media.material import FRAME, SPS, START, START_US, picture
 from tests.mp4 import walker
 from tests.mp4.material import video
@@ -115,6 +116,18 @@ def test_another_codec_opens_anew() -> None:
     items = take(browser)
     assert kinds(items) == ["State", "Opening", "Chunk", "Opening", "Chunk", "Chunk"]
     assert items[1] != items[3]
+
+
+def test_h265_is_told_by_its_name() -> None:
+    feed, browser = Feed(), Browser()
+    codec = learn(H265, video(2, encoding="H265").frames[0])
+    assert codec is not None
+    feed.join(browser, [])
+    feed.push(replace(picture(0), codec=codec))
+    opening = take(browser)[1]
+    assert isinstance(opening, Opening)
+    assert opening.mime.startswith('video/mp4; codecs="hvc1.1.6.L')
+    assert walker.codecs(opening.init) == {1: opening.mime.split('"')[1]}
 
 
 def test_states_are_told_once_and_before_the_pictures() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip.media import darkroom
-from soip.media.darkroom import ANSWER, FORMATS, ORDER, decode, encode, fit
+from soip.media.darkroom import ANSWER, ENCODINGS, FORMATS, ORDER, decode, encode, fit
 from soip.media.snapshots import Form
 from soip.rtp.nal import length_prefixed
 from tests.mp4.material import video
@@ -76,6 +76,16 @@ def test_orders_are_answered_in_turn_and_what_cannot_be_decoded_is_told() -> Non
     assert size_of(got[0][1])[:2] == ("mjpeg", 64)
     assert size_of(got[1][1])[2] == 40
     assert got[2][1]
+
+
+def test_a_keyframe_of_h265_becomes_a_picture_too() -> None:
+    content = length_prefixed(video(2, encoding="H265").frames[0])
+    head = ORDER.pack(1, ENCODINGS.index("H265"), 160, 0, FORMATS.index("jpg"), len(content))
+    answers = io.BytesIO()
+    darkroom.serve(io.BytesIO(head + content), answers)
+    worked, size = ANSWER.unpack_from(answers.getvalue())
+    assert worked, answers.getvalue()
+    assert size_of(answers.getvalue()[ANSWER.size : ANSWER.size + size]) == ("mjpeg", 160, 120)
 
 
 def test_a_keyframe_is_decoded_once_for_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from soip.media.walltime import WallClock
 from soip.net.ports import PortPairs
 from soip.net.rtp import DATAGRAM_SIZE, RtpSocketPair, open_pair
 from soip.rtp.h264 import H264
+from soip.rtp.h265 import H265
 from soip.rtp.nal import AccessUnit, packetise
 from soip.rtp.packet import RtpPacket, build
 from soip.rtp.sender import SendStream
@@ -88,6 +89,47 @@ def test_unreadable_sets_do_not_replace_good_ones() -> None:
     desk = Desk(SPS, PPS)
     desk.take(0, b"\x67\x42\x00", PPS, IDR)
     assert desk.pictures[0].codec.groups == ((SPS,), (PPS,))
+
+
+def test_h265_is_taken_as_h264_is() -> None:
+    material = video(60, gop=20, bframes=2, encoding="H265")
+    pictures: list[Picture] = []
+    intake = VideoIntake(96, (), WallClock(0.0, lambda: NOW_US), pictures.append, (), H265)
+    for number, (nals, offset) in enumerate(zip(material.frames, material.offsets, strict=True)):
+        keyframe = material.keys[number]
+        if keyframe and number:
+            nals = [nal for nal in nals if nal[0] >> 1 not in H265.sets]
+        ticks = (1 << 32) + number * FRAME + offset
+        intake.take(AccessUnit.of(list(nals), ticks, keyframe, number / 25, encoding="H265"))
+    assert len(pictures) == 60
+    assert all(earlier.dts < later.dts for earlier, later in itertools.pairwise(pictures))
+    assert all(picture.dts <= picture.pts for picture in pictures)
+    assert {picture.codec.encoding for picture in pictures} == {"H265"}
+    for number in (0, 20, 40):
+        assert [nal[0] >> 1 for nal in pictures[number].unit.nals if nal[0] >> 1 in H265.sets] == [32, 33, 34]
+
+
+def test_pictures_that_refer_to_what_was_before_the_first_keyframe_are_left_out() -> None:
+    sets = video(1, encoding="H265").frames[0][:3]
+    pictures: list[Picture] = []
+    intake = VideoIntake(96, tuple(sets), WallClock(0.0, lambda: NOW_US), pictures.append, (), H265)
+    order = [("cra", 3), ("rasl", 1), ("rasl", 2), ("trail", 4), ("cra", 7), ("rasl", 5), ("rasl", 6)]
+    for number, (kind, shown) in enumerate(order):
+        nals = [{"cra": b"\x2a\x01cra", "rasl": b"\x10\x01rasl", "trail": b"\x02\x01trail"}[kind]]
+        ticks = (1 << 32) + shown * FRAME
+        unit = AccessUnit.of(nals, ticks, kind == "cra", number / 25, encoding="H265", leading=kind == "rasl")
+        intake.take(unit)
+    shown = [(picture.pts - pictures[0].pts) // FRAME for picture in pictures]
+    assert shown == [0, 1, 4, 2, 3], "those of the second keyframe can be decoded"
+
+
+def test_a_camera_that_changes_to_another_coding_is_another_codec() -> None:
+    desk = Desk(SPS, PPS)
+    desk.take(0, IDR)
+    for number, nals in enumerate(video(3, encoding="H265").frames, 1):
+        keyframe = number == 1
+        desk.intake.take(AccessUnit.of(list(nals), (1 << 32) + number * FRAME, keyframe, number / 25, encoding="H265"))
+    assert [picture.codec.encoding for picture in desk.pictures] == ["H264", "H265", "H265", "H265"]
 
 
 def test_pictures_out_of_order_get_rising_decode_times() -> None:

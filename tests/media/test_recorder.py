@@ -25,6 +25,7 @@ from soip.rtp.clock import MediaClock
 from soip.rtp.codec import Codec, learn
 from soip.rtp.h264 import H264
 from soip.rtp.h264_sets import parse_sps
+from soip.rtp.h265 import H265
 from soip.rtp.nal import AccessUnit
 from soip.rtp.receiver import AudioFrame
 from soip.store import journal
@@ -234,6 +235,50 @@ async def test_another_codec_is_another_file(desk: Desk) -> None:
         track = file.index.init.tracks[0]
     assert (track.width, track.height) == (640, 480)
     assert desk.explained == {}
+
+
+async def test_a_camera_that_changes_to_h265_begins_another_file(desk: Desk) -> None:
+    """In the middle of a call: what is recorded stays whole, and each file says what it is."""
+    desk.on()
+    desk.show(0, 50)
+    material = video(50, encoding="H265")
+    codec = learn(H265, material.frames[0])
+    assert codec is not None
+    for number, (nals, keyframe) in enumerate(zip(material.frames, material.keys, strict=True), 50):
+        one = picture(number)
+        unit = AccessUnit.of(nals, one.unit.timestamp, keyframe, one.unit.arrival, encoding="H265")
+        desk.take(replace(one, unit=unit, codec=codec))
+    desk.recorder.interrupt()
+    await desk.settle()
+    assert [row.frames for row in desk.files] == [50, 50]
+    assert [row.tracks[2:6] for row in desk.files] == ["avc1", "hvc1"]
+    assert desk.explained == {}
+    said = probe(desk.paths[1], "-show_streams")
+    assert said["streams"][0]["codec_name"] == "hevc"
+    assert [frame.track.encoding for frame in desk.frames()] == ["H264"] * 50 + ["H265"] * 50
+
+
+async def test_a_recording_begins_without_pictures_that_refer_to_what_is_not_in_it(desk: Desk) -> None:
+    """Where a file follows another they stay: who plays both decodes them."""
+
+    def take(number: int, *, leading: bool = False) -> None:
+        one = picture(number, gop=10)
+        one.unit.leading = leading
+        desk.take(one)
+
+    take(10)
+    desk.on()
+    for number in range(11, 40):
+        take(number, leading=number % 10 in (1, 2))
+    desk.recorder._file.turn_us = 0  # type: ignore[union-attr]
+    for number in range(40, 60):
+        take(number, leading=number % 10 in (1, 2))
+    desk.recorder.interrupt()
+    await desk.settle()
+    assert numbers(desk.frames()) == [20, *range(23, 60)]
+    assert len(desk.files) == 2
+    first = next(frame for frame in desk.frames() if numbers([frame]) == [20])
+    assert first.duration == 3 * 3600, "what is left out leaves no hole"
 
 
 async def test_a_broken_timeline_is_another_file_and_a_gap_with_cause_clock(desk: Desk) -> None:

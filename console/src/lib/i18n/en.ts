@@ -51,7 +51,7 @@ export const en = {
   'live.forbidden': 'You may no longer watch this camera.',
   'live.unknown': 'This camera no longer exists.',
   'live.unplaced': 'No media server is looking after this camera. Trying again…',
-  'live.codec': 'This browser cannot show the camera’s codec ({codec}).',
+  'live.codec': 'This browser cannot show {codec} video. Stills and downloads of this camera work all the same.',
   'live.unsupported': 'This browser cannot play live video.',
 
   'camera.back': 'All cameras',
@@ -74,6 +74,7 @@ export const en = {
   'play.at.submit': 'Play',
   'play.loading': 'Fetching the recording…',
   'play.nothing': 'Nothing is recorded from {time} on.',
+  'play.codec': 'This browser cannot show the codec of this recording. Download it to watch it elsewhere.',
   'play.failed': 'The recording cannot be played: {reason}',
   'play.forbidden': 'You may not play back this camera.',
   'play.jumped': 'Skipped a gap: {cause}',

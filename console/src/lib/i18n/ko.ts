@@ -53,7 +53,7 @@ export const ko: Record<Key, string> = {
   'live.forbidden': '이 카메라를 볼 권한이 없어졌습니다.',
   'live.unknown': '이 카메라는 더 이상 없습니다.',
   'live.unplaced': '이 카메라를 맡은 미디어 서버가 없습니다. 다시 시도하는 중…',
-  'live.codec': '이 브라우저는 카메라의 코덱({codec})을 재생할 수 없습니다.',
+  'live.codec': '이 브라우저는 {codec} 영상을 재생할 수 없습니다. 정지 화면과 다운로드는 그대로 쓸 수 있습니다.',
   'live.unsupported': '이 브라우저는 실시간 영상을 재생할 수 없습니다.',
 
   'camera.back': '모든 카메라',
@@ -76,6 +76,7 @@ export const ko: Record<Key, string> = {
   'play.at.submit': '재생',
   'play.loading': '녹화 영상을 가져오는 중…',
   'play.nothing': '{time} 이후로 녹화된 영상이 없습니다.',
+  'play.codec': '이 브라우저는 이 녹화의 코덱을 재생할 수 없습니다. 다운로드하여 다른 플레이어에서 보세요.',
   'play.failed': '녹화 영상을 재생할 수 없습니다: {reason}',
   'play.forbidden': '이 카메라의 녹화 영상을 볼 권한이 없습니다.',
   'play.jumped': '빈 구간을 건너뛰었습니다: {cause}',

@@ -13,7 +13,7 @@ class FakeBuffer extends EventTarget {
 
 class FakeSource extends EventTarget {
   static readonly made: FakeSource[] = [];
-  static readonly isTypeSupported = (): boolean => true;
+  static readonly isTypeSupported = (_mime: string): boolean => true;
   readyState = 'closed';
   duration = 0;
   readonly buffer = new FakeBuffer();
@@ -104,6 +104,21 @@ afterEach(() => {
 });
 
 describe('a live picture', () => {
+  it('of a codec that the browser lacks ends with its name, and is not asked for again', async () => {
+    vi.spyOn(FakeSource, 'isTypeSupported').mockImplementation((mime) => !mime.includes('hvc1'));
+    const said: LiveStatus[] = [];
+    const grant = () => Promise.resolve({ url: '/media/m-0', token: 't', lifetime: 120 });
+    const video = new FakeVideo() as unknown as HTMLVideoElement;
+    const player = new LivePlayer(video, 'cam1', grant, (status) => said.push(status));
+    player.start();
+    await vi.advanceTimersByTimeAsync(0);
+    FakeSocket.made[0]!.say(INIT.replace('avc1.42C01F', 'hvc1.1.6.L93.B0'));
+    expect(said.at(-1)).toMatchObject({ phase: 'ended', reason: 'codec', codec: 'hvc1.1.6.L93.B0' });
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect([FakeSocket.made.length, FakeSource.made.length]).toEqual([1, 0]);
+    player.stop();
+  });
+
   it('starts over when a picture cannot be decoded', async () => {
     const { player, video, said, socket } = await playing();
     video.dispatchEvent(new Event('error'));
