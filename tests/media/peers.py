@@ -13,8 +13,8 @@ from soip.net.ports import PortPairs
 from soip.net.rtp import DATAGRAM_SIZE, Peer, RtpSocketPair, open_pair
 from soip.net.ua import UserAgent
 from soip.rtp import rtcp
+from soip.rtp.codec import CODINGS
 from soip.rtp.errors import RtpParseError
-from soip.rtp.h264 import H264
 from soip.rtp.nal import PACKET_SIZE, AccessUnit, packetise
 from soip.rtp.packet import RtpPacket, build
 from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
@@ -44,6 +44,7 @@ class Camera:
 
     def __init__(self, house: House, agent: UserAgent, *, sound: bool = False) -> None:
         self.house, self.agent, self.sound = house, agent, sound
+        self.encoding = "H264"
         self.sends = True
         self.answers = 200
         self.calls: list[Call] = []
@@ -82,7 +83,7 @@ class Camera:
             return
         pairs = [open_pair(PORTS, "127.0.0.1", _now) for _ in range(2)]
         try:
-            media: list[Capability] = [Video(pairs[0].port, "H264", {"profile-level-id": "42e01f"}, sends=True)]
+            media: list[Capability] = [Video(pairs[0].port, self.encoding, sends=True)]
             if self.sound:
                 media.append(Audio(pairs[1].port, ("PCMU",), sends=True))
             agreement = answer_offer(self.offers[-1], Local("127.0.0.1", 1), media)
@@ -108,14 +109,14 @@ class Camera:
         numbered = SendStream(
             stream.payload_type, random.getrandbits(32), random.getrandbits(16), random.getrandbits(32)
         )
-        frames = video(100, GOP).frames
+        frames, coding = video(100, GOP, encoding=stream.encoding).frames, CODINGS[stream.encoding]
         began, number, key_at = _now(), 0, 0
         while not over.is_set():
             if self._wants_keyframe(pairs[0], numbered.ssrc):
                 key_at = number
             if self.sends:
                 self.sent_at = _now()
-                sender.send(numbered.stamp(packetise(H264, frames[(number - key_at) % 100]), number * 3600))
+                sender.send(numbered.stamp(packetise(coding, frames[(number - key_at) % 100]), number * 3600))
                 if agreement.audio is not None and self.sound:
                     self._speak(pairs[1], agreement, number)
             number += 1
@@ -205,7 +206,7 @@ class Viewer:
     def _listen(self) -> None:
         shown, heard = self.agreement.video, self.agreement.audio
         if shown is not None:
-            receiver = VideoReceiver(shown.payload_type)
+            receiver = VideoReceiver(shown.payload_type, (), CODINGS[shown.encoding])
             self.pairs[0].allow([shown.remote[0]])
             self._poll.add(self.pairs[0].rtp, lambda: self._picture(receiver))
             self._poll.add(self.pairs[0].rtcp, self._report)

@@ -57,6 +57,42 @@ async def test_a_viewer_joins_the_running_session_and_sees_every_picture(home: H
 
 
 @shared
+async def test_h265_is_watched_by_who_has_it_and_refused_by_its_name_to_others(home: House, name: str) -> None:
+    await home.add_camera(name)
+    camera = await Camera.make(home, name)
+    camera.encoding = "H265"
+    await home.until_state("recording", name)
+    viewer = await (await Viewer.make(home)).dial(name)
+    units = await viewer.see(40)
+    material = video(100, 25, encoding="H265")
+    sent = {b"".join(frame) for frame in material.frames}
+    assert units[0].keyframe
+    assert all(b"".join(unit.nals) in sent for unit in units)
+    stream = viewer.agreement.video
+    assert stream is not None
+    assert (stream.encoding, stream.parameter_sets) == ("H265", tuple(material.frames[0][:3]))
+    await viewer.call.bye()
+    status, warning = await refused(await Viewer.make(home, "bob"), name, change=("H265", "H266"))
+    assert status == 488
+    assert "video is H265" in warning
+
+
+@shared
+async def test_a_view_ends_when_the_camera_changes_to_another_codec(home: House, name: str) -> None:
+    await home.add_camera(name)
+    camera = await Camera.make(home, name)
+    await home.until_state("recording", name)
+    viewer = await (await Viewer.make(home)).dial(name)
+    await viewer.see(10)
+    camera.encoding = "H265"
+    await camera.hang_up()
+    assert "the camera sends H265 now: call again" in await viewer.ended()
+    again = await viewer.dial(name)
+    assert (await again.see(3))[0].encoding == "H265"
+    await again.call.bye()
+
+
+@shared
 async def test_a_camera_that_is_not_recorded_is_called_for_its_first_viewer_and_let_go_after_the_last(
     home: House, name: str
 ) -> None:

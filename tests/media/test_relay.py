@@ -175,6 +175,20 @@ def test_other_payload_types_are_classes_of_their_own(stack: ExitStack) -> None:
     assert parse(first.packets[0]).ssrc != parse(second.packets[0]).ssrc
 
 
+def test_who_begins_with_a_keyframe_gets_no_pictures_that_refer_to_what_was_before(stack: ExitStack) -> None:
+    relay, late, old = Relay(lambda: None), Screen(stack), Screen(stack, 97)
+    relay.join(old.viewer, 0.0)
+    for number in range(50):
+        if number == 15:
+            relay.join(late.viewer, 5.0)
+        one = picture(number, gop=20)
+        one.unit.leading = number % 20 in (1, 2)
+        relay.push(one)
+    assert numbers(late.units()) == [0, 20, *range(23, 50)], "the cached keyframe, then from the next one on"
+    assert numbers(old.units()) == [0, *range(3, 50)]
+    assert late.receiver.lost == old.receiver.lost == 0, "and sees no hole"
+
+
 def test_who_comes_to_a_class_that_runs_is_given_its_history_without_a_hole(stack: ExitStack) -> None:
     relay = Relay(Asked())
     relay.push(picture(0))

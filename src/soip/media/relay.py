@@ -62,6 +62,10 @@ class Viewer:
         """Its numbering, for sender reports."""
         return self.group.stream if self.group else None
 
+    def takes(self, picture: Picture) -> bool:
+        """Whether it can decode a picture, by what it was given before."""
+        return not (self.broken or (self.opening and picture.unit.leading))
+
     def give(self, datagrams: list[bytes]) -> None:
         """Send now, or behind what waits already."""
         if not self._backlog:
@@ -159,14 +163,14 @@ class Relay:
         runs = packetise(picture.codec.coding, picture.unit.nals)
         keyframe = picture.unit.keyframe
         for group in self._groups:
-            if not (keyframe or group.shared) and all(viewer.broken for viewer in group.viewers):
+            if not (keyframe or group.shared) and not any(viewer.takes(picture) for viewer in group.viewers):
                 continue  # Not even numbered: who waits for a keyframe sees no hole.
             # Nobody is given this history unless the whole GOP so far is in it.
             datagrams = group.stamp(runs, picture, keep=group.shared and self._gop_whole)
             for viewer in group.viewers:
                 if keyframe:
                     viewer.opening, viewer.broken = viewer.broken, False
-                if not viewer.broken and not (viewer.opening and picture.unit.leading):
+                if viewer.takes(picture):
                     viewer.give(datagrams)
 
     def join(self, viewer: Viewer, now: float, numbering: SendStream | None = None) -> None:
