@@ -114,9 +114,9 @@ def test_pictures_that_refer_to_what_was_before_the_first_keyframe_are_left_out(
     pictures: list[Picture] = []
     intake = VideoIntake(96, tuple(sets), WallClock(0.0, lambda: NOW_US), pictures.append, (), H265)
     order = [("cra", 3), ("rasl", 1), ("rasl", 2), ("trail", 4), ("cra", 7), ("rasl", 5), ("rasl", 6)]
-    for number, (kind, shown) in enumerate(order):
+    for number, (kind, place) in enumerate(order):
         nals = [{"cra": b"\x2a\x01cra", "rasl": b"\x10\x01rasl", "trail": b"\x02\x01trail"}[kind]]
-        ticks = (1 << 32) + shown * FRAME
+        ticks = (1 << 32) + place * FRAME
         unit = AccessUnit.of(nals, ticks, kind == "cra", number / 25, encoding="H265", leading=kind == "rasl")
         intake.take(unit)
     shown = [(picture.pts - pictures[0].pts) // FRAME for picture in pictures]

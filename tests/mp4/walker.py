@@ -162,7 +162,8 @@ def _hevc(record: bytes) -> str:
     assert [record[at] >> 3 for at in (17, 18)] == [31, 31]
     assert record[21] & 3 == 3, "lengths of four bytes"
     assert record[21] >> 3 & 7 >= 1, "numTemporalLayers"
-    kinds, at = {}, 23
+    kinds: dict[int, bytes] = {}
+    at = 23
     for _ in range(record[22]):
         assert record[at] & 0xC0 == 0x80, "complete, as hvc1 demands"
         kind, count = record[at] & 63, int.from_bytes(record[at + 1 : at + 3], "big")

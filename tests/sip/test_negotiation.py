@@ -185,6 +185,13 @@ def test_a_receiver_does_not_follow_media_elsewhere(old: str, new: str) -> None:
         negotiation.offered(str(camera).replace(old, new).encode())
 
 
+def test_a_receiver_does_not_follow_a_change_of_codec() -> None:
+    """Of another type under the same number: what takes the packets was made for the first."""
+    negotiation, camera = received()
+    with pytest.raises(OfferError, match="call anew"):
+        negotiation.offered(str(camera).replace("H264", "H265").encode())
+
+
 CHANGES = st.sampled_from(
     [
         (),

@@ -103,7 +103,8 @@ def unmoved(agreed: Agreement) -> Callable[[Agreement], None]:
         for before, now in zip(agreed.streams, agreement.streams, strict=False):
             if before is None or now is None or not now.receives:
                 continue
-            if now.remote != before.remote or now.payload_type not in before.receive_types:
+            known = now.payload_type in before.receive_types and now.encoding == before.encoding
+            if now.remote != before.remote or not known:
                 raise OfferError("media cannot be moved in this call; call anew")
 
     return check
