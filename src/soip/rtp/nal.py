@@ -184,6 +184,7 @@ class Depacketiser:
         # The type stands in the header's first byte.
         self._shift, self._mask = coding.shift + 8 * (coding.header - 1), coding.mask
         self._by_type = coding.roles
+        self._types, self._layer = coding.types, coding.layer
 
     def push(
         self,
@@ -211,17 +212,22 @@ class Depacketiser:
             self._turn(timestamp, arrival)
         if kind == coding.fragment:
             if begin & 0x80:
-                self._begin(header & coding.kept | (begin & self._mask) << self._shift)
+                self._abandon()
+                header = header & coding.kept | (begin & self._mask) << self._shift
+                if self._usable(header):
+                    self._begin(header)
+                else:
+                    self.malformed += 1
             if self.fragmented >= 0:
                 self._put(data[start + size + 1 : end])
                 if begin & 0x40:
                     self._complete()
+        elif kind in self._types and not header & self._layer:
+            self._append(header, data[start + size : end])
         else:
             self._abandon()
             if kind == coding.aggregate:
                 self._aggregate(data[start + size : end])
-            elif self._usable(header):
-                self._append(header, data[start + size : end])
             else:
                 self.malformed += 1
         if marker and self._roles & PICTURE:
@@ -260,18 +266,18 @@ class Depacketiser:
 
     def _usable(self, header: int) -> bool:
         """Whether a NAL unit of that header is part of the video."""
-        return header >> self._shift & self._mask in self.coding.types and not header & self.coding.layer
+        return header >> self._shift & self._mask in self._types and not header & self._layer
 
     def _begin(self, header: int) -> None:
         """Begin a NAL unit in fragments (RFC 6184 §5.8, RFC 7798 §4.4.3)."""
-        self._abandon()
-        if not self._usable(header):
-            self.malformed += 1
-            return
-        self._room(4 + self._header)
-        self._nal = self._at
-        self._length_header.pack_into(self._arena, self._at, 0, header)
-        self._at += 4 + self._header
+        if self.fragmented >= 0:
+            self._abandon()
+        size = 4 + self._header
+        if self._at + size > len(self._view):
+            self._room(size)
+        self._nal = at = self._at
+        self._length_header.pack_into(self._view, at, 0, header)
+        self._at = at + size
         self.fragmented = header
 
     def _abandon(self) -> None:
@@ -317,13 +323,14 @@ class Depacketiser:
         """Put a whole NAL unit behind what is there."""
         if self.fragmented >= 0:
             self._abandon()
-        size = self._header + len(content)
+        own = self._header
+        size = own + len(content)
         if self._at + 4 + size > len(self._view):
             self._room(4 + size)
         at = self._at
         self._length_header.pack_into(self._view, at, size, header)
         self._at = end = at + 4 + size
-        self._view[at + 4 + self._header : end] = content
+        self._view[at + 4 + own : end] = content
         self._count_in(header)
         if end - self._start > MAX_ACCESS_UNIT:
             self._overflow()
@@ -449,7 +456,8 @@ def packetise(coding: Coding, nals: Sequence[Nal], packet_size: int = PACKET_SIZ
     if room < 16:
         raise RtpBuildError(f"RTP packets of {packet_size} bytes leave no room for video")
     runs: list[PayloadRun] = []
-    own = coding.header
+    own, shift, mask, kept = coding.header, coding.shift, coding.mask, coding.kept
+    fragment = coding.fragment << shift + 8 * (own - 1)
     step = room - own - 1
     for nal in nals:
         size = len(nal)
@@ -459,9 +467,11 @@ def packetise(coding: Coding, nals: Sequence[Nal], packet_size: int = PACKET_SIZ
             runs.append(PayloadRun([b"", b"", nal], 1, size))
             continue
         view = memoryview(nal)
-        kind = nal[0] >> coding.shift & coding.mask
-        shift = coding.shift + 8 * (own - 1)
-        indicator = (int.from_bytes(view[:own], "big") & coding.kept | coding.fragment << shift).to_bytes(own, "big")
+        kind = nal[0] >> shift & mask
+        if own == 1:
+            indicator = bytes((nal[0] & kept | fragment,))
+        else:
+            indicator = ((nal[0] << 8 | nal[1]) & kept | fragment).to_bytes(2, "big")
         middle = indicator + bytes((kind,))
         parts: list[bytes | bytearray | memoryview] = []
         for at in range(own, size, step):

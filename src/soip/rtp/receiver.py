@@ -17,7 +17,7 @@ plain path, which alone is complete: with the fast branch removed nothing change
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -85,13 +85,18 @@ def _start(coding: Coding) -> _Start:
 
 
 @cache
-def _same_and_rising(count: int, bits: int) -> tuple[int, int]:
-    """By what to multiply a start of so many bits to have it so many times in a row; what to add to have the sequence
-    numbers rise.
+def _rows(bits: int) -> Callable[[int], tuple[int, int]]:
+    """For starts of so many bits and a count: by what to multiply a start to have it so many times in a row; what to
+    add to have the sequence numbers rise.
     """
-    places = [bits * (count - 1 - number) for number in range(count)]
-    rising = bits - 32
-    return sum(1 << place for place in places), sum(number << place + rising for number, place in enumerate(places))
+
+    @cache
+    def same_and_rising(count: int) -> tuple[int, int]:
+        places = [bits * (count - 1 - number) for number in range(count)]
+        rising = bits - 32
+        return sum(1 << place for place in places), sum(number << place + rising for number, place in enumerate(places))
+
+    return same_and_rising
 
 
 def _stretch(sizes: Sequence[int], at: int) -> int:
@@ -268,7 +273,9 @@ class VideoReceiver(StreamReceiver):
     def __init__(self, payload_type: int, also: Collection[int] = (), coding: Coding = H264) -> None:
         super().__init__(payload_type, CLOCK_RATE, also)
         self._depacketiser = Depacketiser(coding)
-        self._start = _start(coding)
+        start = _start(coding)
+        self._start = tuple(start)  # which is taken apart quicker than one with names
+        self._same_and_rising = _rows(start.bits)
 
     @property
     def broken_payloads(self) -> int:
@@ -308,7 +315,7 @@ class VideoReceiver(StreamReceiver):
         first = starts >> bits * (count - 1)
         begins = first & _BEGIN
         middle = first ^ begins
-        all_middle, rising = _same_and_rising(count, bits)
+        all_middle, rising = self._same_and_rising(count)
         rest = starts - all_middle * middle - rising - (begins << bits * (count - 1))
         if rest not in lasts:
             return False
