@@ -173,7 +173,7 @@ def test_a_batch_holds_as_many_as_it_has_slots() -> None:
     batch.load([bytes([n]) * (n + 14) for n in range(SLOTS + 3)])
     assert batch.count == len(batch.sizes) == SLOTS
     assert bytes(batch.layout.slots[3][: batch.sizes[3]]) == b"\3" * 17
-    assert len(batch.layout.starts(14)) == SLOTS
+    assert len(batch.layout.cut(14)) == SLOTS
     assert {len(body) for body in batch.layout.bodies(14, 20)} == {6}
     for size in range(20, 1000):
         assert len(batch.layout.bodies(14, size)[0]) == size - 14

@@ -25,14 +25,13 @@ class Layout:
         places = range(base, base + count * stride, stride)
         self.slots = [whole[at : at + stride] for at in places]
         """Where each of them lies; it may be shorter."""
-        self._starts: dict[int, list[memoryview]] = {}
+        self.starts: dict[int, list[memoryview]] = {}
+        """Their first bytes, by how many, as far as somebody cut them."""
         self._bodies: tuple[int, int, list[memoryview]] = (0, 0, [])
 
-    def starts(self, size: int) -> list[memoryview]:
+    def cut(self, size: int) -> list[memoryview]:
         """The first ``size`` bytes of each: RTP header and what else stands before a fragment."""
-        starts = self._starts.get(size)
-        if starts is None:
-            starts = self._starts[size] = [slot[:size] for slot in self.slots]
+        starts = self.starts[size] = [slot[:size] for slot in self.slots]
         return starts
 
     def bodies(self, start: int, size: int) -> list[memoryview]:

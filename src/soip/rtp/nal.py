@@ -456,8 +456,9 @@ def packetise(coding: Coding, nals: Sequence[Nal], packet_size: int = PACKET_SIZ
     if room < 16:
         raise RtpBuildError(f"RTP packets of {packet_size} bytes leave no room for video")
     runs: list[PayloadRun] = []
-    own, shift, mask, kept = coding.header, coding.shift, coding.mask, coding.kept
-    fragment = coding.fragment << shift + 8 * (own - 1)
+    own, mask, kept = coding.header, coding.mask, coding.kept
+    shift = coding.shift + 8 * (own - 1)
+    fragment = coding.fragment << shift
     step = room - own - 1
     for nal in nals:
         size = len(nal)
@@ -467,17 +468,14 @@ def packetise(coding: Coding, nals: Sequence[Nal], packet_size: int = PACKET_SIZ
             runs.append(PayloadRun([b"", b"", nal], 1, size))
             continue
         view = memoryview(nal)
-        kind = nal[0] >> shift & mask
-        if own == 1:
-            indicator = bytes((nal[0] & kept | fragment,))
-        else:
-            indicator = ((nal[0] << 8 | nal[1]) & kept | fragment).to_bytes(2, "big")
-        middle = indicator + bytes((kind,))
+        header = nal[0] if own == 1 else nal[0] << 8 | nal[1]
+        start = (header & kept | fragment) << 8 | header >> shift & mask
+        middle = start.to_bytes(own + 1, "big")
         parts: list[bytes | bytearray | memoryview] = []
         for at in range(own, size, step):
             parts += (b"", middle, view[at : at + step])
-        parts[1] = indicator + bytes((kind | 0x80,))
-        parts[-2] = indicator + bytes((kind | 0x40,))
+        parts[1] = (start | 0x80).to_bytes(own + 1, "big")
+        parts[-2] = (start | 0x40).to_bytes(own + 1, "big")
         count = len(parts) // 3
         runs.append(PayloadRun(parts, count, size - own + (own + 1) * count))
     if not runs:

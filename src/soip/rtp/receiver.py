@@ -311,7 +311,9 @@ class VideoReceiver(StreamReceiver):
         if self._window or self._unusable or last_size < start_size:
             return False
         count = end - at
-        starts = int.from_bytes(b"".join(batch.layout.starts(start_size)[at:end]), "big")
+        layout = batch.layout
+        cut = layout.starts.get(start_size) or layout.cut(start_size)
+        starts = int.from_bytes(b"".join(cut[at:end]), "big")
         first = starts >> bits * (count - 1)
         begins = first & _BEGIN
         middle = first ^ begins
@@ -335,9 +337,9 @@ class VideoReceiver(StreamReceiver):
             or not (begins or (header == depacketiser.fragmented and timestamp == depacketiser.raw))
         ):
             return False
-        bodies = batch.layout.bodies(start_size, size)[at:end]
+        bodies = layout.bodies(start_size, size)[at:end]
         if last_size != size:
-            bodies[-1] = batch.layout.slots[end - 1][start_size:last_size]
+            bodies[-1] = layout.slots[end - 1][start_size:last_size]
         self._last = now
         self._expected += count
         depacketiser.fragments(header, begins, b"".join(bodies), rest & _END, rest >> marker_at, timestamp, now)
