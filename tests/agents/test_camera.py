@@ -9,11 +9,13 @@ import pytest
 
 from soip.agents import blockcode
 from soip.agents.camera import SimulateOptions, run_cameras, simulate
+from soip.agents.patternsource import PatternSource
 from soip.agents.source import VideoUnit
 from soip.agents.station import Server
 from soip.net.call import Call
 from soip.net.errors import RequestRefusedError
 from soip.rtp import rtcp
+from soip.rtp.h265 import H265
 from soip.rtp.nal import AccessUnit
 from soip.sip.offer import Agreement, Audio, Local, Video, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
@@ -73,6 +75,19 @@ async def test_a_call_brings_the_stamped_pattern_with_sender_reports() -> None:
         await asyncio.sleep(0.2)
         assert len(peer.units) <= sizes + 2
         assert any(isinstance(packet, rtcp.Bye) for packet in peer.control)
+
+
+async def test_a_source_that_is_coded_otherwise_than_was_agreed_on_ends_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An address may be of another camera after it was away: the next call agrees on what comes then."""
+    async with proxy(cam1="secret", viewer="seen") as server, cameras(server), caller(server) as peer:
+        made, _ = await call(peer)
+        await peer.until(5)
+        monkeypatch.setattr(PatternSource, "coding", H265)
+        await ended(made)
+        assert made.end is not None
+        assert "the camera sends H265 now" in made.end.reason
 
 
 async def test_several_calls_share_the_encoder() -> None:

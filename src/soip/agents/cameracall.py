@@ -37,6 +37,7 @@ class CameraCall:
         self._source = source
         self._peer_silence = peer_silence
         self._local = Local(station.host, random_word(), name="soip-camera")
+        self._coding = source.coding
         self._keyframe_at = float("-inf")
         self._video: Leg | None = None
         self._audio: Leg | None = None
@@ -89,7 +90,7 @@ class CameraCall:
     def _capabilities(self) -> Sequence[Capability]:
         capabilities: list[Capability] = []
         if self._video is not None:
-            coding = self._source.coding
+            coding = self._coding
             try:
                 codec = learn(coding, self._source.parameter_sets)
             except RtpParseError:
@@ -132,7 +133,7 @@ class CameraCall:
         """Send until the call ends; hang up when the peer has gone without a word."""
         over: asyncio.Future[CallEnd] = asyncio.get_running_loop().create_future()
         call.on_end(lambda end: None if over.done() else over.set_result(end))
-        media = CallMedia(self._station, self._source.coding, self._video, self._audio)
+        media = CallMedia(self._station, self._source, self._coding, self._video, self._audio)
         self._source.attach(media.take)
         refused, in_a_row = 0, 0
         try:
@@ -143,6 +144,9 @@ class CameraCall:
                 if not over.done() and (in_a_row >= REFUSALS or self._silent()):
                     log.warning("the peer has gone; hanging up", refused=refused)
                     await call.bye('SIP;cause=408;text="Media timeout"')
+                if not over.done() and not media.fits:
+                    log.warning("the source is coded otherwise than was agreed on; hanging up")
+                    await call.bye(f'SIP;cause=488;text="the camera sends {self._source.coding.name} now"')
         finally:
             self._source.detach(media.take)
         return over.result()

@@ -157,8 +157,7 @@ class _Reading:
         video = _video_of(self.container)
         audio = self.container.streams.audio[0] if self.container.streams.audio else None
         coding = _passes(video)
-        if (coding or H264) is not self.source.coding:
-            raise SourceError(f"{self.source.name} is coded otherwise than it was; start anew")
+        self.source._coding = coding or H264  # a live address may change it, or did not answer when it was asked
         splitter = _splitter_of(video, coding) if coding else None
         resampler = AudioResampler(format="s16", layout="mono", rate=AUDIO_CLOCK)
         streams = [video] if audio is None else [video, audio]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from soip.agents.source import AudioUnit, Unit
+from soip.agents.source import AudioUnit, Source, Unit
 from soip.agents.station import Station, random_word
 from soip.net.gso import GsoSender
 from soip.net.rtp import Peer, RtpSocketPair
@@ -118,13 +118,19 @@ class Leg:
 
 
 class CallMedia:
-    """Video and audio of one call, as far as agreed, fed with a source's units; `coding` is that of its pictures."""
+    """Video and audio of one call, as far as agreed, fed with a source's units."""
 
-    def __init__(self, station: Station, coding: Coding, video: Leg | None, audio: Leg | None) -> None:
+    def __init__(self, station: Station, source: Source, coding: Coding, video: Leg | None, audio: Leg | None) -> None:
+        self._source = source
         self._coding = coding
         self._video = video
         self._audio = audio
         self._station = station
+
+    @property
+    def fits(self) -> bool:
+        """Whether the source's pictures are still coded as was agreed on."""
+        return self._source.coding is self._coding
 
     def take(self, unit: Unit) -> None:
         """A `Listener`: send one unit."""
@@ -133,5 +139,5 @@ class CallMedia:
             if self._audio is not None:
                 run = PayloadRun([b"", b"", unit.payload], 1, len(unit.payload))
                 self._audio.send([run], unit.ticks, unit.utc, now)
-        elif self._video is not None:
+        elif self._video is not None and self.fits:
             self._video.send(packetise(self._coding, unit.nals), unit.ticks, unit.utc, now)
