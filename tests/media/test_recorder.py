@@ -25,6 +25,7 @@ from soip.rtp.clock import MediaClock
 from soip.rtp.h264 import AccessUnit
 from soip.rtp.h264_sets import parse_sps
 from soip.rtp.receiver import AudioFrame
+from soip.rtp.sound import PCMA, PCMU, SoundFormat
 from soip.store import journal
 from soip.store.disk import DiskWriter
 from soip.store.layout import turn_us
@@ -70,9 +71,9 @@ class Desk:
         self.explained[row.id] = row
         self.gap_saves += 1
 
-    def on(self, encoding: str | None = None) -> None:
+    def on(self, form: SoundFormat | None = None) -> None:
         self.recorder.enable(True)
-        self.recorder.begin(encoding)
+        self.recorder.begin(form)
 
     def take(self, one: Picture) -> None:
         self.now = max(self.now, one.utc_us)
@@ -538,12 +539,12 @@ async def test_a_root_that_went_away_is_one_gap_however_often_it_is_tried(desk: 
 def sound(number: int, late_us: int = 0) -> Sound:
     """20 ms of a tone as PCMU, packet `number` of 50/s."""
     payload = bytes(0x80 | (number * 160 + at) * 7 & 0x7F for at in range(160))
-    return Sound(AudioFrame(payload, number * 160, number / 50, 0), START_US + number * 20_000 + late_us)
+    return Sound(AudioFrame(payload, number * 160, number / 50, 0), START_US + number * 20_000 + late_us, PCMU)
 
 
 async def record_with_sound(desk: Desk, count: int, hole: range = range(0)) -> list[Frame]:
     """So many pictures, two packets of sound with each; gives the AAC frames recorded."""
-    desk.on("PCMU")
+    desk.on(PCMU)
     for number in range(count):
         desk.take(picture(number))
         for packet in (2 * number, 2 * number + 1):
@@ -582,9 +583,9 @@ async def test_after_twelve_hours_of_a_camera_with_a_wrong_clock_sound_is_in_ste
         ticks = round(at * rate * 8000)
         heard.observe(ticks, START_US + round(at * SECOND))
         frame = AudioFrame(b"\xff" * 160, ticks, at, 0)
-        desk.recorder.sound(Sound(frame, heard.utc_us(ticks)))
+        desk.recorder.sound(Sound(frame, heard.utc_us(ticks), PCMU))
 
-    desk.recorder.begin("PCMU")
+    desk.recorder.begin(PCMU)
     hours = 12 * 3600
     for second in range(0, hours, 2):  # Until then nobody records, only the clocks are followed.
         show(float(second))
@@ -631,9 +632,9 @@ async def test_without_sound_from_the_camera_there_is_no_track(desk: Desk) -> No
 
 async def test_a_packet_of_sound_costs_little(desk: Desk) -> None:
     """It is transcoded on the loop that receives: this says why that may be."""
-    desk.on("PCMA")
+    desk.on(PCMA)
     desk.take(picture(0))
     began = time.thread_time()
     for number in range(500):
-        desk.recorder.sound(sound(number))
+        desk.recorder.sound(replace(sound(number), format=PCMA))
     assert (time.thread_time() - began) / 500 < 0.001
