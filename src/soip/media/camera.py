@@ -25,6 +25,7 @@ from soip.media.gaps import Cause
 from soip.media.intake import Picture, Sound
 from soip.media.recorder import Recorder
 from soip.media.relay import Relay
+from soip.media.telephone import Telephone
 from soip.net.backoff import default_jitter
 from soip.net.errors import FlowError, NetError, RequestRefusedError
 from soip.net.ports import PortsExhaustedError
@@ -60,6 +61,7 @@ class Camera:
         """When it was last called, by the system's clock (UTC), as bindings are."""
         self.call: CameraCall | None = None
         self.sounds: set[Callable[[Sound], None]] = set()
+        self.telephone = Telephone(self.sounds)
         self.farewells: set[Callable[[], None]] = set()
         """Called when the camera is removed, or has moved."""
         self.moved = False
@@ -300,7 +302,7 @@ class Camera:
 
     def _sound(self, sound: Sound) -> None:
         self.recorder.sound(sound)
-        for listener in self.sounds:
+        for listener in tuple(self.sounds):
             listener(sound)
 
     def ask_keyframe(self) -> None:

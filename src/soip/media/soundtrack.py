@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import deque
 
 from soip.media import audio
-from soip.mp4.tracks import Track, audio_track, opus_track
+from soip.mp4.errors import BoxError
+from soip.mp4.tracks import Track, audio_config, audio_track, opus_track
 from soip.mp4.writer import Run, Sample
 from soip.rtp.errors import RtpParseError
-from soip.rtp.sound import SoundFormat
+from soip.rtp.sound import OPUS, SoundFormat
 
 SLACK_US = 5_000
 """What the ear does not notice, and what rounding and the bending of clocks make."""
@@ -108,3 +109,13 @@ def _track_of(form: SoundFormat) -> tuple[Track, audio.AacTranscoder | None]:
         transcoder = audio.AacTranscoder(form.encoding)
         return audio_track(transcoder.config, audio.RATE, 1), transcoder
     return opus_track(form.channels), None
+
+
+def format_of(track: Track) -> SoundFormat | None:
+    """What a recorded track of sound is coded with; None for one that cannot be sent."""
+    if track.codec == "opus":
+        return OPUS
+    try:
+        return SoundFormat.of_aac(audio_config(track))
+    except (BoxError, RtpParseError):
+        return None

@@ -1,8 +1,8 @@
 """Sound beside pictures, by what the sender itself says of both (RFC 3550 §6.4.1).
 
-Arrival tells when a packet came, not when its sound was made: a camera may take 200 ms to encode a picture and 20 ms for
-a piece of sound. Sender reports tie the ticks of both streams to one clock of the sender's, however wrong it is. So a
-piece of sound lies where the picture lies that was made at the same instant of that clock.
+Arrival tells when a packet came, not when its sound was made: a camera may take 200 ms to encode a picture and 20 ms
+for a piece of sound. Sender reports tie the ticks of both streams to one clock of the sender's, however wrong it is. So
+a piece of sound lies where the picture lies that was made at the same instant of that clock.
 
 A sender is not believed blindly. A report counts when it follows from the one before it, at the stream's own rate; one
 that does not begins anew, for both streams, since the sender's clock was set. Until each stream has two that agree, and
