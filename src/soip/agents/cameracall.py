@@ -12,10 +12,11 @@ from soip.agents.source import Source
 from soip.agents.station import Station, random_word
 from soip.net.call import Call, CallEnd, IncomingCall
 from soip.net.errors import CallEndedError
+from soip.rtp.aac import format_fmtp
 from soip.rtp.h264_sets import build_sprop
 from soip.sip.errors import DialogError, OfferError, SdpError
 from soip.sip.negotiation import Negotiation
-from soip.sip.offer import Agreement, Audio, Capability, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import Aac, Agreement, Audio, Capability, Local, Video, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 
 log = structlog.get_logger(__name__)
@@ -92,7 +93,9 @@ class CameraCall:
             profile = sets[0][1:4].hex() if sets else ""
             capabilities.append(Video(self._video.port, profile, build_sprop(sets), sends=True))
         if self._audio is not None:
-            capabilities.append(Audio(self._audio.port, ("PCMU",), sends=True))
+            sound = self._source.sound
+            aac = Aac(sound.clock_rate, sound.channels, format_fmtp(sound.config.config)) if sound.config else None
+            capabilities.append(Audio(self._audio.port, (sound.encoding,), sends=True, aac=aac))
         return capabilities
 
     def _answer(self, offer: SessionDescription | None) -> tuple[SessionDescription, Agreement | None]:
@@ -128,7 +131,7 @@ class CameraCall:
         """Send until the call ends; hang up when the peer has gone without a word."""
         over: asyncio.Future[CallEnd] = asyncio.get_running_loop().create_future()
         call.on_end(lambda end: None if over.done() else over.set_result(end))
-        media = CallMedia(self._station, self._video, self._audio)
+        media = CallMedia(self._station, self._video, self._audio, self._source.sound)
         self._source.attach(media.take)
         refused, in_a_row = 0, 0
         try:

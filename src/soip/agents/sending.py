@@ -16,7 +16,9 @@ from soip.net.rtp import Peer, RtpSocketPair
 from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
 from soip.rtp.h264 import PACKET_SIZE, PayloadRun, packetise
+from soip.rtp.packet import HEADER_SIZE
 from soip.rtp.sender import SendStream
+from soip.rtp.sound import SoundFormat
 from soip.sip.offer import Stream
 
 REPORT_INTERVAL = 5.0
@@ -120,7 +122,8 @@ class Leg:
 class CallMedia:
     """Video and audio of one call, as far as agreed, fed with a source's units."""
 
-    def __init__(self, station: Station, video: Leg | None, audio: Leg | None) -> None:
+    def __init__(self, station: Station, video: Leg | None, audio: Leg | None, sound: SoundFormat) -> None:
+        self._sound = sound
         self._video = video
         self._audio = audio
         self._station = station
@@ -130,7 +133,8 @@ class CallMedia:
         now = self._station.now()
         if isinstance(unit, AudioUnit):
             if self._audio is not None:
-                run = PayloadRun([b"", b"", unit.payload], 1, len(unit.payload))
-                self._audio.send([run], unit.ticks, unit.utc, now)
+                payloads = self._sound.packetise(unit.payload, PACKET_SIZE - HEADER_SIZE)
+                runs = [PayloadRun([b"", b"", payload], 1, len(payload)) for payload in payloads]
+                self._audio.send(runs, unit.ticks, unit.utc, now)
         elif self._video is not None:
             self._video.send(packetise(unit.nals), unit.ticks, unit.utc, now)

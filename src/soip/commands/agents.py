@@ -27,6 +27,15 @@ class Transport(StrEnum):
     TLS = "tls"
 
 
+class Spoken(StrEnum):
+    """What a software camera's sound is coded with."""
+
+    PCMU = "pcmu"
+    PCMA = "pcma"
+    AAC = "aac"
+    OPUS = "opus"
+
+
 TransportOption = Annotated[Transport, typer.Option("--transport", help="How SIP travels.")]
 TlsCaOption = Annotated[
     Path | None,
@@ -50,10 +59,11 @@ def simulate(
     alarm_every: Annotated[
         float, typer.Option("--alarm-every", metavar="SECONDS", min=0.0, help="Raise an alarm so often; 0: never.")
     ] = 0.0,
+    audio: Annotated[Spoken, typer.Option("--audio", help="What its sound is coded with.")] = Spoken.PCMU,
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
 ) -> None:
-    """Be a camera: register, answer calls, send H.264."""
+    """Be a camera: register, answer calls, send H.264 and sound."""
     at = _server(server, transport, tls_ca)
     from soip import logs
     from soip.agents.camera import SimulateOptions
@@ -62,7 +72,16 @@ def simulate(
 
     logs.configure(settings_for(), "simulate")
     raise_file_limit()
-    options = SimulateOptions(identity, password, at, domain, source=source, count=count, alarm_every=alarm_every)
+    options = SimulateOptions(
+        identity,
+        password,
+        at,
+        domain,
+        source=source,
+        count=count,
+        alarm_every=alarm_every,
+        audio=audio.value,
+    )
     raise typer.Exit(asyncio.run(run(options)))
 
 
