@@ -97,10 +97,13 @@ class Aac:
         return RtpMap(AAC, self.clock_rate, self.channels)
 
 
-# What a receiver offers, since rtpmap must name a rate: AAC-LC in the rates most cameras have. One that has another
-# says so in its answer, and is understood.
-_HBR = "streamtype=5;profile-level-id=254;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config="
-_AAC_RECEIVED = (Aac(16_000, 1, _HBR + "1408"), Aac(48_000, 1, _HBR + "1188"))
+# What a receiver offers, since rtpmap must name a rate: AAC-LC in the one most cameras have. One that has another says
+# so in its answer, and is understood; to offer them all would not fit the datagram of an INVITE.
+_AAC_RECEIVED = Aac(
+    16_000,
+    1,
+    "streamtype=5;profile-level-id=254;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config=1408",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +226,10 @@ def _offered_sound(capability: Audio) -> list[tuple[int, str, str]]:
         if name in G711:
             formats.append((G711[name], f"{name}/8000", ""))
             continue
-        several = (capability.aac,) if capability.aac else _AAC_RECEIVED
-        choices = [(one.rtpmap, one.fmtp) for one in several] if name == AAC else [(_OPUS_MAP, "")]
-        for rtpmap, fmtp in choices:
-            formats.append((dynamic, _written(rtpmap), fmtp))
-            dynamic += 1
+        aac = capability.aac or _AAC_RECEIVED
+        rtpmap, fmtp = (aac.rtpmap, aac.fmtp) if name == AAC else (_OPUS_MAP, "")
+        formats.append((dynamic, _written(rtpmap), fmtp))
+        dynamic += 1
     return formats
 
 
