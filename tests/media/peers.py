@@ -35,7 +35,7 @@ from soip.sip.offer import (
 )
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
-from tests.media.house import DOMAIN, PATIENT_S, House, until
+from tests.media.house import DOMAIN, PATIENT_S, House, now_us, until
 from tests.media.sounds import tone
 from tests.mp4.material import video
 
@@ -58,6 +58,8 @@ class Camera:
     def __init__(self, house: House, agent: UserAgent, *, sound: bool = False, speaks: SoundFormat = PCMU) -> None:
         self.house, self.agent, self.sound, self.speaks = house, agent, sound, speaks
         self.sends = True
+        self.ahead_us: int | None = None
+        """How far its own clock is ahead, where its sender reports are to tell."""
         self.answers = 200
         self.calls: list[Call] = []
         self.asked: list[float] = []
@@ -139,6 +141,10 @@ class Camera:
                 sender.send(numbered.stamp(packetise(frames[(number - key_at) % 100]), number * 3600))
                 if agreement.audio is not None and self.sound:
                     self._speak(pairs[1], agreement, number)
+            if self.ahead_us is not None and number % RATE == 1:
+                ntp = rtcp.us_to_ntp(now_us() + self.ahead_us)
+                report = rtcp.SenderReport(numbered.ssrc, ntp, numbered.timestamp or 0, 0, 0)
+                pairs[0].send_control(rtcp.build([report, rtcp.SourceDescription(numbered.ssrc, "camera")]))
             number += 1
             await asyncio.sleep(max(0.0, began + number / RATE - _now()))
 
