@@ -81,6 +81,21 @@ async def test_the_pattern_lands_in_a_file_that_plays(tmp_path: Path) -> None:
         assert sum(frame.samples for frame in container.decode(audio=0)) > 4000
 
 
+@pytest.mark.parametrize(("spoken", "codec", "rate"), [("aac", "aac", 16_000), ("opus", "opus", 48_000)])
+async def test_sound_is_kept_as_it_came(spoken: str, codec: str, rate: int, tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    async with proxy(cam1="secret", viewer="seen") as server, cameras(server, audio=spoken):
+        stats = await fetch(options(server, path, duration=2.0), asyncio.Event(), silent)
+    assert stats.frames > 25
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.audio
+        assert (stream.codec_context.name, stream.codec_context.sample_rate) == (codec, rate)
+        heard = list(container.decode(stream))
+    assert sum(frame.samples for frame in heard) > 0.8 * rate
+    assert heard[0].time is not None
+    assert heard[0].time < 1.5
+
+
 async def test_b_frames_keep_their_bytes_and_times(tmp_path: Path) -> None:
     source, path = write_movie(tmp_path / "movie.mp4", b_frames=2, frames=60), tmp_path / "out.mp4"
     async with proxy(cam1="secret", viewer="seen") as server, cameras(server, source=str(source)):

@@ -17,7 +17,9 @@ from soip.rtp import g711
 from soip.rtp.h264 import H264
 from soip.rtp.nal import AccessUnit
 from soip.rtp.receiver import AudioFrame
+from soip.rtp.sound import OPUS, PCMU, SoundFormat
 from tests.agents.media import grey
+from tests.media.sounds import AAC, tone
 
 TICKS = 1 << 32
 
@@ -90,14 +92,14 @@ def test_fragments_are_on_disk_before_the_end(tmp_path: Path) -> None:
 
 def test_sound_stays_beside_the_picture_and_loss_becomes_silence(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
-    recording = Recording(path, sound=True)
+    recording = Recording(path, sound=PCMU)
     loud = b"\x00" * 160  # the most negative μ-law value
     packet = 0
     for unit in units(50):
         recording.video(unit)
         while packet * 0.02 <= unit.arrival - 100:
             if not 40 <= packet < 60:
-                recording.sound(AudioFrame(loud, TICKS + 160 * packet, 100 + packet * 0.02, 0), g711.PCMU)
+                recording.sound(AudioFrame(loud, TICKS + 160 * packet, 100 + packet * 0.02, 0))
             packet += 1
     recording.close()
     with av.open(str(path)) as container:
@@ -109,12 +111,12 @@ def test_sound_stays_beside_the_picture_and_loss_becomes_silence(tmp_path: Path)
 
 def test_a_click_is_heard_when_it_is_seen(tmp_path: Path) -> None:
     """The AAC encoder's delay is taken out: what sounded 1.5 s after the first picture sounds there in the file."""
-    recording = Recording(tmp_path / "out.mp4", sound=True)
+    recording = Recording(tmp_path / "out.mp4", sound=PCMU)
     stream = units(75)
     recording.video(stream[0])
     for packet in range(150):
         payload = (b"\x80\x80\x80\x80\x00\x00\x00\x00" if packet >= 75 else b"\xff" * 8) * 20
-        recording.sound(AudioFrame(payload, TICKS + 160 * packet, 100 + packet * 0.02, 0), g711.PCMU)
+        recording.sound(AudioFrame(payload, TICKS + 160 * packet, 100 + packet * 0.02, 0))
     for unit in stream[1:]:
         recording.video(unit)
     recording.close()
@@ -127,22 +129,48 @@ def test_a_click_is_heard_when_it_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_jump_of_the_sounds_clock_is_not_filled(tmp_path: Path) -> None:
-    recording = Recording(tmp_path / "out.mp4", sound=True)
+    recording = Recording(tmp_path / "out.mp4", sound=PCMU)
     stream = units(20)
     for number, unit in enumerate(stream):
         recording.video(unit)
         jump = 0 if number < 10 else 1 << 30
-        recording.sound(AudioFrame(b"\xff" * 320, TICKS + 320 * number + jump, unit.arrival, 0), g711.PCMU)
+        recording.sound(AudioFrame(b"\xff" * 320, TICKS + 320 * number + jump, unit.arrival, 0))
     recording.close()
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert sum(frame.samples for frame in container.decode(audio=0)) <= 20 * 320 + 1024
 
 
 def test_sound_before_the_first_picture_is_passed_over(tmp_path: Path) -> None:
-    recording = Recording(tmp_path / "out.mp4", sound=True)
-    recording.sound(AudioFrame(b"\xff" * 160, TICKS, 1.0, 0), g711.PCMU)
+    recording = Recording(tmp_path / "out.mp4", sound=PCMU)
+    recording.sound(AudioFrame(b"\xff" * 160, TICKS, 1.0, 0))
     recording.close()
     assert recording.paths == []
+
+
+@pytest.mark.parametrize("form", [AAC, OPUS])
+def test_aac_and_opus_are_kept_in_their_place(form: SoundFormat, tmp_path: Path) -> None:
+    """What was lost is a hole, and a jump of the peer's clock is none."""
+    recording = Recording(tmp_path / "out.mp4", sound=form)
+    frames = tone(form)
+    length = form.samples(frames[0])
+    stream = units(75)
+    recording.video(stream[0])
+    for number in range(3 * form.clock_rate // length):
+        at = number * length / form.clock_rate
+        jump = 0 if at < 2 else 1 << 40
+        if not 1.0 <= at < 1.5:
+            recording.sound(AudioFrame(frames[number % len(frames)], TICKS + number * length + jump, 100 + at, 0))
+    for unit in stream[1:]:
+        recording.video(unit)
+    recording.close()
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.size]
+    starts = [float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None]
+    steps = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    step = length / form.clock_rate
+    assert 0.5 - step <= max(steps) <= 0.5 + 2 * step
+    assert sum(one > 1.01 * step for one in steps) == 1
+    assert {bytes(packet) for packet in packets} <= set(frames)
 
 
 @pytest.mark.parametrize("payload_type", [g711.PCMU, g711.PCMA])

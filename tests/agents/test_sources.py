@@ -18,8 +18,10 @@ from soip.agents.containersource import ContainerSource
 from soip.agents.encoder import Encoder
 from soip.agents.errors import SourceError
 from soip.agents.patternsource import PatternSource, tone
+from soip.agents.soundencoder import SPOKEN, SoundEncoder
 from soip.agents.source import Unit, VideoUnit
 from soip.agents.station import Server
+from soip.rtp import g711
 from soip.rtp.codec import learn
 from soip.rtp.h264 import H264
 from soip.rtp.h264_sets import parse_sps
@@ -77,7 +79,8 @@ async def test_the_pattern_counts_and_keeps_time(coding: Coding) -> None:
         assert stamp.camera_hash == blockcode.camera_hash("cam1")
         assert stamp.utc_ms == int(unit.utc * 1000)
     assert all((b.ticks - a.ticks) % 3600 == 0 < b.ticks - a.ticks for a, b in itertools.pairwise(units))
-    assert all(len(unit.payload) == 160 and unit.payload in tone() for unit in audio)
+    spoken = g711.encode(tone(8000) * 2, g711.PCMU)
+    assert all(len(unit.payload) == 160 and unit.payload in spoken for unit in audio)
     assert len(audio) == pytest.approx(40, abs=4)
     assert sorted({unit.ticks for unit in audio}) == [unit.ticks for unit in audio]
 
@@ -192,6 +195,37 @@ async def test_anything_else_is_transcoded(tmp_path: Path, name: str, codec: str
     assert levels == pytest.approx([(16 + number * 7) % 220 for number in range(15)], abs=6)
     assert [unit.ticks - units[0].ticks for unit in units] == pytest.approx(range(0, 13_500, 900), abs=90)
     assert not any(nal[0] & 31 in VCL and nal[1] & 0x80 == 0 for unit in units for nal in unit.nals[:1])
+
+
+@pytest.mark.parametrize("spoken", ["pcma", "aac", "opus"])
+async def test_sound_is_in_what_the_camera_was_told_to_speak(spoken: str, tmp_path: Path) -> None:
+    form = SPOKEN[spoken]
+    movie = write_movie(tmp_path / "movie.mp4", audio=True, frames=100)
+    for source in (PatternSource("cam1", sound=form), ContainerSource(str(movie), form)):
+        units, audio = await listen(source, 40)
+        await source.close()
+        length = form.samples(audio[0].payload)
+        assert {form.samples(unit.payload) for unit in audio} == {length}
+        # A machine that stalls makes the pattern skip; what is there stays on the count of samples.
+        steps = [later.ticks - earlier.ticks for earlier, later in itertools.pairwise(audio)]
+        assert all(step >= length for step in steps)
+        assert steps.count(length) >= len(steps) - 2
+        lead = audio[0].ticks / form.clock_rate - units[0].ticks / 90_000
+        assert abs(lead - audio[0].utc + units[0].utc) < 0.1, "ticks and UTC go together in both streams"
+
+
+@pytest.mark.parametrize("spoken", sorted(SPOKEN))
+def test_ticks_jump_over_what_was_not_said(spoken: str) -> None:
+    form = SPOKEN[spoken]
+    encoder = SoundEncoder(form)
+    rate, silence = form.clock_rate, bytes(2 * form.clock_rate)
+    before = encoder.feed(silence, 7 * rate)
+    after = encoder.feed(silence, 9 * rate)
+    length = form.samples(before[0][1])
+    assert before[0][0] == 7 * rate
+    assert [tick - before[0][0] for tick, _ in before] == [length * number for number in range(len(before))]
+    assert after[0][0] - before[-1][0] == rate + length
+    assert 9.8 * rate < after[-1][0] + length <= 10 * rate
 
 
 async def test_a_movies_sound_becomes_pcmu(tmp_path: Path) -> None:

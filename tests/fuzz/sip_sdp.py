@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 
 from soip.sip.errors import OfferError, SdpError
-from soip.sip.offer import Audio, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import ANY_SOUND, Audio, Local, Video, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 
 LOCAL = Local("192.0.2.1", 1)
-RECORDER = (Video(20000, receives=True), Audio(20002, receives=True))
+RECORDER = (Video(20000, receives=True), Audio(20002, ANY_SOUND, receives=True))
 CAMERA = (
     Video(20000, "H264", {"profile-level-id": "42e01f", "sprop-parameter-sets": "Z0LAHg==,aM48gA=="}, sends=True),
     Audio(20002, sends=True, receives=True),

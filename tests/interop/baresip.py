@@ -88,6 +88,7 @@ class Baresip:
         codecs: str = "",
         contacts: str = "",
         tls: tuple[str, str] | None = None,
+        opus: bool = False,
     ) -> None:
         """`tls`: address of the server and the CA to believe; else it speaks UDP."""
         folder = site.folder / f"baresip-{user}"
@@ -101,7 +102,8 @@ class Baresip:
             rate=rate,
             modules=MODULES,
             control=CONTROL,
-            more="module_app contact.so\nmodule_app presence.so\n" if contacts else "",
+            more=("module_app contact.so\nmodule_app presence.so\n" if contacts else "")
+            + ("module opus.so\n" if opus else ""),
             tls=f"sip_cafile {tls[1]}" if tls else "",
         )
         (folder / "config").write_text(config)

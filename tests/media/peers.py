@@ -13,17 +13,31 @@ from soip.net.ports import PortPairs
 from soip.net.rtp import DATAGRAM_SIZE, Peer, RtpSocketPair, open_pair
 from soip.net.ua import UserAgent
 from soip.rtp import rtcp
+from soip.rtp.aac import format_fmtp
 from soip.rtp.codec import CODINGS
 from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import PACKET_SIZE, AccessUnit, packetise
 from soip.rtp.packet import RtpPacket, build
 from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
 from soip.rtp.sender import SendStream
+from soip.rtp.sound import PCMU, SoundFormat
 from soip.sip.headers import Replaces
-from soip.sip.offer import Agreement, Audio, Capability, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import (
+    Aac,
+    Agreement,
+    Audio,
+    Capability,
+    Local,
+    Stream,
+    Video,
+    answer_offer,
+    make_offer,
+    read_answer,
+)
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
-from tests.media.house import DOMAIN, PATIENT_S, House, until
+from tests.media.house import DOMAIN, PATIENT_S, House, now_us, until
+from tests.media.sounds import tone
 from tests.mp4.material import video
 
 RATE = 25
@@ -42,10 +56,12 @@ class Camera:
     or a number below zero not to answer at all.
     """
 
-    def __init__(self, house: House, agent: UserAgent, *, sound: bool = False) -> None:
-        self.house, self.agent, self.sound = house, agent, sound
+    def __init__(self, house: House, agent: UserAgent, *, sound: bool = False, speaks: SoundFormat = PCMU) -> None:
+        self.house, self.agent, self.sound, self.speaks = house, agent, sound, speaks
         self.encoding = "H264"
         self.sends = True
+        self.ahead_us: int | None = None
+        """How far its own clock is ahead, where its sender reports are to tell."""
         self.answers = 200
         self.calls: list[Call] = []
         self.asked: list[float] = []
@@ -57,8 +73,16 @@ class Camera:
         self.reports = 0
 
     @classmethod
-    async def make(cls, house: House, name: str = "cam1", *, registers: bool = True, sound: bool = False) -> Self:
-        camera = cls(house, await house.agent(name, "secret"), sound=sound)
+    async def make(
+        cls,
+        house: House,
+        name: str = "cam1",
+        *,
+        registers: bool = True,
+        sound: bool = False,
+        speaks: SoundFormat = PCMU,
+    ) -> Self:
+        camera = cls(house, await house.agent(name, "secret"), sound=sound, speaks=speaks)
         camera.agent.on_invite(camera._take)
         if registers:
             await camera.agent.register(60)
@@ -85,7 +109,7 @@ class Camera:
         try:
             media: list[Capability] = [Video(pairs[0].port, self.encoding, sends=True)]
             if self.sound:
-                media.append(Audio(pairs[1].port, ("PCMU",), sends=True))
+                media.append(speaker(pairs[1].port, self.speaks))
             agreement = answer_offer(self.offers[-1], Local("127.0.0.1", 1), media)
             assert agreement.answer is not None
             call = incoming.answer(agreement.answer.to_bytes())
@@ -119,6 +143,10 @@ class Camera:
                 sender.send(numbered.stamp(packetise(coding, frames[(number - key_at) % 100]), number * 3600))
                 if agreement.audio is not None and self.sound:
                     self._speak(pairs[1], agreement, number)
+            if self.ahead_us is not None and number % RATE == 1:
+                ntp = rtcp.us_to_ntp(now_us() + self.ahead_us)
+                report = rtcp.SenderReport(numbered.ssrc, ntp, numbered.timestamp or 0, 0, 0)
+                pairs[0].send_control(rtcp.build([report, rtcp.SourceDescription(numbered.ssrc, "camera")]))
             number += 1
             await asyncio.sleep(max(0.0, began + number / RATE - _now()))
 
@@ -135,10 +163,29 @@ class Camera:
 
     def _speak(self, pair: RtpSocketPair, agreement: Agreement, number: int) -> None:
         assert agreement.audio is not None
+        if not self.speaks.is_g711:
+            self._speak_coded(pair, agreement.audio, number)
+            return
         for half in (2 * number, 2 * number + 1):
             payload = bytes(0x80 | (half * 160 + at) * 5 & 0x7F for at in range(160))
             packet = RtpPacket(agreement.audio.payload_type, not half, half & 0xFFFF, half * 160, 77, payload)
             pair.rtp.sendto(build(packet), agreement.audio.remote)
+
+    def _speak_coded(self, pair: RtpSocketPair, stream: Stream, number: int) -> None:
+        """What is due up to the end of picture `number`: a tone, in frames as they are."""
+        frames = tone(self.speaks)
+        length = self.speaks.samples(frames[0])
+        first, end = (-(-at * self.speaks.clock_rate // RATE // length) for at in (number, number + 1))
+        for count in range(first, end):
+            payload = self.speaks.packetise(frames[count % len(frames)], 1400)[0]
+            packet = RtpPacket(stream.payload_type, True, count & 0xFFFF, count * length & 0xFFFFFFFF, 77, payload)
+            pair.rtp.sendto(build(packet), stream.remote)
+
+
+def speaker(port: int, form: SoundFormat) -> Audio:
+    """The capability of a camera that speaks so."""
+    aac = Aac(form.clock_rate, form.channels, format_fmtp(form.config.config)) if form.config else None
+    return Audio(port, (form.encoding,), sends=True, aac=aac)
 
 
 class Viewer:
@@ -165,6 +212,7 @@ class Viewer:
         user: str = "cam1",
         *,
         audio: bool = False,
+        hears: tuple[str, ...] = ("PCMU", "PCMA"),
         video: bool = True,
         delayed: bool = False,
         change: tuple[str, str] | None = None,
@@ -178,7 +226,7 @@ class Viewer:
         self.pairs = [open_pair(PORTS, "127.0.0.1", _now) for _ in range(2)]
         media: list[Capability] = [Video(self.pairs[0].port, receives=True)] if video else []
         if audio:
-            media.append(Audio(self.pairs[1].port, receives=True))
+            media.append(Audio(self.pairs[1].port, hears, receives=True))
         local = Local("127.0.0.1", 2)
         ours = make_offer(local, media)
         uri = Uri.parse(f"sip:{user}@{DOMAIN}")
@@ -211,7 +259,9 @@ class Viewer:
             self._poll.add(self.pairs[0].rtp, lambda: self._picture(receiver))
             self._poll.add(self.pairs[0].rtcp, self._report)
         if heard is not None:
-            listener = AudioReceiver(heard.payload_type)
+            listener = SoundFormat.of(heard.encoding, heard.clock_rate, heard.channels, heard.fmtp).receiver(
+                heard.payload_type
+            )
             self.pairs[1].allow([heard.remote[0]])
             self._poll.add(self.pairs[1].rtp, lambda: self._heard(listener))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from soip.media.camera import _cause
 from soip.net.backoff import Backoff, Jitter
@@ -14,6 +15,7 @@ from soip.net.errors import FlowError, RequestRefusedError, RequestTimeoutError
 from soip.net.ports import PortsExhaustedError
 from soip.sip.errors import OfferError, TooManyTransactionsError
 from soip.sip.message import Headers, Response
+from soip.store.reader import RecordingFile
 from tests.media.house import PATIENT_S, RESTLESS, SECOND, House, now_us, until
 from tests.media.peers import Camera, Viewer
 from tests.store.recordings import probe
@@ -67,6 +69,27 @@ async def test_sound_is_recorded_where_the_camera_may_be_heard_and_the_call_made
     assert "mp4a.40.2" in after.tracks
     causes = [(gap.cause, gap.detail) for gap in await house.gaps()]
     assert causes == [("media lost", "the camera's settings have changed")]
+
+
+async def test_a_camera_whose_clock_is_wrong_is_told_of_once_and_its_files_say_by_how_much(house: House) -> None:
+    await house.add_camera()
+    camera = await Camera.make(house)
+    camera.ahead_us = -3_600_000_000
+    with capture_logs() as told:
+        house.start_media()
+        await house.recorded(3.0)
+        await camera.hang_up()
+        await until(lambda: _files(house), 2)
+        await house.recorded(4.0)
+        await house.stop_media()
+    words = [entry["ahead_s"] for entry in told if entry["event"] == "the camera's clock is wrong"]
+    assert 1 <= len(words) <= len(camera.calls), "once a call, however often it reports"
+    assert words[0] == pytest.approx(-3600, abs=30)
+    row = (await house.recordings())[1]
+    with RecordingFile(Path(row.root, row.path)) as file:
+        offset = file.index.init.head.camera_offset_us
+    assert offset == pytest.approx(-3_600_000_000, abs=30_000_000)
+    assert abs(row.start_us - now_us()) < 600_000_000, "recordings go by the server's clock"
 
 
 async def test_a_camera_that_is_not_registered_is_offline_until_it_registers(house: House) -> None:

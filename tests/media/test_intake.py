@@ -17,6 +17,7 @@ from soip.rtp.h265 import H265
 from soip.rtp.nal import AccessUnit, packetise
 from soip.rtp.packet import RtpPacket, build
 from soip.rtp.sender import SendStream
+from soip.rtp.sound import PCMU
 from tests.media.material import FRAME, PPS, SPS
 from tests.mp4.material import video
 
@@ -226,7 +227,7 @@ def test_sound_gets_times_and_begins_anew_after_a_step(pair: RtpSocketPair) -> N
     system = [NOW_US]
     wall = WallClock(0.0, lambda: system[0])
     heard: list[Sound] = []
-    intake = AudioIntake(0, "PCMU", wall, heard.append)
+    intake = AudioIntake(0, PCMU, wall, heard.append, Desk().intake)
     buffer = memoryview(bytearray(DATAGRAM_SIZE))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as camera:
         for number in range(100):

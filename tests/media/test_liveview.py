@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -11,9 +11,11 @@ import pytest
 
 from soip.media.camera import Camera
 from soip.media.context import Context
+from soip.media.intake import Sound
 from soip.media.liveview import LiveView
 from soip.media.patience import Patience
 from soip.media.relay import Relay
+from soip.media.telephone import Telephone
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
 from soip.net.rtp import open_pair
@@ -35,6 +37,7 @@ class Desk:
     sounds: set[object] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.telephone = Telephone(cast("set[Callable[[Sound], None]]", self.sounds))
         self.relay = Relay(self.ask_keyframe)
         self.pairs = [open_pair(_PORTS, "127.0.0.1", self.now) for _ in range(2)]
 

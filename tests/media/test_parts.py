@@ -19,6 +19,7 @@ from soip.media.rights import Rights, View
 from soip.media.rows import recording_id
 from soip.media.soundtrack import SoundTrack
 from soip.policy.access import Permission
+from soip.rtp.sound import PCMU
 from soip.sip.errors import OfferError
 
 
@@ -138,7 +139,7 @@ def test_every_sample_becomes_aac(encoding: str, quiet: bytes) -> None:
 
 
 def test_a_track_counts_frames_from_the_first_sound_on() -> None:
-    track = SoundTrack("PCMU")
+    track = SoundTrack(PCMU)
     assert track.take() is None
     start_us = 1_795_168_800_000_000
     for number in range(200):

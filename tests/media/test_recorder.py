@@ -28,6 +28,7 @@ from soip.rtp.h264_sets import parse_sps
 from soip.rtp.h265 import H265
 from soip.rtp.nal import AccessUnit
 from soip.rtp.receiver import AudioFrame
+from soip.rtp.sound import OPUS, PCMA, PCMU, SoundFormat
 from soip.store import journal
 from soip.store.disk import DiskWriter
 from soip.store.layout import turn_us
@@ -35,6 +36,7 @@ from soip.store.reader import Frame, RecordingFile, play
 from soip.store.root import Root
 from tests.interop.film import decode
 from tests.media.material import CODEC, START, START_US, picture
+from tests.media.sounds import AAC, tone
 from tests.mp4.material import video
 from tests.store.recordings import probe
 
@@ -74,9 +76,9 @@ class Desk:
         self.explained[row.id] = row
         self.gap_saves += 1
 
-    def on(self, encoding: str | None = None) -> None:
+    def on(self, form: SoundFormat | None = None) -> None:
         self.recorder.enable(True)
-        self.recorder.begin(encoding)
+        self.recorder.begin(form)
 
     def take(self, one: Picture) -> None:
         self.now = max(self.now, one.utc_us)
@@ -586,12 +588,12 @@ async def test_a_root_that_went_away_is_one_gap_however_often_it_is_tried(desk: 
 def sound(number: int, late_us: int = 0) -> Sound:
     """20 ms of a tone as PCMU, packet `number` of 50/s."""
     payload = bytes(0x80 | (number * 160 + at) * 7 & 0x7F for at in range(160))
-    return Sound(AudioFrame(payload, number * 160, number / 50, 0), START_US + number * 20_000 + late_us)
+    return Sound(AudioFrame(payload, number * 160, number / 50, 0), START_US + number * 20_000 + late_us, PCMU)
 
 
 async def record_with_sound(desk: Desk, count: int, hole: range = range(0)) -> list[Frame]:
     """So many pictures, two packets of sound with each; gives the AAC frames recorded."""
-    desk.on("PCMU")
+    desk.on(PCMU)
     for number in range(count):
         desk.take(picture(number))
         for packet in (2 * number, 2 * number + 1):
@@ -630,9 +632,9 @@ async def test_after_twelve_hours_of_a_camera_with_a_wrong_clock_sound_is_in_ste
         ticks = round(at * rate * 8000)
         heard.observe(ticks, START_US + round(at * SECOND))
         frame = AudioFrame(b"\xff" * 160, ticks, at, 0)
-        desk.recorder.sound(Sound(frame, heard.utc_us(ticks)))
+        desk.recorder.sound(Sound(frame, heard.utc_us(ticks), PCMU))
 
-    desk.recorder.begin("PCMU")
+    desk.recorder.begin(PCMU)
     hours = 12 * 3600
     for second in range(0, hours, 2):  # Until then nobody records, only the clocks are followed.
         show(float(second))
@@ -679,9 +681,59 @@ async def test_without_sound_from_the_camera_there_is_no_track(desk: Desk) -> No
 
 async def test_a_packet_of_sound_costs_little(desk: Desk) -> None:
     """It is transcoded on the loop that receives: this says why that may be."""
-    desk.on("PCMA")
+    desk.on(PCMA)
     desk.take(picture(0))
     began = time.thread_time()
     for number in range(500):
-        desk.recorder.sound(sound(number))
+        desk.recorder.sound(replace(sound(number), format=PCMA))
     assert (time.thread_time() - began) / 500 < 0.001
+
+
+@pytest.mark.parametrize("form", [AAC, OPUS])
+async def test_sound_is_kept_as_it_came_and_another_format_begins_a_file(desk: Desk, form: SoundFormat) -> None:
+    """As when the camera's settings change in a call, or a stream tells its sound only when it comes."""
+    frames = tone(form)
+    length_us = form.samples(frames[0]) * SECOND // form.clock_rate
+    desk.on(PCMU)
+    told = 0
+    for number in range(300):
+        desk.take(picture(number))
+        at_us = number * 40_000
+        if number < 100:
+            for packet in (2 * number, 2 * number + 1):
+                desk.recorder.sound(sound(packet))
+        while number >= 100 and told * length_us < at_us + 40_000:
+            if told * length_us >= at_us:
+                frame = AudioFrame(frames[told % len(frames)], told, number / 25, 0)
+                desk.recorder.sound(Sound(frame, START_US + told * length_us, form))
+            told += 1
+    desk.recorder.interrupt()
+    await desk.settle()
+    codec = "opus" if form == OPUS else "mp4a.40.2"
+    assert [row.tracks.count("mp4a.40.2") or row.tracks.count("opus") for row in desk.files] == [1, 1]
+    assert codec in desk.files[1].tracks
+    assert desk.spans == []
+    heard = [frame for frame in play(desk.paths[1:], 0, 1 << 60) if frame.track.handler == "soun"]
+    assert {bytes(frame.data) for frame in heard} <= set(frames)
+    timescale = heard[0].track.timescale
+    steps = {later.time - earlier.time for earlier, later in itertools.pairwise(heard)}
+    assert steps == {form.samples(frames[0]) * timescale // form.clock_rate}
+    assert abs(heard[0].utc_us - desk.files[1].start_us) <= 2 * length_us
+    assert abs(heard[-1].utc_us - desk.files[1].end_us) <= 2 * length_us
+
+
+async def test_the_newest_sound_is_in_the_file_that_ends(desk: Desk) -> None:
+    """A frame's length is told by the next one; the last of a file gets the usual one and is not lost."""
+    desk.recorder = Recorder(cast(Context, desk), "cam1", replace(desk.place, file_seconds=3), desk.gaps)
+    frames = tone(OPUS)
+    desk.on(OPUS)
+    for number in range(200):
+        desk.take(picture(number))
+        for packet in (2 * number, 2 * number + 1):
+            frame = AudioFrame(frames[packet % len(frames)], packet * 960, packet / 50, 0)
+            desk.recorder.sound(Sound(frame, START_US + packet * 20_000, OPUS))
+    desk.recorder.interrupt()
+    await desk.settle()
+    assert len(desk.files) >= 2
+    heard = [frame for frame in play(desk.paths, 0, 1 << 60) if frame.track.handler == "soun"]
+    assert len(heard) == 400

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import struct
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soip.mp4.boxes import box
+from soip.mp4.errors import BoxError
+from soip.mp4.reader import parse_init
 from soip.mp4.times import ntp_of, utc_of
-from soip.mp4.tracks import audio_track, mime, video_track
+from soip.mp4.tracks import audio_config, audio_track, mime, opus_track, video_track
 from soip.mp4.writer import Edit, Head, fragment, init_segment
 from tests.mp4 import walker
 from tests.mp4.material import EPOCH_US, Frame, audio, run_of, video
@@ -155,3 +159,53 @@ def test_building_costs_about_a_microsecond_a_frame() -> None:
             fragment(sequence, [run_of(1, 0, samples)], EPOCH_US)
         best = min(best, (time.perf_counter() - began) / 1000)
     assert best < 5e-6, f"{best * 1e6:.2f} µs a frame"
+
+
+def test_the_opus_entry_is_that_of_the_encapsulation() -> None:
+    track = opus_track()
+    assert (track.timescale, track.codec, track.handler) == (48_000, "opus", "soun")
+    assert mime([TRACK, track]) == 'video/mp4; codecs="avc1.42C01E,opus"'
+    entry = track.entry
+    assert (entry[4:8], struct.unpack_from(">HHHHI", entry, 24)) == (b"Opus", (2, 16, 0, 0, 48_000 << 16))
+    (dops,) = walker.tree(entry[36:])
+    assert dops.kind == "dOps"
+    # §4.3.2: version, channels, PreSkip, InputSampleRate, OutputGain, ChannelMappingFamily
+    assert struct.unpack(">BBHIhB", dops.body) == (0, 2, 0, 48_000, 0, 0)
+    with pytest.raises(ValueError, match="channels"):
+        opus_track(3)
+
+
+@pytest.mark.parametrize("config", ["1408", "1190", "2b11880000", "11" * 64])
+def test_the_configuration_of_aac_is_kept_and_read_back(config: str) -> None:
+    data = bytes.fromhex(config)
+    track = audio_track(data, 16_000, 1)
+    assert audio_config(track) == data
+    movie = init_segment([TRACK, track], head=HEAD, reserve=200) + b"\0\0\0\x08free"
+    assert parse_init(movie).tracks == (TRACK, track)
+
+
+def test_only_aac_has_a_configuration_of_aac() -> None:
+    for track in (opus_track(), TRACK, replace(SOUND, entry=box(b"mp4a", bytes(28), box(b"esds", bytes(20))))):
+        with pytest.raises(BoxError):
+            audio_config(track)
+
+
+def test_tracks_of_opus_come_back() -> None:
+    head = replace(HEAD, camera_offset_us=-7_000_000)
+    movie = init_segment([TRACK, opus_track(1)], head=head, reserve=200) + b"\0\0\0\x08free"
+    init = parse_init(movie)
+    assert init.tracks == (TRACK, opus_track(1))
+    assert init.head == head
+
+
+@pytest.mark.parametrize("offset", ["1", "true", "1e99", "9223372036854775808"])
+def test_a_camera_offset_that_is_none_is_refused(offset: str) -> None:
+    head = replace(HEAD, camera_offset_us=7_777)
+    movie = init_segment([TRACK], head=head, reserve=200) + b"\0\0\0\x08free"
+    told = b'"camera_offset_us":7777}'
+    wrong = f'"camera_offset_us":{offset if offset != "1" else chr(34) + "1" + chr(34)}}}'.encode()
+    grown = movie.replace(told, wrong)
+    at = grown.index(b"uuid") - 4
+    size = int.from_bytes(grown[at : at + 4], "big") + len(wrong) - len(told)
+    with pytest.raises(BoxError, match="no such time"):
+        parse_init(grown[:at] + size.to_bytes(4, "big") + grown[at + 4 :])

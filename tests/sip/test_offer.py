@@ -12,6 +12,8 @@ from soip.sip import h264fmtp
 from soip.sip.errors import OfferError
 from soip.sip.h264fmtp import ProfileLevel, fit
 from soip.sip.offer import (
+    ANY_SOUND,
+    Aac,
     Agreement,
     Audio,
     Capability,
@@ -434,7 +436,21 @@ def test_reading_an_answer_does_not_change_it() -> None:
 FLAGS = st.booleans()
 CAPABILITY = st.one_of(
     st.builds(Video, st.just(7000), st.sampled_from(["", "42e01f", "640028"]), sends=FLAGS, receives=FLAGS),
-    st.builds(Audio, st.just(7002), st.sampled_from([("PCMU",), ("PCMA", "PCMU")]), sends=FLAGS, receives=FLAGS),
+    st.builds(
+        Audio,
+        st.just(7002),
+        st.sampled_from([("PCMU",), ("PCMA", "PCMU"), ("OPUS", "PCMU")]),
+        sends=FLAGS,
+        receives=FLAGS,
+    ),
+    st.builds(
+        Audio,
+        st.just(7002),
+        st.just(("MPEG4-GENERIC", "PCMA")),
+        sends=FLAGS,
+        receives=FLAGS,
+        aac=st.sampled_from([None, Aac(16_000, 1, "mode=AAC-hbr;config=1408")]),
+    ),
 )
 
 
@@ -455,3 +471,71 @@ def test_two_of_us_always_understand_each_other(ours: list[Capability], theirs: 
             assert (mine.encoding, mine.payload_type) == (yours.encoding, yours.payload_type)
             assert mine.packetization_mode == yours.packetization_mode
             assert (mine.remote[1], yours.remote[1]) == (yours.local_port, mine.local_port)
+
+
+# --- AAC and Opus
+
+AAC_16K = Aac(16_000, 1, "streamtype=5;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config=1408")
+LISTENS = Audio(20002, ANY_SOUND, receives=True)
+
+
+def aac(number: int, clock: str = "16000/1", mode: str = "AAC-hbr", config: str = ";config=1408") -> str:
+    return f"a=rtpmap:{number} mpeg4-generic/{clock}\r\na=fmtp:{number} mode={mode};sizelength=13{config}"
+
+
+def test_a_recorder_offers_the_best_sound_first() -> None:
+    (audio,) = make_offer(SERVER, [LISTENS]).media
+    encodings = [entry.encoding for entry in audio.rtpmaps.values()]
+    assert list(dict.fromkeys(encodings)) == ["MPEG4-GENERIC", "OPUS", "PCMU", "PCMA"]
+    assert "a=rtpmap:111 opus/48000/2\r\n" in str(audio), "as it is written everywhere"
+    assert audio.fmtp(110)["config"] == "1408"
+    assert {number for number in audio.rtpmaps if number > 8} == {110, 111}
+
+
+def test_an_offer_to_a_camera_leaves_room_in_its_datagram() -> None:
+    """RFC 3261 §18.1.1: from 1300 bytes on a request goes by TCP, which a camera may not have."""
+    assert len(make_offer(SERVER, [RECORDER, LISTENS]).to_bytes()) < 900
+
+
+@pytest.mark.parametrize(("clock", "channels"), [("16000", 1), ("48000/1", 1), ("44100/2", 2), ("8000", 1)])
+def test_a_camera_answers_with_the_aac_it_has(clock: str, channels: int) -> None:
+    offer = make_offer(SERVER, [LISTENS])
+    answered = offer_of("m=audio 5002 RTP/AVP 97\n" + aac(97, clock, config=";config=1190"))
+    stream = accepted(read_answer(offer, answered).audio)
+    assert (stream.encoding, stream.channels) == ("MPEG4-GENERIC", channels)
+    assert stream.clock_rate == int(clock.partition("/")[0])
+    assert stream.fmtp["config"] == "1190"
+    assert 97 in stream.receive_types
+
+
+def test_aac_that_was_not_offered_is_not_taken() -> None:
+    offer = make_offer(SERVER, [LISTENER])
+    with pytest.raises(OfferError, match="not offered"):
+        read_answer(offer, offer_of("m=audio 5002 RTP/AVP 97\n" + aac(97)))
+
+
+def test_opus_is_agreed_on() -> None:
+    camera = Audio(30002, ("OPUS",), sends=True)
+    far = answer_offer(make_offer(SERVER, [LISTENS]), PEER, [camera])
+    assert far.answer is not None
+    near = accepted(read_answer(make_offer(SERVER, [LISTENS]), far.answer).audio)
+    assert (near.encoding, near.clock_rate, near.channels) == ("OPUS", 48_000, 2)
+
+
+def test_who_sends_aac_answers_its_own_and_makes_g711_where_it_is_not_wanted() -> None:
+    sender = Audio(1, ("MPEG4-GENERIC", "PCMU", "PCMA"), sends=True, aac=AAC_16K)
+    agreed = answer(offer_of("m=audio 5002 RTP/AVP 0 97 98\n" + aac(97, "48000") + "\n" + aac(98)), sender)
+    assert accepted(agreed.audio).payload_type == 98, "it is preferred to what would have to be made"
+    assert f"a=fmtp:98 {AAC_16K.fmtp}\r\n" in media_of(agreed, 0)
+    for other in (aac(97, "16000/2"), aac(97, mode="AAC-lbr"), "a=rtpmap:97 opus/48000/2"):
+        agreed = answer(offer_of("m=audio 5002 RTP/AVP 97 8 0\n" + other), sender)
+        assert accepted(agreed.audio).encoding == "PCMA", "else the first that the other side named"
+    assert refusal(offer_of("m=audio 5002 RTP/AVP 97\n" + aac(97, "8000")), sender).warn_code == 305
+
+
+def test_who_receives_takes_any_aac_that_says_what_it_is() -> None:
+    agreed = answer(offer_of("m=audio 5002 RTP/AVP 97 0\n" + aac(97, "32000")), LISTENS)
+    assert accepted(agreed.audio).clock_rate == 32_000
+    assert "a=fmtp:97 mode=AAC-hbr;sizelength=13;config=1408\r\n" in media_of(agreed, 0)
+    agreed = answer(offer_of("m=audio 5002 RTP/AVP 97 0\n" + aac(97, config="")), LISTENS)
+    assert accepted(agreed.audio).encoding == "PCMU"

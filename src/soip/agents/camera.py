@@ -16,6 +16,7 @@ from soip.agents.containersource import ContainerSource
 from soip.agents.errors import AgentError, SourceError
 from soip.agents.interrupts import interrupted
 from soip.agents.patternsource import PatternSource
+from soip.agents.soundencoder import SPOKEN
 from soip.agents.source import Source
 from soip.agents.station import Server, Station, address_of_record
 from soip.net.backoff import Backoff
@@ -40,7 +41,8 @@ class SimulateOptions:
 
     With `count` > 1 the cameras are `identity`-1 … `identity`-N with the same password. `width` to `bitrate`
     (bit/s, None: by quality) and `codec` (its name in SDP) concern the pattern. `expires` is the registration's
-    lifetime in seconds, `alarm_every` the pause between two alarms, 0 for none.
+    lifetime in seconds, `alarm_every` the pause between two alarms, 0 for none; `audio` is what it speaks, one of
+    `soundencoder.SPOKEN`.
     """
 
     identity: str
@@ -59,6 +61,7 @@ class SimulateOptions:
     expires: int = 60
     peer_silence: float = PEER_SILENCE
     alarm_every: float = 0.0
+    audio: str = "pcmu"
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -170,6 +173,7 @@ async def run_cameras(options: SimulateOptions, stop: asyncio.Event) -> None:
 
 def make_sources(options: SimulateOptions) -> list[Source]:
     """A source for each camera, or one shared by all; looks into a file. Raises SourceError."""
+    sound = SPOKEN[options.audio]
     if options.source == PATTERN:
         return [
             PatternSource(
@@ -180,11 +184,12 @@ def make_sources(options: SimulateOptions) -> list[Source]:
                 gop_seconds=options.gop_seconds,
                 bitrate=options.bitrate,
                 coding=CODINGS[options.codec],
+                sound=sound,
             )
             for identity in options.identities
         ]
     if "://" not in options.source and not Path(options.source).is_file():
         raise SourceError(f"no such file: {options.source}; --source is pattern, a media file or rtsp://…")
-    source = ContainerSource(options.source)
+    source = ContainerSource(options.source, sound)
     source.probe()
     return [source] * options.count

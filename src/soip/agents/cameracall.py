@@ -12,11 +12,22 @@ from soip.agents.source import Source
 from soip.agents.station import Station, random_word
 from soip.net.call import Call, CallEnd, IncomingCall
 from soip.net.errors import CallEndedError
+from soip.rtp.aac import format_fmtp
 from soip.rtp.codec import learn
 from soip.rtp.errors import RtpParseError
 from soip.sip.errors import DialogError, OfferError, SdpError
 from soip.sip.negotiation import Negotiation
-from soip.sip.offer import Agreement, Audio, Capability, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import (
+    Aac,
+    Agreement,
+    Audio,
+    Capability,
+    Local,
+    Video,
+    answer_offer,
+    make_offer,
+    read_answer,
+)
 from soip.sip.sdp import SessionDescription
 
 log = structlog.get_logger(__name__)
@@ -97,7 +108,9 @@ class CameraCall:
                 codec = None  # what nobody can read, nobody is told
             capabilities.append(Video(self._video.port, coding.name, codec.parameters if codec else {}, sends=True))
         if self._audio is not None:
-            capabilities.append(Audio(self._audio.port, ("PCMU",), sends=True))
+            sound = self._source.sound
+            aac = Aac(sound.clock_rate, sound.channels, format_fmtp(sound.config.config)) if sound.config else None
+            capabilities.append(Audio(self._audio.port, (sound.encoding,), sends=True, aac=aac))
         return capabilities
 
     def _answer(self, offer: SessionDescription | None) -> tuple[SessionDescription, Agreement | None]:

@@ -28,11 +28,12 @@ from av.video.stream import VideoStream
 from soip.agents.encoder import Encoder
 from soip.agents.errors import SourceError, UnreadableError
 from soip.agents.nalsplit import Splitter
-from soip.agents.source import AUDIO_CLOCK, AUDIO_SAMPLES, VIDEO_CLOCK, AudioUnit, Source, VideoUnit
-from soip.rtp import g711
+from soip.agents.soundencoder import SoundEncoder
+from soip.agents.source import VIDEO_CLOCK, AudioUnit, Source, VideoUnit
 from soip.rtp.h264 import H264
 from soip.rtp.h265 import H265
 from soip.rtp.nal import Coding
+from soip.rtp.sound import PCMU, SoundFormat
 
 log = structlog.get_logger(__name__)
 
@@ -53,8 +54,8 @@ class ContainerSource(Source):
     The address may hold a password; `name` and the text of errors do not.
     """
 
-    def __init__(self, address: str) -> None:
-        super().__init__(without_userinfo(address))
+    def __init__(self, address: str, sound: SoundFormat = PCMU) -> None:
+        super().__init__(without_userinfo(address), sound)
         self._address = address
         self._live = address.partition("://")[0] in ("rtsp", "rtsps")
         self._coding = H264
@@ -149,8 +150,11 @@ class _Reading:
     _end: float = 0.0
     _counted: float = 0.0
     _samples: int | None = None
-    _audio: bytearray = field(default_factory=bytearray)
     _encoder: Encoder | None = None
+    _sound_encoder: SoundEncoder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sound_encoder = SoundEncoder(self.source.sound)
 
     def play(self) -> float:
         """Emit until the end or `stop`; returns when the media ends, in seconds since the origin."""
@@ -159,7 +163,7 @@ class _Reading:
         coding = _passes(video)
         self.source._coding = coding or H264  # a live address may change it, or did not answer when it was asked
         splitter = _splitter_of(video, coding) if coding else None
-        resampler = AudioResampler(format="s16", layout="mono", rate=AUDIO_CLOCK)
+        resampler = AudioResampler(format="s16", layout="mono", rate=self.source.sound.clock_rate)
         streams = [video] if audio is None else [video, audio]
         for packet in self.container.demux(streams):
             if self.stop.is_set():
@@ -217,19 +221,17 @@ class _Reading:
         self.source._emit(VideoUnit(nals, ticks, self._utc(presented), self.source.coding.is_keyframe(nals)))
 
     def _hear(self, frame: AudioFrame, resampler: AudioResampler) -> None:
+        rate = self.source.sound.clock_rate
         if self._samples is None:
             media = self._since_first(frame.time or 0.0)
-            self._samples = round((self.start + media) * AUDIO_CLOCK)
+            self._samples = round((self.start + media) * rate)
         for piece in resampler.resample(frame):
-            self._audio += bytes(piece.planes[0])[: 2 * piece.samples]
-        size = 2 * AUDIO_SAMPLES
-        while len(self._audio) >= size:
-            payload = g711.encode(self._audio[:size], g711.PCMU)
-            del self._audio[:size]
-            media = self._samples / AUDIO_CLOCK - self.start
-            self._wait(media)
-            self.source._emit(AudioUnit(payload, self._samples, self._utc(media)))
-            self._samples += AUDIO_SAMPLES
+            samples = bytes(piece.planes[0])[: 2 * piece.samples]
+            for tick, coded in self._sound_encoder.feed(samples, self._samples):
+                media = tick / rate - self.start
+                self._wait(media)
+                self.source._emit(AudioUnit(coded, tick, self._utc(media)))
+            self._samples += piece.samples
 
     def _since_first(self, seconds: float) -> float:
         if self._first is None:

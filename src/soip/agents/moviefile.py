@@ -10,13 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from soip.agents.aac import FRAME, RATE, AacEncoder
-from soip.mp4.tracks import Track, audio_track, video_track
+from soip.mp4.tracks import Track, audio_track, opus_track, video_track
 from soip.mp4.writer import Edit, Run, Sample, fragment, init_segment
 from soip.rtp.codec import Codec
 from soip.rtp.decodetime import DecodeTime
 from soip.rtp.g711 import PCMU
 from soip.rtp.nal import AccessUnit, length_prefixed
 from soip.rtp.receiver import AudioFrame
+from soip.rtp.sound import G711, SoundFormat
 
 VIDEO, SOUND = 1, 2
 FRAGMENT = 2 * 90_000
@@ -28,7 +29,7 @@ class MovieFile:
     decoder would take. An existing file is replaced.
     """
 
-    def __init__(self, path: Path, codec: Codec, *, sound: bool) -> None:
+    def __init__(self, path: Path, codec: Codec, *, sound: SoundFormat | None) -> None:
         self.path = path
         self.frames = 0
         self.bytes = 0
@@ -37,7 +38,7 @@ class MovieFile:
         # Parameter sets stand in the sample entry (ISO/IEC 14496-15 §5.3.2, §8.3.2).
         self._coding = codec.coding
         self._left_out = {*codec.coding.sets, codec.coding.delimiter}
-        self._sound = _SoundTrack() if sound else None
+        self._sound = _sound_track(sound) if sound else None
         if self._sound is not None:
             tracks.append(self._sound.track)
         self._tracks = tracks
@@ -67,10 +68,10 @@ class MovieFile:
                 self._flush()
         self._held = (unit, decoded)
 
-    def sound(self, frame: AudioFrame, payload_type: int) -> None:
-        """Take a packet of G.711."""
+    def sound(self, frame: AudioFrame) -> None:
+        """Take a frame of sound."""
         if self._sound is not None:
-            self._sound.take(frame, payload_type)
+            self._sound.take(frame)
 
     def close(self) -> None:
         """Write what is left and close the file."""
@@ -108,10 +109,71 @@ class MovieFile:
         self.bytes += len(data)
 
 
-class _SoundTrack:
-    """AAC samples beside the video; placed by arrival once, from then on by the sound's own clock."""
+class _KeptTrack:
+    """AAC or Opus as it came; placed by arrival once, from then on by the sound's own clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: SoundFormat) -> None:
+        self.track = (
+            audio_track(form.config.config, form.config.sample_rate, form.config.channels, track_id=SOUND)
+            if form.config
+            else opus_track(form.channels, track_id=SOUND)
+        )
+        self._form = form
+        self._started = 0.0
+        self._place: int | None = None
+        self._held: tuple[bytes, int] | None = None
+        self._samples: list[Sample] = []
+        self._content: list[bytes] = []
+        self._time = 0
+
+    def begin(self, arrival: float) -> None:
+        self._started = arrival
+
+    def take(self, frame: AudioFrame) -> None:
+        if not self._started or frame.arrival < self._started:
+            return
+        rate, timescale = self._form.clock_rate, self.track.timescale
+        if self._place is None:
+            self._place = round((frame.arrival - self._started) * rate) - frame.timestamp
+        begin = (frame.timestamp + self._place) * timescale // rate
+        if self._held is not None:
+            passed = begin - self._held[1]
+            if not 0 < passed <= LONGEST_SILENCE * timescale // RATE:  # the peer's clock jumped
+                usual = self._form.samples(self._held[0]) * timescale // rate
+                self._place += (self._held[1] + usual - begin) * rate // timescale
+                begin, passed = self._held[1] + usual, usual
+            self._keep(*self._held, passed)
+        self._held = (frame.payload, begin)
+
+    def flush(self) -> list[Run]:
+        if not self._samples:
+            return []
+        run = Run(SOUND, self._time, self._samples, self._content)
+        self._samples, self._content = [], []
+        return [run]
+
+    def finish(self) -> None:
+        """How long the last frame lasts, no other tells."""
+        if self._held is not None:
+            self._keep(*self._held, self._form.samples(self._held[0]) * self.track.timescale // self._form.clock_rate)
+            self._held = None
+
+    def _keep(self, payload: bytes, begin: int, duration: int) -> None:
+        if not self._samples:
+            self._time = begin
+        self._samples.append(Sample(len(payload), duration))
+        self._content.append(payload)
+
+
+def _sound_track(form: SoundFormat) -> _SoundTrack | _KeptTrack:
+    return _SoundTrack(G711[form.encoding]) if form.is_g711 else _KeptTrack(form)
+
+
+class _SoundTrack:
+    """G.711 as AAC beside the video; placed by arrival once, from then on by the sound's own clock."""
+
+    def __init__(self, payload_type: int) -> None:
+        self._payload_type = payload_type
         self._encoder = AacEncoder()
         self.track: Track = audio_track(self._encoder.config, RATE, 1, track_id=SOUND)
         self._started = 0.0
@@ -124,7 +186,7 @@ class _SoundTrack:
     def begin(self, arrival: float) -> None:
         self._started = arrival
 
-    def take(self, frame: AudioFrame, payload_type: int) -> None:
+    def take(self, frame: AudioFrame) -> None:
         if not self._started or frame.arrival < self._started:
             return
         if self._first is None:
@@ -135,7 +197,7 @@ class _SoundTrack:
             self._encode(b"\xff" * missing, PCMU)
         elif missing:  # the peer's clock jumped; the sound goes on as it comes
             self._first += missing
-        self._encode(frame.payload, payload_type)
+        self._encode(frame.payload, self._payload_type)
 
     def flush(self) -> list[Run]:
         frames, self._frames = self._frames, []

@@ -15,10 +15,11 @@ from av.video.frame import VideoFrame
 
 from soip.agents.encoder import Encoder
 from soip.agents.pattern import Pattern, Planes
-from soip.agents.source import AUDIO_CLOCK, AUDIO_SAMPLES, VIDEO_CLOCK, AudioUnit, Source, VideoUnit
-from soip.rtp import g711
+from soip.agents.soundencoder import SoundEncoder
+from soip.agents.source import VIDEO_CLOCK, AudioUnit, Source, VideoUnit
 from soip.rtp.h264 import H264
 from soip.rtp.nal import Coding
+from soip.rtp.sound import PCMU, SoundFormat
 
 _LATEST = 0.5  # seconds behind its schedule after which the pattern skips pictures instead of rushing them
 
@@ -36,8 +37,10 @@ class PatternSource(Source):
         gop_seconds: float = 2,
         bitrate: int | None = None,
         coding: Coding = H264,
+        sound: SoundFormat = PCMU,
     ) -> None:
-        super().__init__(f"pattern {camera}")
+        super().__init__(f"pattern {camera}", sound)
+        self._sound_encoder = SoundEncoder(sound)
         self._rate = rate
         self._frame = VideoFrame(width, height, "yuv420p")
         planes = [memoryview(plane) for plane in self._frame.planes]
@@ -82,20 +85,25 @@ class PatternSource(Source):
         ticks = self._slot * VIDEO_CLOCK // self._rate
         nals = self._encoder.encode(self._frame, ticks, self._take_keyframe_request())
         self._emit(VideoUnit(nals, ticks, utc, self.coding.is_keyframe(nals)))
-        first = -(-self._slot * AUDIO_CLOCK // self._rate // AUDIO_SAMPLES) * AUDIO_SAMPLES
-        for sample in range(first, (self._slot + 1) * AUDIO_CLOCK // self._rate, AUDIO_SAMPLES):
-            offset = sample % AUDIO_CLOCK
-            lead = sample / AUDIO_CLOCK - self._slot / self._rate
-            self._emit(AudioUnit(tone()[offset : offset + AUDIO_SAMPLES], sample, utc + lead))
+        rate = self.sound.clock_rate
+        first, end = (slot * rate // self._rate for slot in (self._slot, self._slot + 1))
+        for sample, frame in self._sound_encoder.feed(_spoken(rate, first, end), first):
+            self._emit(AudioUnit(frame, sample, utc + sample / rate - self._slot / self._rate))
+
+
+def _spoken(rate: int, first: int, end: int) -> bytes:
+    """Samples `first` up to `end` of the tone without end."""
+    begin = 2 * (first % rate)
+    return (tone(rate) * 2)[begin : begin + 2 * (end - first)]
 
 
 @cache
-def tone() -> bytes:
-    """One second of PCMU: a quiet 400 Hz hum with a pip of 1 kHz in its first tenth."""
+def tone(rate: int) -> bytes:
+    """One second of 16-bit samples: a quiet 400 Hz hum with a pip of 1 kHz in its first tenth."""
     samples = array("h")
-    for index in range(AUDIO_CLOCK):
-        amplitude, pitch = (8000, 1000) if index < AUDIO_CLOCK // 10 else (1000, 400)
-        samples.append(round(amplitude * math.sin(2 * math.pi * pitch * index / AUDIO_CLOCK)))
+    for index in range(rate):
+        amplitude, pitch = (8000, 1000) if index < rate // 10 else (1000, 400)
+        samples.append(round(amplitude * math.sin(2 * math.pi * pitch * index / rate)))
     if sys.byteorder == "big":
         samples.byteswap()
-    return g711.encode(samples.tobytes(), g711.PCMU)
+    return samples.tobytes()

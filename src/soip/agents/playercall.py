@@ -17,10 +17,12 @@ from soip.net.call import Call, CallEnd
 from soip.net.errors import AuthError, FlowError, RequestRefusedError, RequestTimeoutError
 from soip.net.rtp import RtpSocketPair
 from soip.net.ua import UserAgent
+from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import AccessUnit
+from soip.rtp.sound import SoundFormat
 from soip.sip.errors import OfferError, SdpError
 from soip.sip.negotiation import Negotiation, unmoved
-from soip.sip.offer import Agreement, Audio, Local, Video, make_offer, read_answer
+from soip.sip.offer import ANY_SOUND, Agreement, Audio, Local, Stream, Video, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 
@@ -86,7 +88,7 @@ class PlayerCall:
 
     async def _invite(self, uri: Uri, within: float, pairs: list[RtpSocketPair]) -> tuple[Call, Agreement]:
         video = Video(pairs[0].port, receives=True)
-        audio = Audio(pairs[1].port, receives=True)
+        audio = Audio(pairs[1].port, ANY_SOUND, receives=True)
         local = Local(self._station.host, random_word(), name="soip-player")
         offer = make_offer(local, [video, audio])
         try:
@@ -114,16 +116,14 @@ class PlayerCall:
     ) -> PlayStats:
         answered = self._station.now()
         assert agreement.video is not None
+        form = _format(agreement.audio)
         recording = Recording(
-            self._output,
-            agreement.video.parameter_sets,
-            encoding=agreement.video.encoding,
-            sound=agreement.audio is not None,
+            self._output, agreement.video.parameter_sets, encoding=agreement.video.encoding, sound=form
         )
         video = VideoLeg(self._station, pairs[0], agreement.video, lambda unit: self._write(recording, unit))
         legs: list[ReceivingLeg] = [video]
-        if agreement.audio is not None:
-            legs.append(AudioLeg(self._station, pairs[1], agreement.audio, recording.sound))
+        if agreement.audio is not None and form is not None:
+            legs.append(AudioLeg(self._station, pairs[1], agreement.audio, form, recording.sound))
         else:
             pairs[1].close()
         try:
@@ -191,6 +191,16 @@ class PlayerCall:
             first_packet=first,
             end=end,
         )
+
+
+def _format(agreed: Stream | None) -> SoundFormat | None:
+    """What the call's sound is coded with; None without any that we can keep."""
+    if agreed is None:
+        return None
+    try:
+        return SoundFormat.of(agreed.encoding, agreed.clock_rate, agreed.channels, agreed.fmtp)
+    except RtpParseError:
+        return None
 
 
 def _words_of(reason: str) -> str:

@@ -12,6 +12,7 @@ from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import AccessUnit
 from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
 from soip.rtp.reception import Reception
+from soip.rtp.sound import SoundFormat
 from soip.sip.offer import Stream
 
 REPORT_INTERVAL = 5.0
@@ -115,13 +116,18 @@ class VideoLeg(ReceivingLeg):
 
 
 class AudioLeg(ReceivingLeg):
-    """Packets of G.711 go to `take` in their order."""
+    """Frames of sound go to `take` in their order."""
 
     def __init__(
-        self, station: Station, pair: RtpSocketPair, agreed: Stream, take: Callable[[AudioFrame, int], None]
+        self,
+        station: Station,
+        pair: RtpSocketPair,
+        agreed: Stream,
+        form: SoundFormat,
+        take: Callable[[AudioFrame], None],
     ) -> None:
         super().__init__(station, pair, agreed)
-        self._audio = AudioReceiver(agreed.payload_type, agreed.clock_rate)
+        self._audio = form.receiver(agreed.payload_type)
         self._take = take
         self._watch(self._audio, self._drain)
 
@@ -130,4 +136,4 @@ class AudioLeg(ReceivingLeg):
         frames = self._pair.drain(self._audio, self._station.buffer, now)
         self._arrived(now)
         for frame in frames:
-            self._take(frame, self.payload_type)
+            self._take(frame)

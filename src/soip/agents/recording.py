@@ -11,14 +11,22 @@ from soip.rtp.codec import CODINGS, Codec, learn
 from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import AccessUnit, Nal
 from soip.rtp.receiver import AudioFrame
+from soip.rtp.sound import SoundFormat
 
 
 class Recording:
     """`path`, then `path` with -2, -3 … before its suffix. `sets` are parameter sets of `encoding` known beforehand
-    (SDP).
+    (SDP), `sound` what is heard beside them.
     """
 
-    def __init__(self, path: Path, sets: Iterable[bytes] = (), *, encoding: str = "H264", sound: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sets: Iterable[bytes] = (),
+        *,
+        encoding: str = "H264",
+        sound: SoundFormat | None = None,
+    ) -> None:
         self.paths: list[Path] = []
         self.first_ticks: int | None = None
         self.last_ticks = 0
@@ -62,10 +70,10 @@ class Recording:
             self.last_ticks = max(self.last_ticks, unit.timestamp)
             self._file.video(unit)
 
-    def sound(self, frame: AudioFrame, payload_type: int) -> None:
-        """Take a packet of sound; what comes before the first picture is passed over."""
+    def sound(self, frame: AudioFrame) -> None:
+        """Take a frame of sound; what comes before the first picture is passed over."""
         if self._file is not None:
-            self._file.sound(frame, payload_type)
+            self._file.sound(frame)
 
     def close(self) -> None:
         """Finish the file under way."""

@@ -16,6 +16,7 @@ from soip.net.rtp import Peer, RtpSocketPair
 from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import PACKET_SIZE, Coding, PayloadRun, packetise
+from soip.rtp.packet import HEADER_SIZE
 from soip.rtp.sender import SendStream
 from soip.sip.offer import Stream
 
@@ -137,7 +138,8 @@ class CallMedia:
         now = self._station.now()
         if isinstance(unit, AudioUnit):
             if self._audio is not None:
-                run = PayloadRun([b"", b"", unit.payload], 1, len(unit.payload))
-                self._audio.send([run], unit.ticks, unit.utc, now)
+                payloads = self._source.sound.packetise(unit.payload, PACKET_SIZE - HEADER_SIZE)
+                runs = [PayloadRun([b"", b"", payload], 1, len(payload)) for payload in payloads]
+                self._audio.send(runs, unit.ticks, unit.utc, now)
         elif self._video is not None and self.fits:
             self._video.send(packetise(self._coding, unit.nals), unit.ticks, unit.utc, now)

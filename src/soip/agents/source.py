@@ -16,12 +16,11 @@ from dataclasses import dataclass
 import structlog
 
 from soip.rtp.nal import Coding
+from soip.rtp.sound import PCMU, SoundFormat
 
 log = structlog.get_logger(__name__)
 
 VIDEO_CLOCK = 90_000  # RFC 6184 §8.2.1
-AUDIO_CLOCK = 8_000  # RFC 3551 §4.5.14: PCMU
-AUDIO_SAMPLES = 160  # 20 ms, RFC 3551 §4.2
 _MOST_WAITING = 256
 
 
@@ -41,7 +40,7 @@ class VideoUnit:
 
 @dataclass(frozen=True, slots=True)
 class AudioUnit:
-    """20 ms of PCMU; `ticks` counts samples (8 kHz)."""
+    """One frame in the source's `sound`; `ticks` counts samples at its clock rate."""
 
     payload: bytes
     ticks: int
@@ -55,8 +54,10 @@ Listener = Callable[[Unit], None]
 class Source(ABC):
     """See the module; `name` is for log lines and threads."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, sound: SoundFormat = PCMU) -> None:
         self.name = name
+        self.sound = sound
+        """What its sound is coded with."""
         self._listeners: list[Listener] = []
         self._keyframe = threading.Event()
         self._stop = threading.Event()

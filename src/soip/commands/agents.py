@@ -34,6 +34,15 @@ class Transport(StrEnum):
     TLS = "tls"
 
 
+class Spoken(StrEnum):
+    """What a software camera's sound is coded with."""
+
+    PCMU = "pcmu"
+    PCMA = "pcma"
+    AAC = "aac"
+    OPUS = "opus"
+
+
 TransportOption = Annotated[Transport, typer.Option("--transport", help="How SIP travels.")]
 TlsCaOption = Annotated[
     Path | None,
@@ -60,10 +69,11 @@ def simulate(
     alarm_every: Annotated[
         float, typer.Option("--alarm-every", metavar="SECONDS", min=0.0, help="Raise an alarm so often; 0: never.")
     ] = 0.0,
+    audio: Annotated[Spoken, typer.Option("--audio", help="What its sound is coded with.")] = Spoken.PCMU,
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
 ) -> None:
-    """Be a camera: register, answer calls, send H.264 or H.265."""
+    """Be a camera: register, answer calls, send H.264 or H.265, and sound."""
     at = _server(server, transport, tls_ca)
     from soip import logs
     from soip.agents.camera import SimulateOptions
@@ -73,7 +83,15 @@ def simulate(
     logs.configure(settings_for(), "simulate")
     raise_file_limit()
     options = SimulateOptions(
-        identity, password, at, domain, source=source, count=count, codec=codec.name, alarm_every=alarm_every
+        identity,
+        password,
+        at,
+        domain,
+        source=source,
+        count=count,
+        codec=codec.name,
+        alarm_every=alarm_every,
+        audio=audio.value,
     )
     raise typer.Exit(asyncio.run(run(options)))
 

@@ -1,5 +1,6 @@
-"""G.711 to AAC, once per camera: recordings and browsers want AAC, phones get the camera's own payloads."""
+"""Sound coded anew, once per camera: G.711 to AAC for recordings, anything to G.711 for phones."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -8,12 +9,21 @@ from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
+from soip.media.intake import Sound
+from soip.rtp import receiver
+from soip.rtp.opus import ENCODING as OPUS
+from soip.rtp.sound import SoundFormat
+
 RATE = 8000
 """Samples a second of G.711 (RFC 3551 §4.5.14), kept for the AAC track: nothing is gained by inventing more."""
 SAMPLES_PER_FRAME = 1024
 BIT_RATE = 24_000
+PHONE_SAMPLES = 160
+"""Samples in a packet to a phone: 20 ms (RFC 3551 §4.2)."""
+HOLE_US = 60_000
+"""Sound that is missing for longer makes the timestamps of what follows jump."""
 
-_DECODERS = {"PCMU": "pcm_mulaw", "PCMA": "pcm_alaw"}
+_G711 = {"PCMU": "pcm_mulaw", "PCMA": "pcm_alaw"}
 
 
 class AacTranscoder:
@@ -25,7 +35,7 @@ class AacTranscoder:
     """
 
     def __init__(self, encoding: str) -> None:
-        decoder = av.CodecContext.create(_DECODERS[encoding], "r")
+        decoder = av.CodecContext.create(_G711[encoding], "r")
         encoder = av.CodecContext.create("aac", "w")
         assert isinstance(decoder, AudioCodecContext)
         assert isinstance(encoder, AudioCodecContext)
@@ -70,3 +80,81 @@ class AacTranscoder:
         samples.time_base = Fraction(1, RATE)
         self._position += samples.samples
         return [bytes(encoded) for encoded in self._encoder.encode(samples)]
+
+
+def _decoder(form: SoundFormat) -> AudioCodecContext:
+    """A decoder of what comes by RTP."""
+    name = "aac" if form.config else "libopus" if form.encoding == OPUS else _G711[form.encoding]
+    decoder = av.CodecContext.create(name, "r")
+    assert isinstance(decoder, AudioCodecContext)
+    decoder.sample_rate = form.clock_rate
+    decoder.layout = "stereo" if form.encoding == OPUS else "mono"
+    if form.config is not None:
+        decoder.extradata = form.config.config  # which says the rest
+    return decoder
+
+
+class PhoneSound:
+    """Sound in any of our formats to packets of PCMU or PCMA. Used by one thread at a time, none in particular.
+
+    `feed` takes frames in order, of whichever format each is, and gives whole packets of `PHONE_SAMPLES`, whose
+    timestamps rise with what was heard. What cannot be decoded is left out.
+    """
+
+    def __init__(self, form: SoundFormat) -> None:
+        encoder = av.CodecContext.create(_G711[form.encoding], "w")
+        assert isinstance(encoder, AudioCodecContext)
+        encoder.sample_rate, encoder.layout, encoder.format = RATE, "mono", "s16"
+        encoder.time_base = Fraction(1, RATE)
+        encoder.open()
+        self._form, self._encoder = form, encoder
+        self._source: SoundFormat | None = None
+        self._ticks = 0
+        self._next_us = 0
+
+    def feed(self, sounds: Sequence[Sound]) -> list[Sound]:
+        """The packets that are complete now."""
+        packets: list[Sound] = []
+        for sound in sounds:
+            if sound.format != self._source:
+                self._begin(sound.format)
+            self._follow(sound)
+            self._decode(sound.frame.payload)
+            while (samples := self._fifo.read(PHONE_SAMPLES)) is not None:
+                assert isinstance(samples, AudioFrame)
+                packets += self._packets(samples, sound)
+        return packets
+
+    def _begin(self, form: SoundFormat) -> None:
+        self._source = form
+        self._decoder = _decoder(form)
+        self._resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
+        self._fifo = AudioFifo()
+        self._next_us = 0
+
+    def _follow(self, sound: Sound) -> None:
+        """Let the timestamps jump over what is missing."""
+        at_us = sound.utc_us - self._fifo.samples * 1_000_000 // RATE
+        if self._next_us and at_us - self._next_us > HOLE_US:
+            self._ticks += (at_us - self._next_us) * RATE // 1_000_000
+        if not self._next_us or abs(at_us - self._next_us) > HOLE_US:
+            self._next_us = at_us
+
+    def _decode(self, payload: bytes) -> None:
+        try:
+            for decoded in self._decoder.decode(av.Packet(payload)):
+                for piece in self._resampler.resample(decoded):
+                    piece.pts = None
+                    self._fifo.write(piece)
+        except av.FFmpegError:
+            return
+
+    def _packets(self, samples: AudioFrame, sound: Sound) -> list[Sound]:
+        samples.pts, samples.time_base = self._ticks, Fraction(1, RATE)
+        packets: list[Sound] = []
+        for encoded in self._encoder.encode(samples):
+            frame = receiver.AudioFrame(bytes(encoded), self._ticks, sound.frame.arrival, 0)
+            packets.append(Sound(frame, self._next_us, self._form))
+        self._ticks += PHONE_SAMPLES
+        self._next_us += PHONE_SAMPLES * 1_000_000 // RATE
+        return packets

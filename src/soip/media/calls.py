@@ -23,6 +23,7 @@ from soip.net.errors import CallEndedError, NetError
 from soip.net.ports import PortsExhaustedError
 from soip.policy.access import Permission
 from soip.rtp.codec import Codec
+from soip.rtp.sound import SoundFormat
 from soip.sip.errors import OfferError, SipError
 from soip.sip.offer import Agreement, Local, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription, TimeRange
@@ -114,7 +115,7 @@ class Calls:
             async def show(call: Call, terms: Terms) -> None:
                 await self._showing.live(call, terms, camera)
 
-            sound = camera.call.audio_encoding if camera.call else None
+            sound = camera.call.sound if camera.call else None
             await self._answer(incoming, offer, ask, subject, camera.relay.codec, sound, show)
         finally:
             camera.release(holder)
@@ -126,7 +127,7 @@ class Calls:
     ) -> None:
         assert ask.range_us is not None
         programme = await self._programme(ask.camera, ask.range_us)
-        codec = await programme.codec()
+        codec, sound = await programme.codec(), await programme.sound()
 
         async def show(call: Call, terms: Terms) -> None:
             playback = Playback(self._context, programme, terms.agreement, terms.pairs)
@@ -141,7 +142,7 @@ class Calls:
                 playing.cancel()
                 playback.close()
 
-        await self._answer(incoming, offer, ask, subject, codec, None, show)
+        await self._answer(incoming, offer, ask, subject, codec, sound, show)
 
     # -- both
 
@@ -152,7 +153,7 @@ class Calls:
         ask: Wanted,
         subject: str,
         codec: Codec,
-        sound: str | None,
+        sound: SoundFormat | None,
         show: Show,
     ) -> None:
         """Agree on media, send the 200, wait for the ACK, then `show` until the call ends."""

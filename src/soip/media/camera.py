@@ -25,11 +25,14 @@ from soip.media.gaps import Cause
 from soip.media.intake import Picture, Sound
 from soip.media.recorder import Recorder
 from soip.media.relay import Relay
+from soip.media.telephone import Telephone
 from soip.net.backoff import default_jitter
 from soip.net.errors import FlowError, NetError, RequestRefusedError
 from soip.net.ports import PortsExhaustedError
 from soip.sip.errors import SipError, TooManyTransactionsError
 
+WRONG_US = 2_000_000
+"""A camera's clock that differs by more is told of."""
 STATE_S = 10.0
 """The state is written so often also when it stays, so that a dead worker's states grow old."""
 
@@ -58,6 +61,7 @@ class Camera:
         """When it was last called, by the system's clock (UTC), as bindings are."""
         self.call: CameraCall | None = None
         self.sounds: set[Callable[[Sound], None]] = set()
+        self.telephone = Telephone(self.sounds)
         self.farewells: set[Callable[[], None]] = set()
         """Called when the camera is removed, or has moved."""
         self.moved = False
@@ -76,6 +80,8 @@ class Camera:
         self._tried = -60.0
         self._state_row: CameraStateRow | None = None
         self._next_state = 0.0
+        self._clock_told: CameraCall | None = None
+        """The call in which it was said that the camera's clock is wrong."""
 
     # -- who needs it
 
@@ -196,14 +202,14 @@ class Camera:
             self._missing(_explain(error), _cause(error))
             self._log.warning("camera cannot be called", reason=self.problem)
             return None
-        self._log.info("camera called", audio=call.audio_encoding or "none")
+        self._log.info("camera called", audio=call.sound.encoding if call.sound else "none")
         return call
 
     async def _attend(self, call: CameraCall) -> _End:
         """Serve a call until it is over."""
         self.call = call
         self._poked.clear()
-        self.recorder.begin(call.audio_encoding)
+        self.recorder.begin(call.sound)
         end = _End("the media server stops", fault=False)
         try:
             end = await self._look_after(call)
@@ -254,6 +260,7 @@ class Camera:
         call = self.call
         if call is not None:
             call.tick()
+            self._look_at_clock(call)
             if call.silent_s >= self._patience.silence_s:
                 self.relay.forget()  # A picture so old is not live.
                 self._tell("no-media")
@@ -264,6 +271,17 @@ class Camera:
                 self.ask_keyframe()
         self.recorder.tick()
         self._tell(self.media)
+
+    def _look_at_clock(self, call: CameraCall) -> None:
+        """What the camera says the time is goes into its files, and once a call into the log when it is wrong."""
+        offset = self.recorder.camera_offset_us = call.intake.clock.sender_offset_us
+        if offset is not None and abs(offset) > WRONG_US and self._clock_told is not call:
+            self._clock_told = call
+            self._log.warning(
+                "the camera's clock is wrong",
+                ahead_s=round(offset / 1e6, 1),
+                effect="none on recordings, which go by the server's; the time it paints into its pictures is wrong",
+            )
 
     # -- pictures
 
@@ -284,7 +302,7 @@ class Camera:
 
     def _sound(self, sound: Sound) -> None:
         self.recorder.sound(sound)
-        for listener in self.sounds:
+        for listener in tuple(self.sounds):
             listener(sound)
 
     def ask_keyframe(self) -> None:

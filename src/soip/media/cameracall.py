@@ -20,9 +20,10 @@ from soip.rtp import rtcp
 from soip.rtp.codec import CODINGS
 from soip.rtp.errors import RtpParseError
 from soip.rtp.reception import Reception
+from soip.rtp.sound import SoundFormat
 from soip.sip.errors import OfferError
 from soip.sip.negotiation import Negotiation, unmoved
-from soip.sip.offer import Agreement, Audio, Local, Stream, Video, make_offer, read_answer
+from soip.sip.offer import ANY_SOUND, Agreement, Audio, Local, Stream, Video, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 
@@ -78,6 +79,8 @@ class _Leg:
             for packet in packets:
                 if isinstance(packet, rtcp.SenderReport):
                     self._reception.sender_report(packet, self._context.now())
+                    if packet.ssrc == self.intake.receiver.ssrc:
+                        self.intake.sender_report(packet)
 
 
 class CameraCall:
@@ -117,7 +120,7 @@ class CameraCall:
                 pairs.append(context.open_pair())
             local = Local(context.address, context.session_id())
             media: list[Video | Audio] = [Video(pairs[0].port, receives=True)]
-            media += [Audio(pair.port, receives=True) for pair in pairs[1:]] or [Audio(DISCARD_PORT)]
+            media += [Audio(pair.port, ANY_SOUND, receives=True) for pair in pairs[1:]] or [Audio(DISCARD_PORT)]
             offer = make_offer(local, media)
             uri = Uri.parse(f"sip:{camera.id}@{context.domain}")
             # RFC 3261 §20.21: which call this one refers to, so that a trace can show the two together.
@@ -125,7 +128,7 @@ class CameraCall:
             call = await context.agent.invite(uri, offer.to_bytes(), headers=headers, within=context.patience.setup_s)
             try:
                 agreement = read_answer(offer, SessionDescription.parse(call.remote_sdp))
-                negotiation = Negotiation(local, media, offer, unmoved(agreement))
+                negotiation = Negotiation(local, media, offer, _unchanged(agreement))
                 call.on_reinvite(negotiation.offered)
                 call.on_answer(negotiation.answered)
                 return cls._connected(context, camera, call, agreement, pairs, picture, sound)
@@ -157,7 +160,7 @@ class CameraCall:
         )
         video = _Leg(context, pairs[0], stream, video_in)
         try:
-            audio = cls._audio(context, agreement.audio, pairs, sound)
+            audio = cls._audio(context, camera, agreement.audio, pairs, sound, video_in)
             return cls(context, camera, call, video, audio)
         except BaseException:
             video.close()
@@ -165,14 +168,25 @@ class CameraCall:
 
     @staticmethod
     def _audio(
-        context: Context, heard: Stream | None, pairs: list[RtpSocketPair], sound: Callable[[Sound], None]
+        context: Context,
+        camera: CameraRow,
+        heard: Stream | None,
+        pairs: list[RtpSocketPair],
+        sound: Callable[[Sound], None],
+        video: VideoIntake,
     ) -> _Leg | None:
         if len(pairs) < 2:
             return None
-        if heard is None or not heard.receives:
+        form: SoundFormat | None = None
+        if heard is not None and heard.receives:
+            try:
+                form = _format(heard)
+            except RtpParseError as error:
+                _log.warning("the camera's sound cannot be taken", camera=camera.id, reason=str(error))
+        if heard is None or form is None:
             pairs.pop().close()
             return None
-        return _Leg(context, pairs[1], heard, AudioIntake(heard.payload_type, heard.encoding, context.wall, sound))
+        return _Leg(context, pairs[1], heard, AudioIntake(heard.payload_type, form, context.wall, sound, video))
 
     @property
     def intake(self) -> VideoIntake:
@@ -181,9 +195,9 @@ class CameraCall:
         return self.video.intake
 
     @property
-    def audio_encoding(self) -> str | None:
-        """PCMU or PCMA when the camera sends sound."""
-        return self.audio.stream.encoding if self.audio else None
+    def sound(self) -> SoundFormat | None:
+        """What its sound is coded with, when the camera sends any."""
+        return self.audio.intake.format if self.audio and isinstance(self.audio.intake, AudioIntake) else None
 
     @property
     def silent_s(self) -> float:
@@ -244,6 +258,34 @@ class CameraCall:
         self.ended.set_result(reason)
         for leg in filter(None, (self.video, self.audio)):
             leg.close()
+
+
+def _format(heard: Stream) -> SoundFormat:
+    """Raises RtpParseError for sound that we cannot take."""
+    return SoundFormat.of(heard.encoding, heard.clock_rate, heard.channels, heard.fmtp)
+
+
+def _format_or_none(heard: Stream | None) -> SoundFormat | None:
+    try:
+        return _format(heard) if heard is not None else None
+    except RtpParseError:
+        return None
+
+
+def _unchanged(agreed: Agreement) -> Callable[[Agreement], None]:
+    """Media may pause and go on in the call, but neither move nor be coded in another way: that takes a new call, and
+    with it a new file.
+    """
+    still = unmoved(agreed)
+    before = _format_or_none(agreed.audio)
+
+    def check(agreement: Agreement) -> None:
+        still(agreement)
+        now = agreement.audio
+        if before is not None and now is not None and now.receives and _format_or_none(now) != before:
+            raise OfferError("sound cannot change its encoding in this call; call anew")
+
+    return check
 
 
 def _quotable(text: str) -> str:

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from soip.media.context import Context
 from soip.media.walltime import WallClock
 from soip.net.rtp import RtpSocketPair
+from soip.rtp.alignment import Alignment
 from soip.rtp.clock import MediaClock
 from soip.rtp.codec import CODINGS, Codec, learn
 from soip.rtp.decodetime import DecodeTime
 from soip.rtp.errors import RtpParseError
 from soip.rtp.h264 import H264
 from soip.rtp.nal import CLOCK_RATE, AccessUnit, Coding, Nal
-from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
+from soip.rtp.packet import extend_timestamp
+from soip.rtp.receiver import AudioFrame, VideoReceiver
+from soip.rtp.rtcp import SenderReport
+from soip.rtp.sound import SoundFormat
 
 
 @dataclass(slots=True)
@@ -35,10 +39,11 @@ class Picture:
 
 @dataclass(slots=True)
 class Sound:
-    """The audio of one packet: G.711 samples, and the server's UTC of the first."""
+    """One frame of sound, what it is coded with, and the server's UTC of its beginning."""
 
     frame: AudioFrame
     utc_us: int
+    format: SoundFormat
 
 
 class VideoIntake:
@@ -61,6 +66,8 @@ class VideoIntake:
         self.clock = MediaClock(CLOCK_RATE)
         self.codec: Codec | None = None
         self.last_arrival: float | None = None
+        self.alignment: Alignment | None = None
+        """Told what the sender reports, where the call has sound too."""
         self._wall = wall
         self._picture = picture
         self._decode = DecodeTime()
@@ -69,6 +76,7 @@ class VideoIntake:
         self._opening = True
         """The pictures that come now still belong to the keyframe it began with."""
         self._highest = 0
+        self._ticks: int | None = None
         self._learn(coding, sprop)
 
     def readable(self, pair: RtpSocketPair, buffer: memoryview, now: float) -> None:
@@ -86,6 +94,7 @@ class VideoIntake:
             return
         assert self.codec is not None
         self.last_arrival = unit.arrival
+        self._ticks = unit.timestamp
         fresh = self._follow_clock(unit)
         assert self._base is not None
         pts = self._base + unit.timestamp
@@ -96,6 +105,15 @@ class VideoIntake:
     def restart_clock(self) -> None:
         """The wall clock was stepped: what was learned of its offset does not hold any more."""
         self._base = None
+
+    def sender_report(self, report: SenderReport) -> None:
+        """What the camera says the time was. Its UTC is noted, not believed."""
+        if self._ticks is None or not report.ntp:  # RFC 3550 §6.4.1: 0 of who has no clock
+            return
+        ticks = extend_timestamp(self._ticks, report.timestamp)
+        self.clock.sender_report(ticks, report.utc_us)
+        if self.alignment is not None:
+            self.alignment.video(ticks, report.utc_us, self._ticks)
 
     def _follow_clock(self, unit: AccessUnit) -> bool:
         """Relate media time to UTC; True when the relation begins anew."""
@@ -131,23 +149,41 @@ class VideoIntake:
 
 
 class AudioIntake:
-    """The audio of one call. `sound` gets every frame in order."""
+    """The audio of one call. `sound` gets every frame in order, placed beside the pictures of `video`."""
 
-    def __init__(self, payload_type: int, encoding: str, wall: WallClock, sound: Callable[[Sound], None]) -> None:
-        self.receiver = AudioReceiver(payload_type)
-        self.encoding = encoding
+    def __init__(
+        self,
+        payload_type: int,
+        form: SoundFormat,
+        wall: WallClock,
+        sound: Callable[[Sound], None],
+        video: VideoIntake,
+    ) -> None:
+        self.receiver = form.receiver(payload_type)
+        self.format = form
         self.clock = MediaClock(self.receiver.clock_rate)
+        self.alignment = video.alignment = Alignment(video.clock, self.clock)
         self._wall = wall
         self._sound = sound
 
     def readable(self, pair: RtpSocketPair, buffer: memoryview, now: float) -> None:
         """The socket has datagrams."""
         for frame in pair.drain(self.receiver, buffer, now):
-            arrival_us = self._wall.utc_us(frame.arrival)
-            self.clock.observe(frame.timestamp, arrival_us)
-            if self.clock.broken:
-                self.clock.reset(frame.timestamp, arrival_us)
-            self._sound(Sound(frame, self.clock.utc_us(frame.timestamp)))
+            self.take(frame)
+
+    def take(self, frame: AudioFrame) -> None:
+        """One frame, in order."""
+        arrival_us = self._wall.utc_us(frame.arrival)
+        self.clock.observe(frame.timestamp, arrival_us)
+        if self.clock.broken:
+            self.clock.reset(frame.timestamp, arrival_us)
+        self._sound(Sound(frame, self.alignment.utc_us(frame.timestamp), self.format))
+
+    def sender_report(self, report: SenderReport) -> None:
+        """What the camera says the time was."""
+        latest = self.receiver.ticks
+        if latest is not None and report.ntp:
+            self.alignment.audio(extend_timestamp(latest, report.timestamp), report.utc_us, latest)
 
     def restart_clock(self) -> None:
         """The wall clock was stepped."""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
 from copy import copy
 
+from soip.media.audioleg import AudioLeg
 from soip.media.camera import Camera
 from soip.media.context import Context
-from soip.media.intake import Sound
 from soip.media.outleg import OutLeg
 from soip.media.relay import BURST_S, Viewer
 from soip.net.gso import GsoSender
 from soip.net.rtp import RtpSocketPair
-from soip.rtp.errors import RtpError
 from soip.rtp.nal import PACKET_SIZE
-from soip.rtp.packet import RtpPacket, build
 from soip.rtp.sender import SendStream
+from soip.rtp.sound import G711, SoundFormat
 from soip.sip.errors import OfferError
-from soip.sip.offer import Agreement, Stream
+from soip.sip.offer import Agreement
 
 
 class LiveView:
@@ -31,7 +29,7 @@ class LiveView:
         self._camera = camera
         self._video: OutLeg | None = None
         self._viewer: Viewer | None = None
-        self._audio: _AudioLeg | None = None
+        self._audio: AudioLeg | None = None
         self._numbering: SendStream | None = None
         self._pairs = pairs
         self._agreement = agreement
@@ -70,10 +68,10 @@ class LiveView:
             self._pace()
         if heard is not None and heard.sends and len(self._pairs) > 1:
             if self._audio is None:
-                self._audio = _AudioLeg(self._context, self._pairs[1], heard)
+                self._audio = AudioLeg(self._context, self._pairs[1], heard)
             else:
                 self._audio.direct(heard)
-            self._camera.sounds.add(self._audio.send)
+            self._listen(self._audio)
 
     def _leave(self) -> None:
         if self._viewer:
@@ -82,13 +80,24 @@ class LiveView:
             self._camera.relay.leave(self._viewer)
             self._viewer = None
         if self._audio:
+            self._camera.telephone.leave(self._audio.send)
             self._camera.sounds.discard(self._audio.send)
+
+    def _listen(self, leg: AudioLeg) -> None:
+        if leg.stream.encoding in G711:
+            self._camera.telephone.join(leg.send, SoundFormat(leg.stream.encoding))
+        else:
+            self._camera.sounds.add(leg.send)
 
     def tick(self) -> float | None:
         """Reports that are due; gives when the viewer's last report came."""
         legs: list[OutLeg] = []
         if self._video and self._viewer and (stream := self._viewer.stream):
-            self._video.report(stream.ssrc, stream.timestamp, stream.packets, stream.octets)
+            timestamp, utc_us = stream.timestamp, None
+            if timestamp is not None and self._camera.relay.begun:
+                newest = self._camera.relay.newest
+                timestamp, utc_us = newest.pts + stream.offset, newest.utc_us
+            self._video.report(stream.ssrc, timestamp, stream.packets, stream.octets, utc_us)
             legs.append(self._video)
         if self._audio:
             self._audio.report()
@@ -108,44 +117,3 @@ class LiveView:
         if viewer and viewer.group and viewer.waiting:
             viewer.burst()
             self._context.loop.call_later(BURST_S, self._pace)
-
-
-class _AudioLeg:
-    """The camera's G.711, packet by packet as it came."""
-
-    def __init__(self, context: Context, pair: RtpSocketPair, stream: Stream) -> None:
-        self.leg = OutLeg(context, pair, stream, lambda: None)
-        self._payload_type = stream.payload_type
-        # RFC 3550 §5.1: SSRC and first sequence number are random.
-        self._ssrc = secrets.randbits(32)
-        self._sequence = secrets.randbits(16)
-        self._packets = self._octets = 0
-        self._timestamp: int | None = None
-
-    def direct(self, stream: Stream) -> None:
-        """Send as this says from now on; the numbering goes on."""
-        self.leg.direct(stream)
-        self._payload_type = stream.payload_type
-
-    def send(self, sound: Sound) -> None:
-        """Send one packet; what the kernel refuses is gone, as on any wire."""
-        self._timestamp = sound.frame.timestamp & 0xFFFFFFFF
-        # The first packet of a talkspurt carries the marker (RFC 3551 §4.1): here the very first.
-        packet = RtpPacket(
-            self._payload_type,
-            not self._packets,
-            self._sequence & 0xFFFF,
-            self._timestamp,
-            self._ssrc,
-            sound.frame.payload,
-        )
-        self._sequence += 1
-        self._packets += 1
-        self._octets += len(sound.frame.payload)
-        try:
-            self.leg.pair.rtp.send(build(packet))
-        except (OSError, RtpError):
-            self.leg.pair.refused += 1
-
-    def report(self) -> None:
-        self.leg.report(self._ssrc, self._timestamp, self._packets, self._octets)

@@ -41,13 +41,15 @@ class OutLeg:
         self.pair.connect(Peer(numeric(host), port), Peer(numeric(rtcp_host), rtcp_port))
         self.stream = stream
 
-    def report(self, ssrc: int, timestamp: int | None, packets: int, octets: int) -> None:
-        """Send a sender report if one is due (RFC 3550 §6.4.1)."""
+    def report(self, ssrc: int, timestamp: int | None, packets: int, octets: int, utc_us: int | None = None) -> None:
+        """Send a sender report if one is due (RFC 3550 §6.4.1). `utc_us` is when what has `timestamp` was to be seen or
+        heard, by one clock for all streams of the call; without it that is now.
+        """
         now = self._context.now()
         if timestamp is None or now < self._next_report:
             return
         self._next_report = now + self._context.patience.report_s
-        ntp = rtcp.us_to_ntp(self._context.wall.utc_us(now))
+        ntp = rtcp.us_to_ntp(self._context.wall.utc_us(now) if utc_us is None else utc_us)
         report = rtcp.SenderReport(ssrc, ntp, timestamp, packets & 0xFFFFFFFF, octets & 0xFFFFFFFF)
         name = rtcp.SourceDescription(ssrc, f"{self._context.instance}@{self._context.domain}")
         self.pair.send_control(rtcp.build([report, name]))

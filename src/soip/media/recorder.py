@@ -27,6 +27,7 @@ from soip.mp4.tracks import video_track
 from soip.mp4.writer import Run, Sample
 from soip.rtp.codec import Codec
 from soip.rtp.nal import CLOCK_RATE
+from soip.rtp.sound import SoundFormat
 from soip.store import journal
 from soip.store.disk import DiskWriter
 from soip.store.errors import RootError
@@ -71,8 +72,9 @@ class _File:
 
     writer: RecordingWriter
 
-    def __init__(self, codec: Codec, turn_us: int, sound: SoundTrack | None) -> None:
+    def __init__(self, codec: Codec, form: SoundFormat | None, turn_us: int, sound: SoundTrack | None) -> None:
         self.codec = codec
+        self.format = form
         self.turn_us = turn_us
         self.sound = sound
         self.begun = False
@@ -121,7 +123,9 @@ class Recorder:
         self._gaps = gaps
         self._log = _log.bind(camera=camera)
         self._enabled: bool | None = None
-        self._encoding: str | None = None
+        self._format: SoundFormat | None = None
+        self.camera_offset_us: int | None = None
+        """How far the camera's own clock is ahead of ours, where it tells: each file notes it."""
         self._file: _File | None = None
         self._pending: Picture | None = None
         self._fragment: _Fragment | None = None
@@ -157,9 +161,9 @@ class Recorder:
         if not on:
             self.missing(Cause.NOT_PLANNED)
 
-    def begin(self, encoding: str | None) -> None:
-        """A call to the camera is up; `encoding` of its sound, PCMU or PCMA."""
-        self._encoding = encoding
+    def begin(self, form: SoundFormat | None) -> None:
+        """A call to the camera is up; what its sound is coded with, if it sends any."""
+        self._format = form
 
     def interrupt(self) -> None:
         """The call is over: what was received is written."""
@@ -188,9 +192,10 @@ class Recorder:
         self._gaps.grow(now_us - now_us % _GROW_US)
 
     def sound(self, sound: Sound) -> None:
-        """One packet's audio."""
+        """One frame of sound. In another format than the file's it waits for a file of its own, at a keyframe."""
+        self._format = sound.format
         file, picture = self._file, self._pending
-        if file is None or file.sound is None or picture is None:
+        if file is None or file.sound is None or picture is None or file.format != sound.format:
             return
         # The tracks of a file count media time, which leaves UTC as the camera's clock does: by seconds in a long call.
         ahead_us = us_of(picture.pts) - picture.utc_us
@@ -207,11 +212,13 @@ class Recorder:
             if picture.fresh:
                 self._break(picture)
             elif self._fragment_ends(picture):
-                self._flush()
-                if picture.unit.keyframe and picture.codec != file.codec:
+                # A file's last fragment has all its sound: what the track holds back too.
+                if picture.unit.keyframe and (picture.codec != file.codec or self._format != file.format):
                     self._break(picture)
                 elif picture.unit.keyframe and picture.utc_us >= file.turn_us:
                     self._close()
+                else:
+                    self._flush()
         if self._file is None and not (self._may_begin(picture) and self._open(picture)):
             return
         if picture.unit.keyframe:
@@ -284,12 +291,17 @@ class Recorder:
                 self._log.error("pictures cannot be recorded", reason=str(error))
             self.missing(Cause.MEDIA_LOST, f"pictures cannot be recorded: {error}")
             return False
-        sound = SoundTrack(self._encoding) if self._encoding else None
+        sound = SoundTrack(self._format) if self._format else None
         if sound is not None:
             tracks.append(sound.track)
-        file = _File(codec, turn_us(self._camera, picture.utc_us, self._place.file_seconds), sound)
+        file = _File(codec, self._format, turn_us(self._camera, picture.utc_us, self._place.file_seconds), sound)
         file.writer = RecordingWriter(
-            self._place.disk, self._camera, tracks, self._listener(file), server=self._place.server
+            self._place.disk,
+            self._camera,
+            tracks,
+            self._listener(file),
+            server=self._place.server,
+            camera_offset_us=self.camera_offset_us,
         )
         self._file = file
         self._anew = False

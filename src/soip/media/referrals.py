@@ -115,7 +115,7 @@ class Referrals:
     async def _show(self, referral: Referral, camera: Camera, target: str, user: str) -> None:
         pairs = [self._context.open_pair()]
         try:
-            sound = camera.call.audio_encoding if camera.call else None
+            sound = camera.call.sound if camera.call else None
             if sound:
                 pairs.append(self._context.open_pair())
             local = Local(self._context.address, self._context.session_id())

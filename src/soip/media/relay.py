@@ -144,6 +144,11 @@ class Relay:
         return self._gop[0]
 
     @property
+    def newest(self) -> Picture:
+        """The newest picture of the cached ones; only when `begun`."""
+        return self._gop[-1]
+
+    @property
     def codec(self) -> Codec:
         """What the newest keyframe is coded with; only when `begun`."""
         return self._gop[0].codec

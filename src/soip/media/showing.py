@@ -20,10 +20,12 @@ from soip.net.call import Call
 from soip.net.errors import NetError
 from soip.net.rtp import RtpSocketPair
 from soip.policy.access import Permission
+from soip.rtp.aac import format_fmtp
 from soip.rtp.codec import Codec
+from soip.rtp.sound import SoundFormat
 from soip.sip.dialog import DialogId
 from soip.sip.negotiation import Negotiation
-from soip.sip.offer import Agreement, Audio, Capability, Local, Video
+from soip.sip.offer import G711, Aac, Agreement, Audio, Capability, Local, Video
 from soip.sip.sdp import SessionDescription
 
 _log = structlog.get_logger()
@@ -140,10 +142,13 @@ def check(agreement: Agreement) -> None:
             numeric(stream.remote_rtcp[0])
 
 
-def capabilities(codec: Codec, sound: str | None, pairs: Iterable[RtpSocketPair]) -> list[Video | Audio]:
-    """What a camera's pictures, and its sound if there is any, may be offered as."""
+def capabilities(codec: Codec, sound: SoundFormat | None, pairs: Iterable[RtpSocketPair]) -> list[Video | Audio]:
+    """What a camera's pictures, and its sound if there is any, may be offered as: sound as it is, or as G.711."""
     first, *rest = pairs
     media: list[Video | Audio] = [Video(first.port, codec.encoding, codec.parameters, sends=True)]
     if sound:
-        media += [Audio(pair.port, (sound,), sends=True) for pair in rest]
+        encodings = tuple(dict.fromkeys((sound.encoding, *G711)))
+        config = sound.config
+        aac = Aac(sound.clock_rate, sound.channels, format_fmtp(config.config)) if config else None
+        media += [Audio(pair.port, encodings, sends=True, aac=aac) for pair in rest]
     return media

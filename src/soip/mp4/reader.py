@@ -222,6 +222,9 @@ def _codec_of(data: Buffer, entry: Box, handler: bytes) -> tuple[str, Literal["v
         if len(config) < 4 or config[0] != 0x05:
             raise BoxError("esds without AudioSpecificConfig", esds.start)
         return f"mp4a.40.{config[2] >> 3}", "soun"
+    if handler == b"soun" and entry.kind == b"Opus":
+        need(children(data, entry, 28), b"dOps", entry)
+        return "opus", "soun"
     raise BoxError(f"no such track: {handler!r} {entry.kind!r}", entry.start)
 
 
@@ -240,6 +243,9 @@ def _parse_head(data: Buffer, where: Box) -> Head:
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BoxError("the head box cannot be read", where.start) from error
     if not all(type(number) is int and 0 <= number < 1 << 62 for number in numbers):
+        raise BoxError("the head box has no such time", where.start)
+    offset = head.camera_offset_us
+    if offset is not None and (type(offset) is not int or abs(offset) >= 1 << 62):
         raise BoxError("the head box has no such time", where.start)
     if not all(isinstance(text, str) for text in texts):
         raise BoxError("the head box cannot be read", where.start)

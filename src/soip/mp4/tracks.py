@@ -1,4 +1,4 @@
-"""Tracks: what a decoder must know before the first sample (ISO/IEC 14496-15 §5 and §8, 14496-14 §5.6)."""
+"""Tracks: what a decoder must know before the first sample (ISO/IEC 14496-15 §5, §8; -14 §5.6; Opus in ISOBMFF)."""
 
 import struct
 from collections.abc import Sequence
@@ -8,12 +8,14 @@ from typing import Literal
 
 from . import hevc
 from .bits import Bits
-from .boxes import box, full_box
+from .boxes import box, box_at, children, full_box, need
+from .errors import BoxError
 from .times import VIDEO_TIMESCALE
 
 # Profiles whose avcC carries chroma format and bit depths (ISO/IEC 14496-15 §5.3.3.1.2).
 _HIGH_PROFILES = (100, 110, 122, 144)
 
+OPUS_TIMESCALE = 48_000
 _KINDS = {"H264": 2, "H265": 3}
 """Kinds of parameter sets."""
 _ENCODINGS = {"avc1": "H264", "hvc1": "H265"}
@@ -84,6 +86,32 @@ def audio_track(config: bytes, sample_rate: int, channels: int, *, track_id: int
         codec=f"mp4a.40.{object_type}",
         entry=box(b"mp4a", sound, _elementary_stream(config)),
     )
+
+
+def opus_track(channels: int = 2, *, track_id: int = 2) -> Track:
+    """An Opus track (Encapsulation of Opus in ISO Base Media File Format, §4.3); the timescale is 48 kHz.
+
+    Nothing is skipped at its beginning: it begins in the middle of a stream that was decoded before.
+    """
+    if channels not in (1, 2):
+        raise ValueError(f"no Opus of {channels} channels without a mapping")
+    # Version, channels, PreSkip, InputSampleRate, OutputGain, ChannelMappingFamily (§4.3.2), all big-endian.
+    specific = box(b"dOps", struct.pack(">BBHIhB", 0, channels, 0, OPUS_TIMESCALE, 0, 0))
+    sound = _AUDIO.pack(1, channels, 16, 0, OPUS_TIMESCALE << 16)
+    return Track(track_id, "soun", OPUS_TIMESCALE, "opus", box(b"Opus", sound, specific))
+
+
+def audio_config(track: Track) -> bytes:
+    """The AudioSpecificConfig of an AAC track, read from its entry. Raises BoxError where there is none."""
+    entry = box_at(track.entry, 0, len(track.entry))
+    if entry.kind != b"mp4a":
+        raise BoxError("not an AAC track", 0)
+    esds = need(children(track.entry, entry, 28), b"esds", entry)
+    # The descriptors are our own writer's: none before the configuration has an optional field.
+    found = track.entry[esds.body + 24 : esds.end]
+    if len(found) < 4 or found[0] != 0x05 or not 2 <= found[1] <= len(found) - 2:
+        raise BoxError("esds without AudioSpecificConfig", esds.start)
+    return found[2 : 2 + found[1]]
 
 
 def mime(tracks: Sequence[Track]) -> str:

@@ -65,7 +65,7 @@ class Head:
 
     A file's decode times count from its own start, since players take them for positions. `media_time` is the
     continuous media time (first track's timescale) at which the movie begins, edit lists counted; `start_us` the UTC
-    of that instant.
+    of that instant. `camera_offset_us`: how far the camera's own clock was ahead of ours, None where it told no time.
     """
 
     camera: str
@@ -76,6 +76,7 @@ class Head:
     trigger: str = "plan"
     clock: str = "server"
     server: str = ""
+    camera_offset_us: int | None = None
 
 
 class Edit(NamedTuple):

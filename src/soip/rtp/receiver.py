@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from soip.rtp.batch import DatagramBatch
 from soip.rtp.errors import RtpParseError
@@ -371,7 +371,7 @@ class VideoReceiver(StreamReceiver):
 
 @dataclass(slots=True)
 class AudioFrame:
-    """One packet's audio."""
+    """One frame: the audio of a packet, or an access unit of AAC."""
 
     payload: bytes
     timestamp: int
@@ -380,13 +380,41 @@ class AudioFrame:
     lost: int
 
 
-class AudioReceiver(StreamReceiver):
-    """The receive path of an audio stream: a frame per packet."""
+class Unpacker(Protocol):
+    """Makes frames of payloads, `step` ticks apart where one holds several. What is none is dropped and counted."""
 
-    def __init__(self, payload_type: int, clock_rate: int = 8000) -> None:
-        super().__init__(payload_type, clock_rate)
+    malformed: int
+
+    @property
+    def step(self) -> int: ...
+
+    def unpack(self, payload: bytes, ticks: int, marker: int, lost: int) -> list[bytes]: ...
+
+    def restart(self) -> None: ...
+
+
+class AudioReceiver(StreamReceiver):
+    """The receive path of an audio stream: a frame per packet, unless an `unpacker` knows better. ``also`` are payload
+    types that may come as well as ``payload_type``.
+    """
+
+    def __init__(
+        self, payload_type: int, clock_rate: int = 8000, unpacker: Unpacker | None = None, also: Collection[int] = ()
+    ) -> None:
+        super().__init__(payload_type, clock_rate, also)
+        self._unpacker = unpacker
         self._ready: list[AudioFrame] = []
         self._ticks: int | None = None
+
+    @property
+    def broken_payloads(self) -> int:
+        """Payloads that were dropped for their shape."""
+        return self._unpacker.malformed if self._unpacker else 0
+
+    @property
+    def ticks(self) -> int | None:
+        """The extended timestamp of the last packet, None before the first."""
+        return self._ticks
 
     def receive(self, datagram: bytes | memoryview, now: float) -> list[AudioFrame]:
         """Take one datagram; return the frames that are next in order."""
@@ -410,9 +438,18 @@ class AudioReceiver(StreamReceiver):
         ticks = (1 << 32) + timestamp if self._ticks is None else extend_timestamp(self._ticks, timestamp)
         self._ticks = ticks
         self._arrived(now, ticks)
-        if end > start:
-            self._ready.append(AudioFrame(bytes(view[start:end]), ticks, now, lost))
+        if end == start:
+            return
+        payload = bytes(view[start:end])
+        if self._unpacker is None:
+            self._ready.append(AudioFrame(payload, ticks, now, lost))
+            return
+        for frame in self._unpacker.unpack(payload, ticks, marker, lost):
+            self._ready.append(AudioFrame(frame, ticks, now, lost))
+            ticks, lost = ticks + self._unpacker.step, 0
 
     def _restart(self) -> None:
         self._transit = None
         self._ticks = None
+        if self._unpacker is not None:
+            self._unpacker.restart()

@@ -1,4 +1,4 @@
-"""Offer and answer (RFC 3264) for what we carry: video in H.264 or H.265, audio in G.711.
+"""Offer and answer (RFC 3264) for what we carry: video in H.264 or H.265, audio in G.711, AAC and Opus.
 
 Three verbs, and who uses them:
 
@@ -23,6 +23,12 @@ from soip.sip.sdp import Media, Origin, RtpMap, SessionDescription, TimeRange, a
 G711 = {"PCMU": 0, "PCMA": 8}
 """Encodings of our audio and their static payload types (RFC 3551 §6)."""
 
+AAC, OPUS = "MPEG4-GENERIC", "OPUS"
+"""Encoding names of RFC 3640 §4.1 and RFC 7587 §7."""
+
+ANY_SOUND = (AAC, OPUS, "PCMU", "PCMA")
+"""What a recorder takes, the best first."""
+
 H264 = RtpMap("H264", 90000)
 H265 = RtpMap("H265", 90000)
 
@@ -33,6 +39,8 @@ FEEDBACK = ("nack pli", "ccm fir")
 
 _PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
 _FIRST_DYNAMIC = 96
+_FIRST_SOUND = 110
+"""Dynamic types of audio: none that video of the same call has, some phones mix them up."""
 # What a receiver of anything offers: strict peers take only a format of their own profile and mode, so each
 # profile stands there, up to level 5.1. Constrained Baseline comes first since phones take the first one they
 # know.
@@ -83,13 +91,39 @@ class Video:
 
 
 @dataclass(frozen=True, slots=True)
+class Aac:
+    """One stream of AAC (RFC 3640 §4.1): its clock in Hz, channels and format parameters."""
+
+    clock_rate: int
+    channels: int
+    fmtp: str
+
+    @property
+    def rtpmap(self) -> RtpMap:
+        return RtpMap(AAC, self.clock_rate, self.channels)
+
+
+# What a receiver offers, since rtpmap must name a rate: AAC-LC in the one most cameras have. One that has another says
+# so in its answer, and is understood; to offer them all would not fit the datagram of an INVITE.
+_AAC_RECEIVED = Aac(
+    16_000,
+    1,
+    "streamtype=5;profile-level-id=254;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3;config=1408",
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Audio:
-    """What we can do with audio, at an RTP port. With neither flag it is answered inactive."""
+    """What we can do with audio, at an RTP port. With neither flag it is answered inactive.
+
+    Who sends has the first of `encodings` already, and makes the others of it; its AAC is `aac`.
+    """
 
     port: int
     encodings: tuple[str, ...] = ("PCMU", "PCMA")
     sends: bool = False
     receives: bool = False
+    aac: Aac | None = None
 
 
 Capability = Video | Audio
@@ -114,6 +148,7 @@ class Stream:
     local_port: int
     remote: tuple[str, int]
     remote_rtcp: tuple[str, int]
+    channels: int = 1
     fmtp: Mapping[str, str] = field(default_factory=dict)
     packetization_mode: int = 0
     parameter_sets: tuple[bytes, ...] = ()
@@ -173,7 +208,7 @@ def make_offer(local: Local, capabilities: Sequence[Capability]) -> SessionDescr
 def _offered_formats(capability: Capability) -> list[tuple[int, str, str]]:
     """Payload type, rtpmap and fmtp of everything a capability offers."""
     if isinstance(capability, Audio):
-        return [(G711[name], f"{name}/8000", "") for name in capability.encodings]
+        return _offered_sound(capability)
     formats = _offered_h264(capability) if capability.encoding == "H264" or not capability.sends else []
     if capability.encoding == "H265" or not capability.sends:
         formats += _offered_h265(capability)
@@ -194,6 +229,25 @@ def _offered_h264(capability: Video) -> list[tuple[RtpMap, str]]:
 def _offered_h265(capability: Video) -> list[tuple[RtpMap, str]]:
     told = [ProfileTierLevel.parse(capability.parameters)] if capability.sends else _RECEIVED_H265
     return [(H265, h265fmtp.format_fmtp(one, capability.parameters)) for one in told]
+
+
+def _offered_sound(capability: Audio) -> list[tuple[int, str, str]]:
+    formats: list[tuple[int, str, str]] = []
+    dynamic = _FIRST_SOUND
+    for name in capability.encodings:
+        if name in G711:
+            formats.append((G711[name], f"{name}/8000", ""))
+            continue
+        aac = capability.aac or _AAC_RECEIVED
+        rtpmap, fmtp = (aac.rtpmap, aac.fmtp) if name == AAC else (_OPUS_MAP, "")
+        formats.append((dynamic, _written(rtpmap), fmtp))
+        dynamic += 1
+    return formats
+
+
+def _written(rtpmap: RtpMap) -> str:
+    """An rtpmap of ours. Names have no case (RFC 8866 §6.6), but some phones know these in lower case only."""
+    return str(rtpmap).lower() if rtpmap.encoding in (AAC, OPUS) else str(rtpmap)
 
 
 def _session(local: Local, time: TimeRange | None) -> SessionDescription:
@@ -270,10 +324,10 @@ def _take(left: list[Capability], media: Media) -> Capability:
 def _answer_media(
     offer: SessionDescription, media: Media, capability: Capability, local: Local
 ) -> tuple[Stream, Media]:
-    choice = _choose_video(media, capability) if isinstance(capability, Video) else _choose_g711(media, capability)
+    choice = _choose_video(media, capability) if isinstance(capability, Video) else _choose_sound(media, capability)
     direction = _our_direction(offer, media, capability.sends, capability.receives)
     part = Media.make(media.kind, capability.port, media.protocol, [str(choice.payload_type)])
-    part.add_attribute("rtpmap", f"{choice.payload_type} {choice.rtpmap}")
+    part.add_attribute("rtpmap", f"{choice.payload_type} {_written(choice.rtpmap)}")
     if choice.fmtp:
         part.add_attribute("fmtp", f"{choice.payload_type} {choice.fmtp}")
     if media.protocol == "RTP/AVPF":
@@ -343,12 +397,34 @@ def _choose_h265(media: Media, capability: Video) -> _Choice | None:
     return _Choice(number, H265, h265fmtp.format_fmtp(told, capability.parameters))
 
 
-def _choose_g711(media: Media, capability: Audio) -> _Choice:
-    """The first offered encoding that we have."""
-    for number, entry in media.rtpmaps.items():
-        if entry.encoding in capability.encodings and entry.clock_rate == 8000 and entry.channels == 1:
-            return _Choice(number, entry)
-    raise OfferError(f"audio is {' or '.join(capability.encodings)}, which is not offered", _WARN_FORMAT)
+def _choose_sound(media: Media, capability: Audio) -> _Choice:
+    """The offer's first format that we have; who sends prefers what needs not be made first."""
+    fitting = [number for number in media.rtpmaps if _sounds(media, number, capability)]
+    if not fitting:
+        raise OfferError(f"audio is {' or '.join(capability.encodings)}, which is not offered", _WARN_FORMAT)
+    native = capability.encodings[0] if capability.sends else ""
+    number = next((one for one in fitting if media.rtpmaps[one].encoding == native), fitting[0])
+    entry = media.rtpmaps[number]
+    fmtp = ""
+    if entry.encoding == AAC:
+        theirs = ";".join(f"{name}={value}" for name, value in media.fmtp(number).items())
+        fmtp = capability.aac.fmtp if capability.aac else theirs
+    return _Choice(number, entry, fmtp)
+
+
+def _sounds(media: Media, number: int, capability: Audio) -> bool:
+    """Whether an offered format is one of ours."""
+    entry, params = media.rtpmaps[number], media.fmtp(number)
+    if entry.encoding not in capability.encodings:
+        return False
+    if entry.encoding == AAC:
+        if capability.aac is None:
+            return "config" in params  # who sends has told what
+        return entry == capability.aac.rtpmap and params.get("mode", "").lower() == "aac-hbr"
+    return entry == (_OPUS_MAP if entry.encoding == OPUS else RtpMap(entry.encoding, 8000))
+
+
+_OPUS_MAP = RtpMap(OPUS, 48_000, 2)
 
 
 def _our_direction(peer: SessionDescription, media: Media, sends: bool, receives: bool) -> str:
@@ -379,6 +455,7 @@ def _stream(
         payload_type=choice.payload_type,
         receive_types=receive_types,
         clock_rate=choice.rtpmap.clock_rate,
+        channels=choice.rtpmap.channels,
         direction=direction,
         local_port=local_port,
         remote=(address, media.port),
@@ -433,7 +510,8 @@ def _read_media(offer: SessionDescription, offered: Media, answer: SessionDescri
     for number in sorted(theirs, key=lambda n: media.formats.index(str(n))):
         entry = theirs[number]
         same = [mine for mine, known in ours.items() if known == entry]
-        if not same:
+        # The AAC of a camera has the rate it has, whichever was offered; what it is stands in its config.
+        if not same and (entry.encoding != AAC or AAC not in {known.encoding for known in ours.values()}):
             continue
         sends, receives = _flags(offer.direction(offered))
         direction = _our_direction(answer, media, sends, receives)

@@ -38,6 +38,7 @@ class RecordingWriter:
         trigger: str = "plan",
         clock: str = "server",
         server: str = "",
+        camera_offset_us: int | None = None,
     ) -> None:
         self.camera = camera
         self.tracks = tuple(tracks)
@@ -50,6 +51,7 @@ class RecordingWriter:
             "clock": clock,
             "server": server,
         }
+        self._camera_offset_us = camera_offset_us
         self._file = OpenFile(disk, camera, listener)
         self._sequence = 0
         self._origins: dict[int, int] = {}
@@ -121,6 +123,6 @@ class RecordingWriter:
             origins[track.track_id] = min(there, begins.get(track.track_id, there))
             if origins[track.track_id] < there:
                 edits[track.track_id] = Edit(there - origins[track.track_id])
-        head = Head(self.camera, utc_us, zero, **self._facts)
+        head = Head(self.camera, utc_us, zero, **self._facts, camera_offset_us=self._camera_offset_us)
         front = init_segment(self.tracks, head=head, reserve=INDEX_RESERVE, edits=edits)
         return front, origins, zero - origins[first.track_id]
