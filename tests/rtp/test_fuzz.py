@@ -9,7 +9,7 @@ import pytest
 
 from soip.rtp import rtcp
 from soip.rtp.packet import RtpPacket, build
-from tests.fuzz import rtp_aac, rtp_opus, rtp_packet, rtp_rtcp, rtp_sps, rtp_video
+from tests.fuzz import rtp_aac, rtp_opus, rtp_packet, rtp_ps, rtp_rtcp, rtp_sps, rtp_video
 
 SEEDS = [
     build(RtpPacket(96, True, 1, 2, 3, b"payload", (4, 5), (0xBEDE, bytes(8)))),
@@ -33,3 +33,13 @@ def test_fuzz_targets_hold_on_mutated_seeds(fuzz: Callable[[bytes], None]) -> No
             data[random.randrange(len(data))] = random.randrange(256)
         del data[random.randrange(len(data)) + 1 :]
         fuzz(bytes(data))
+
+
+def test_program_streams_hold_when_mutated() -> None:
+    random = Random(2026)
+    for _ in range(1500):
+        data = bytearray(random.choice(rtp_ps.SAMPLES) * random.randint(1, 2))
+        for _ in range(random.randint(0, 6)):
+            data[random.randrange(len(data))] = random.choice((0, 0, 1, random.randrange(256)))
+        del data[random.randrange(len(data)) + 1 :]
+        rtp_ps.fuzz(bytes(data))

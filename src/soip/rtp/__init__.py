@@ -5,7 +5,8 @@ Rules of the room:
 1. Standard library only, and none of asyncio, socket, ssl, time, random, secrets, uuid, os, threading,
    sqlite3. SSRCs, first sequence numbers, ``now`` and UTC are given by the caller.
 2. One file per payload format, parse and build together (``g711``, ``aac``, ``opus``); of H.264 and H.265, which differ
-   in numbers alone, one for both (``nal``) and one for the numbers of each.
+   in numbers alone, one for both (``nal``) and one for the numbers of each. A program stream (``ps``) is only
+   read: what comes out of it leaves by RTP of its own.
 3. Nothing here grows with what a peer sends: every buffer has a bound, and what exceeds it is dropped and
    counted.
 4. Per packet there is a header unpack, a sequence check and an append. Objects are made per access unit,
