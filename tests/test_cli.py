@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip import cli
+from soip.agents.camera import SimulateOptions
 from soip.commands import demo
 from soip.commands.terminal import format_time, parse_time
 from soip.config import HostPort, Settings
@@ -418,6 +419,34 @@ def test_a_second_server_on_the_same_data_is_refused(soip: Soip, data: Path, com
 def test_a_second_media_worker_of_the_same_number_is_refused(soip: Soip, data: Path) -> None:
     with holding(data / "media-0.lock", "free"):
         failed(soip("media", "--worker", "0"), 1, f"media worker 0 of {data} runs already")
+
+
+@pytest.mark.parametrize(
+    ("options", "program"), [((), False), (("--container", "rtp"), False), (("--container", "ps"), True)]
+)
+def test_a_software_camera_sends_a_program_stream_if_told(
+    soip: Soip, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], program: bool
+) -> None:
+    seen: list[SimulateOptions] = []
+
+    async def simulate(given: SimulateOptions) -> int:
+        seen.append(given)
+        return 0
+
+    monkeypatch.setattr("soip.agents.camera.simulate", simulate)
+    monkeypatch.setattr("soip.logs.configure", lambda _settings, _role: None)  # it would outlive this test
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        who = ("--id", "a", "--password", "p", "--server", "x:1", "--domain", "d")
+        assert soip("simulate", *who, *options, in_data=False).code == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, soft)
+    assert [one.program for one in seen] == [program]
+
+
+def test_a_program_stream_with_opus_is_refused(soip: Soip) -> None:
+    who = ("--id", "a", "--password", "p", "--server", "x:1", "--domain", "d")
+    failed(soip("simulate", *who, "--container", "ps", "--audio", "opus", in_data=False), 2, "no Opus")
 
 
 def test_many_software_cameras_may_open_many_files(soip: Soip, monkeypatch: pytest.MonkeyPatch) -> None:

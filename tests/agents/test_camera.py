@@ -17,6 +17,7 @@ from soip.net.errors import RequestRefusedError
 from soip.rtp import rtcp
 from soip.rtp.h265 import H265
 from soip.rtp.nal import AccessUnit
+from soip.rtp.ps import PsReceiver, Sounding
 from soip.sip.offer import Agreement, Audio, Local, Video, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
@@ -308,3 +309,39 @@ async def test_options_keep_the_password_to_themselves() -> None:
     async with proxy() as server:
         assert "secret" not in repr(camera_options(server))
         assert server_of(server).host == "127.0.0.1"
+
+
+async def test_a_program_stream_brings_the_stamped_pattern_and_the_tone() -> None:
+    async with proxy(cam1="secret", viewer="seen") as server, cameras(server, program=True), caller(server) as peer:
+        offer = make_offer(
+            Local("127.0.0.1", 7),
+            [Video(peer.pair.port, receives=True, program=True), Audio(peer.sound.port, receives=True)],
+        )
+        made = await peer.agent.invite(Uri.parse(f"sip:cam1@{REALM}"), offer.to_bytes(), within=PATIENT_S)
+        agreement = read_answer(offer, SessionDescription.parse(made.remote_sdp))
+        agreed = agreement.video
+        assert agreed is not None
+        assert agreed.encoding == "PS"
+        assert agreement.audio is None, "sound is in the program stream"
+        peer.pair.allow([agreed.remote[0]])
+        receiver = PsReceiver(agreed.payload_type)
+        ready: list[AccessUnit | Sounding] = []
+        async with asyncio.timeout(PATIENT_S):
+            while sum(isinstance(one, AccessUnit) for one in ready) < 30:
+                ready += peer.pair.drain(receiver, peer.station.buffer, peer.station.now())
+                await asyncio.sleep(0.01)
+        await made.bye()
+        units = [one for one in ready if isinstance(one, AccessUnit)]
+        counters = [stamp.counter for stamp in stamps(units) if stamp]
+        assert counters == list(range(counters[0], counters[0] + len(units)))
+        sounds = [one for one in ready if isinstance(one, Sounding)]
+        assert {(one.encoding, len(one.payload)) for one in sounds} == {("PCMU", 160)}
+        assert len(sounds) >= 50
+        assert receiver.lost == receiver.malformed == receiver.broken_payloads == 0
+
+
+async def test_who_does_not_take_a_program_stream_is_refused() -> None:
+    async with proxy(cam1="secret", viewer="seen") as server, cameras(server, program=True), caller(server) as peer:
+        with pytest.raises(RequestRefusedError) as refused:
+            await call(peer)
+        assert refused.value.status == 488

@@ -42,7 +42,7 @@ class SimulateOptions:
     With `count` > 1 the cameras are `identity`-1 … `identity`-N with the same password. `width` to `bitrate`
     (bit/s, None: by quality) and `codec` (its name in SDP) concern the pattern. `expires` is the registration's
     lifetime in seconds, `alarm_every` the pause between two alarms, 0 for none; `audio` is what it speaks, one of
-    `soundencoder.SPOKEN`.
+    `soundencoder.SPOKEN`. With `program` all is sent as one program stream.
     """
 
     identity: str
@@ -61,6 +61,7 @@ class SimulateOptions:
     expires: int = 60
     peer_silence: float = PEER_SILENCE
     alarm_every: float = 0.0
+    program: bool = False
     audio: str = "pcmu"
 
     @property
@@ -121,7 +122,9 @@ class Camera:
         self._calls += 1
         try:
             with structlog.contextvars.bound_contextvars(camera=self.identity):
-                await CameraCall(self._station, self._source, self._options.peer_silence).run(incoming)
+                options = self._options
+                call = CameraCall(self._station, self._source, options.peer_silence, program=options.program)
+                await call.run(incoming)
         except PortsExhaustedError as error:
             incoming.reject(503, str(error))
         finally:

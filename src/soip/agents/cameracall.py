@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from soip.agents.sending import CallMedia, Leg
+from soip.agents.sending import CallMedia, Leg, ProgramMedia
 from soip.agents.source import Source
 from soip.agents.station import Station, random_word
 from soip.net.call import Call, CallEnd, IncomingCall
@@ -18,6 +18,7 @@ from soip.rtp.errors import RtpParseError
 from soip.sip.errors import DialogError, OfferError, SdpError
 from soip.sip.negotiation import Negotiation
 from soip.sip.offer import (
+    PROGRAM,
     Aac,
     Agreement,
     Audio,
@@ -41,12 +42,17 @@ _KEYFRAME_INTERVAL = 0.5
 
 
 class CameraCall:
-    """Made per INVITE; `await run(incoming)` returns when the call is over."""
+    """Made per INVITE; `await run(incoming)` returns when the call is over. With `program` all is sent as one program
+    stream.
+    """
 
-    def __init__(self, station: Station, source: Source, peer_silence: float = PEER_SILENCE) -> None:
+    def __init__(
+        self, station: Station, source: Source, peer_silence: float = PEER_SILENCE, *, program: bool = False
+    ) -> None:
         self._station = station
         self._source = source
         self._peer_silence = peer_silence
+        self._program = program
         self._local = Local(station.host, random_word(), name="soip-camera")
         self._coding = source.coding
         self._keyframe_at = float("-inf")
@@ -95,11 +101,13 @@ class CameraCall:
         """Sockets for the kinds of media that may come of it."""
         if offer is None or offer.of_kind("video") is not None:
             self._video = Leg(self._station, self._station.open_pair(), self._keyframe_wanted)
-        if self._source.has_audio and (offer is None or offer.of_kind("audio") is not None):
+        if self._source.has_audio and not self._program and (offer is None or offer.of_kind("audio") is not None):
             self._audio = Leg(self._station, self._station.open_pair(), self._keyframe_wanted)
 
     def _capabilities(self) -> Sequence[Capability]:
         capabilities: list[Capability] = []
+        if self._program:
+            return [Video(self._video.port, PROGRAM, sends=True)] if self._video is not None else []
         if self._video is not None:
             coding = self._coding
             try:
@@ -146,7 +154,7 @@ class CameraCall:
         """Send until the call ends; hang up when the peer has gone without a word."""
         over: asyncio.Future[CallEnd] = asyncio.get_running_loop().create_future()
         call.on_end(lambda end: None if over.done() else over.set_result(end))
-        media = CallMedia(self._station, self._source, self._coding, self._video, self._audio)
+        media = self._media()
         self._source.attach(media.take)
         refused, in_a_row = 0, 0
         try:
@@ -163,6 +171,11 @@ class CameraCall:
         finally:
             self._source.detach(media.take)
         return over.result()
+
+    def _media(self) -> CallMedia:
+        if self._program and self._video is not None:
+            return ProgramMedia(self._station, self._source, self._coding, self._video)
+        return CallMedia(self._station, self._source, self._coding, self._video, self._audio)
 
     def _legs(self) -> list[Leg]:
         return [leg for leg in (self._video, self._audio) if leg is not None]

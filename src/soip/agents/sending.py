@@ -9,7 +9,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from soip.agents.source import AudioUnit, Source, Unit
+from soip.agents.psmux import Muxer, payload_run
+from soip.agents.source import VIDEO_CLOCK, AudioUnit, Source, Unit
 from soip.agents.station import Station, random_word
 from soip.net.gso import GsoSender
 from soip.net.rtp import Peer, RtpSocketPair
@@ -143,3 +144,24 @@ class CallMedia:
                 self._audio.send(runs, unit.ticks, unit.utc, now)
         elif self._video is not None and self.fits:
             self._video.send(packetise(self._coding, unit.nals), unit.ticks, unit.utc, now)
+
+
+class ProgramMedia(CallMedia):
+    """Pictures and sound of one call in one program stream on `leg`."""
+
+    def __init__(self, station: Station, source: Source, coding: Coding, leg: Leg) -> None:
+        super().__init__(station, source, coding, leg, None)
+        self._leg = leg
+        self._muxer = Muxer(coding.name, source.sound if source.has_audio else None)
+
+    def take(self, unit: Unit) -> None:
+        """A `Listener`: send one unit."""
+        if isinstance(unit, AudioUnit):
+            ticks = unit.ticks * VIDEO_CLOCK // self._source.sound.clock_rate
+            part = self._muxer.sound(unit.payload, ticks)
+        elif self.fits:
+            ticks = unit.ticks
+            part = self._muxer.picture(unit.nals, ticks, unit.keyframe)
+        else:
+            return
+        self._leg.send([payload_run(part)], ticks, unit.utc, self._station.now())

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 ServerOption = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="The SIP server.", show_default=False)]
 
 
+class Container(StrEnum):
+    """How pictures and sound travel."""
+
+    RTP = "rtp"
+    PS = "ps"
+
+
 class PatternCodec(StrEnum):
     """How the pattern is coded."""
 
@@ -70,10 +77,15 @@ def simulate(
         float, typer.Option("--alarm-every", metavar="SECONDS", min=0.0, help="Raise an alarm so often; 0: never.")
     ] = 0.0,
     audio: Annotated[Spoken, typer.Option("--audio", help="What its sound is coded with.")] = Spoken.PCMU,
+    container: Annotated[
+        Container, typer.Option("--container", help="Pictures and sound each by RTP, or both in one program stream.")
+    ] = Container.RTP,
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
 ) -> None:
     """Be a camera: register, answer calls, send H.264 or H.265, and sound."""
+    if container is Container.PS and audio is Spoken.OPUS:
+        raise typer.BadParameter("a program stream has no Opus", param_hint="--audio")
     at = _server(server, transport, tls_ca)
     from soip import logs
     from soip.agents.camera import SimulateOptions
@@ -92,6 +104,7 @@ def simulate(
         codec=codec.name,
         alarm_every=alarm_every,
         audio=audio.value,
+        program=container is Container.PS,
     )
     raise typer.Exit(asyncio.run(run(options)))
 

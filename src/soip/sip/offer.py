@@ -34,6 +34,11 @@ H265 = RtpMap("H265", 90000)
 
 _SPROP = "sprop-parameter-sets"
 
+PROGRAM = "PS"
+"""Encoding name of an MPEG-2 program stream, in which pictures and sound share one RTP stream (GB/T 28181 annex C)."""
+
+_PROGRAM_MAP = RtpMap(PROGRAM, 90000)
+
 FEEDBACK = ("nack pli", "ccm fir")
 """RTCP feedback we send and understand (RFC 4585, RFC 5104)."""
 
@@ -79,8 +84,8 @@ class Local:
 class Video:
     """What we can do with video, at an RTP port (RTCP is the next one).
 
-    `encoding` is that of the stream we send, H264 or H265, and `parameters` what its a=fmtp says of profile, level and
-    parameter sets, as far as known. Who receives takes both encodings.
+    `encoding` is that of the stream we send, H264, H265 or PS, and `parameters` what its a=fmtp says of profile, level
+    and parameter sets, as far as known. Who receives takes H.264 and H.265, and with `program` PS.
     """
 
     port: int
@@ -88,6 +93,7 @@ class Video:
     parameters: Mapping[str, str] = field(default_factory=dict)
     sends: bool = False
     receives: bool = False
+    program: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +218,8 @@ def _offered_formats(capability: Capability) -> list[tuple[int, str, str]]:
     formats = _offered_h264(capability) if capability.encoding == "H264" or not capability.sends else []
     if capability.encoding == "H265" or not capability.sends:
         formats += _offered_h265(capability)
+    if _takes_program(capability):
+        formats.append((_PROGRAM_MAP, ""))  # the last: who can send pictures by themselves does
     return [(_FIRST_DYNAMIC + n, str(rtpmap), fmtp) for n, (rtpmap, fmtp) in enumerate(formats)]
 
 
@@ -342,16 +350,27 @@ def _answer_media(
 
 
 def _choose_video(media: Media, capability: Video) -> _Choice:
-    """The best format of the encoding that we send; who receives takes H.264 before H.265."""
+    """The best format of the encoding that we send; who receives takes H.264 before H.265, and PS if need be."""
     h264 = _choose_h264(media, capability) if capability.encoding == "H264" or not capability.sends else None
     h265 = _choose_h265(media, capability) if capability.encoding == "H265" or not capability.sends else None
-    choice = h264 or h265
+    program = _choose_program(media) if _takes_program(capability) else None
+    choice = h264 or h265 or program
     if choice is None:
         wanted = capability.encoding if capability.sends else "H264 or H265"
         profile = capability.parameters.get("profile-level-id") or capability.parameters.get("profile-id")
         of_profile = f" of profile {profile}" if profile else ""
         raise OfferError(f"video is {wanted}{of_profile}, which is not offered", _WARN_FORMAT)
     return choice
+
+
+def _takes_program(capability: Video) -> bool:
+    return capability.encoding == PROGRAM if capability.sends else capability.program
+
+
+def _choose_program(media: Media) -> _Choice | None:
+    """The first program stream that is offered."""
+    offered = (number for number, entry in media.rtpmaps.items() if entry == _PROGRAM_MAP)
+    return next((_Choice(number, _PROGRAM_MAP) for number in offered), None)
 
 
 def _choose_h264(media: Media, capability: Video) -> _Choice | None:
