@@ -12,8 +12,9 @@ import structlog
 
 from soip.directory.rows import CameraRow
 from soip.media.context import Context, numeric
-from soip.media.intake import AudioIntake, Picture, Sound, VideoIntake, attach
+from soip.media.intake import AudioIntake, Intake, Picture, Sound, VideoIntake, attach
 from soip.media.journal import journal
+from soip.media.programintake import ProgramIntake
 from soip.net.call import Call
 from soip.net.rtp import Peer, RtpSocketPair
 from soip.rtp import rtcp
@@ -23,7 +24,7 @@ from soip.rtp.reception import Reception
 from soip.rtp.sound import SoundFormat
 from soip.sip.errors import OfferError
 from soip.sip.negotiation import Negotiation, unmoved
-from soip.sip.offer import ANY_SOUND, Agreement, Audio, Local, Stream, Video, make_offer, read_answer
+from soip.sip.offer import ANY_SOUND, PROGRAM, Agreement, Audio, Local, Stream, Video, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 
@@ -39,9 +40,7 @@ _log = structlog.get_logger()
 class _Leg:
     """One media part of the call: its sockets, and what is reported about it."""
 
-    def __init__(
-        self, context: Context, pair: RtpSocketPair, stream: Stream, intake: VideoIntake | AudioIntake
-    ) -> None:
+    def __init__(self, context: Context, pair: RtpSocketPair, stream: Stream, intake: Intake) -> None:
         self.pair, self.stream, self.intake = pair, stream, intake
         self.ssrc = secrets.randbits(32)
         self.dropped = 0
@@ -119,7 +118,7 @@ class CameraCall:
             if camera.audio:
                 pairs.append(context.open_pair())
             local = Local(context.address, context.session_id())
-            media: list[Video | Audio] = [Video(pairs[0].port, receives=True)]
+            media: list[Video | Audio] = [Video(pairs[0].port, receives=True, program=True)]
             media += [Audio(pair.port, ANY_SOUND, receives=True) for pair in pairs[1:]] or [Audio(DISCARD_PORT)]
             offer = make_offer(local, media)
             uri = Uri.parse(f"sip:{camera.id}@{context.domain}")
@@ -154,6 +153,8 @@ class CameraCall:
         stream = agreement.video
         if stream is None or not stream.receives:
             raise OfferError("the camera offers no video")
+        if stream.encoding == PROGRAM:
+            return cls._program(context, camera, call, agreement, pairs, picture, sound)
         coding = CODINGS[stream.encoding]
         video_in = VideoIntake(
             stream.payload_type, stream.parameter_sets, context.wall, picture, stream.receive_types, coding
@@ -161,6 +162,31 @@ class CameraCall:
         video = _Leg(context, pairs[0], stream, video_in)
         try:
             audio = cls._audio(context, camera, agreement.audio, pairs, sound, video_in)
+            return cls(context, camera, call, video, audio)
+        except BaseException:
+            video.close()
+            raise
+
+    @classmethod
+    def _program(
+        cls,
+        context: Context,
+        camera: CameraRow,
+        call: Call,
+        agreement: Agreement,
+        pairs: list[RtpSocketPair],
+        picture: Callable[[Picture], None],
+        sound: Callable[[Sound], None],
+    ) -> CameraCall:
+        """The camera sends a program stream: sound is in it, unless it sends that by itself as well."""
+        stream = agreement.video
+        assert stream is not None
+        apart = agreement.audio is not None and agreement.audio.receives
+        wanted = sound if camera.audio and not apart else None
+        intake = ProgramIntake(stream.payload_type, context.wall, picture, wanted, stream.receive_types)
+        video = _Leg(context, pairs[0], stream, intake)
+        try:
+            audio = cls._audio(context, camera, agreement.audio, pairs, sound, intake.video)
             return cls(context, camera, call, video, audio)
         except BaseException:
             video.close()
@@ -191,13 +217,17 @@ class CameraCall:
     @property
     def intake(self) -> VideoIntake:
         """The video's way in."""
-        assert isinstance(self.video.intake, VideoIntake)
-        return self.video.intake
+        intake = self.video.intake
+        if isinstance(intake, ProgramIntake):
+            return intake.video
+        assert isinstance(intake, VideoIntake)
+        return intake
 
     @property
     def sound(self) -> SoundFormat | None:
         """What its sound is coded with, when the camera sends any."""
-        return self.audio.intake.format if self.audio and isinstance(self.audio.intake, AudioIntake) else None
+        intake = self.audio.intake if self.audio else self.video.intake
+        return intake.format if isinstance(intake, AudioIntake | ProgramIntake) else None
 
     @property
     def silent_s(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from soip.media.context import Context
 from soip.media.walltime import WallClock
@@ -16,7 +17,7 @@ from soip.rtp.errors import RtpParseError
 from soip.rtp.h264 import H264
 from soip.rtp.nal import CLOCK_RATE, AccessUnit, Coding, Nal
 from soip.rtp.packet import extend_timestamp
-from soip.rtp.receiver import AudioFrame, VideoReceiver
+from soip.rtp.receiver import AudioFrame, StreamReceiver, VideoReceiver
 from soip.rtp.rtcp import SenderReport
 from soip.rtp.sound import SoundFormat
 
@@ -190,6 +191,19 @@ class AudioIntake:
         self.clock.broken = True
 
 
-def attach(context: Context, pair: RtpSocketPair, intake: VideoIntake | AudioIntake) -> None:
+class Intake(Protocol):
+    """What a call has of each RTP stream that comes in."""
+
+    @property
+    def receiver(self) -> StreamReceiver: ...
+
+    def readable(self, pair: RtpSocketPair, buffer: memoryview, now: float) -> None: ...
+
+    def sender_report(self, report: SenderReport) -> None: ...
+
+    def restart_clock(self) -> None: ...
+
+
+def attach(context: Context, pair: RtpSocketPair, intake: Intake) -> None:
     """Serve the RTP socket of `pair` to an intake whenever it is readable."""
     context.poll.add(pair.rtp, lambda: intake.readable(pair, context.buffer, context.now()))
