@@ -10,6 +10,7 @@ from soip.net.tls import TlsWire
 from soip.policy import siptoken
 from soip.policy.mediaurl import issue
 from soip.rtp import rtcp
+from soip.rtp.framing import frame
 from soip.rtp.packet import RtpPacket, build
 from tests.agents.test_nalsplit import IDR, PPS, RECORD, SLICE, SPS, annex_b, prefixed
 from tests.fuzz import (
@@ -66,6 +67,7 @@ STARTS: dict[str, Callable[[], Iterable[bytes]]] = {
     "policy_dialplan": lambda: policy_dialplan.SAMPLES,
     "policy_mediaurl": lambda: [issue(policy_mediaurl.KEY, "bob", "cam1", "live", 4e9).encode()],
     "policy_siptoken": lambda: [siptoken.issue(policy_siptoken.KEY, "bob", policy_siptoken.EXPIRES).encode()],
+    "rtp_framing": lambda: [b"\x10" + b"".join([frame(PACKET), frame(CONTROL), b"\0\0\xf0", frame(PACKET)])],
     "rtp_packet": lambda: [PACKET],
     "rtp_rtcp": lambda: [CONTROL],
     "rtp_sps": lambda: [SEQUENCE_SET, b"Z0LAHukBQHsg,aM4BJiA="],

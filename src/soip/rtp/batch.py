@@ -4,7 +4,7 @@ One object serves all streams of a process. The shell fills it (``net.batch``, o
 datagrams of one run after the other; a receiver takes what it is aimed at at once and keeps no view of it.
 
 Datagrams lie at equal distances: a slot's each, or, where the kernel has joined those of one burst (UDP GRO), one
-behind the other.
+behind the other. Those of a stream (`rtp.framing`) lie one behind the other too, with their lengths between them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,16 @@ class Layout:
         if self._bodies[0] != size:
             self._bodies = (size, [slot[START_SIZE:size] for slot in self.slots])
         return self._bodies[1]
+
+
+class _Framed(Layout):
+    """Datagrams of one size, the last one perhaps shorter, that lie anywhere."""
+
+    def __init__(self, whole: memoryview, base: int, stride: int, sizes: Sequence[int]) -> None:
+        places = range(base, base + stride * len(sizes), stride)
+        self.slots = [whole[at : at + size] for at, size in zip(places, sizes, strict=True)]
+        self.starts = [slot[:START_SIZE] for slot in self.slots]
+        self._bodies = (0, [])
 
 
 class DatagramBatch:
@@ -68,6 +78,13 @@ class DatagramBatch:
         self.layout = layout
         self.sizes = (segment,) * (count - 1) + (size - segment * (count - 1),)
         self.count = count
+
+    def aim_at_framed(self, at: int, gap: int, sizes: Sequence[int]) -> None:
+        """Be the datagrams of these sizes, equal but for the last one, which may be shorter, that lie from ``at`` on
+        with ``gap`` bytes between them.
+        """
+        self.layout = _Framed(self._whole, at, sizes[0] + gap, sizes)
+        self.sizes, self.count = sizes, len(sizes)
 
     def load(self, datagrams: Sequence[bytes]) -> None:
         """Fill the batch, with at most SLOTS datagrams."""
