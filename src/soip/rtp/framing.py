@@ -3,10 +3,10 @@
 Both may share a connection; the second byte tells them apart (RFC 5761 §4).
 
 Theory. A stream has no packet boundaries of its own: whoever gets one length wrong, as devices do, is misread from
-there on. So a frame is taken only when it begins like a packet, and, where what follows is there already, when that does too.
-Otherwise the next frame is looked for: one of a known payload type, with a second one of the same source behind it.
-What lies before it is skipped and counted; the gap in the sequence numbers then shows as loss. A frame whose length covers
-the next one is dropped with it.
+there on. So a frame is taken only when it begins like a packet, and, where what follows is there already, when that
+does too. Otherwise the next frame is looked for: one of a known payload type, with a second one of the same source
+behind it. What lies before it is skipped and counted; the gap in the sequence numbers then shows as loss. A frame whose
+length covers the next one is dropped with it.
 
 The shell owns the buffer: `begin` puts into it what was left over and says where to read more to; `take` says where the
 packets lie.
