@@ -37,7 +37,7 @@ def agree(offers: Video, answers: Video, *changes: tuple[str, str]) -> tuple[Str
     return video(read_answer(offer, agreement.answer)), video(agreement), agreement.answer
 
 
-@pytest.mark.parametrize(("offers", "answers"), product([True, False], repeat=2))
+@pytest.mark.parametrize(("offers", "answers"), list(product([True, False], repeat=2)))
 def test_rtcp_shares_the_port_where_both_say_so(offers: bool, answers: bool) -> None:
     both = offers and answers
     ours, theirs, answer = agree(replace(RECORDER, mux=offers), replace(CAMERA, mux=answers))

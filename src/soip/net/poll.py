@@ -40,6 +40,12 @@ class MediaPoll:
         self._epoll.register(number, select.EPOLLIN)
         self._handlers[number] = handler
 
+    def writable(self, sock: socket.socket, wanted: bool) -> None:
+        """Call the handler of `sock` also whenever it can be written to, or not any more."""
+        number = sock.fileno()
+        if number in self._handlers:
+            self._epoll.modify(number, select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN)
+
     def remove(self, sock: socket.socket) -> None:
         """Stop watching ``sock``, before it is closed. Unknown sockets are ignored."""
         number = sock.fileno()
