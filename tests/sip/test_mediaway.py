@@ -10,7 +10,7 @@ import pytest
 from soip.sip.errors import OfferError
 from soip.sip.mediaway import Way
 from soip.sip.negotiation import Negotiation
-from soip.sip.offer import Agreement, Audio, Local, Stream, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import Agreement, Audio, Capability, Local, Stream, Video, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 
 SERVER, PEER = Local("192.0.2.1", 1), Local("192.0.2.2", 2)
@@ -123,7 +123,7 @@ def test_feedback_over_tcp() -> None:
 
 def test_what_goes_on_keeps_its_connection() -> None:
     """RFC 4145 §5: hold and resume say existing, on both sides; an offer of ours in the call does too."""
-    shows = [replace(CAMERA, transport="tcp"), Audio(30002, ("PCMU",), sends=True, transport="tcp")]
+    shows: list[Capability] = [replace(CAMERA, transport="tcp"), Audio(30002, ("PCMU",), sends=True, transport="tcp")]
     offer = make_offer(PEER, [OVER_TCP])
     agreement = answer_offer(offer, SERVER, shows)
     assert agreement.answer is not None

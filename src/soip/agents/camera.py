@@ -39,7 +39,8 @@ class SimulateOptions:
 
     With `count` > 1 the cameras are `identity`-1 … `identity`-N with the same password. `width` to `bitrate`
     (bit/s, None: by quality) concern the pattern. `expires` is the registration's lifetime in seconds,
-    `alarm_every` the pause between two alarms, 0 for none.
+    `alarm_every` the pause between two alarms, 0 for none. `tcp_setup`: whether a camera whose media is wanted over TCP
+    connects ("active") or is connected to ("passive") where it may choose.
     """
 
     identity: str
@@ -57,6 +58,7 @@ class SimulateOptions:
     expires: int = 60
     peer_silence: float = PEER_SILENCE
     alarm_every: float = 0.0
+    tcp_setup: str = "active"
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -116,7 +118,8 @@ class Camera:
         self._calls += 1
         try:
             with structlog.contextvars.bound_contextvars(camera=self.identity):
-                await CameraCall(self._station, self._source, self._options.peer_silence).run(incoming)
+                call = CameraCall(self._station, self._source, self._options.peer_silence, self._options.tcp_setup)
+                await call.run(incoming)
         except PortsExhaustedError as error:
             incoming.reject(503, str(error))
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -14,6 +15,7 @@ from soip.net.call import Call, CallEnd, IncomingCall
 from soip.net.errors import CallEndedError
 from soip.rtp.h264_sets import build_sprop
 from soip.sip.errors import DialogError, OfferError, SdpError
+from soip.sip.mediaway import transport_of
 from soip.sip.negotiation import Negotiation
 from soip.sip.offer import Agreement, Audio, Capability, Local, Video, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
@@ -31,10 +33,13 @@ _KEYFRAME_INTERVAL = 0.5
 class CameraCall:
     """Made per INVITE; `await run(incoming)` returns when the call is over."""
 
-    def __init__(self, station: Station, source: Source, peer_silence: float = PEER_SILENCE) -> None:
+    def __init__(
+        self, station: Station, source: Source, peer_silence: float = PEER_SILENCE, setup: str = "active"
+    ) -> None:
         self._station = station
         self._source = source
         self._peer_silence = peer_silence
+        self._setup = setup
         self._local = Local(station.host, random_word(), name="soip-camera")
         self._keyframe_at = float("-inf")
         self._video: Leg | None = None
@@ -81,18 +86,26 @@ class CameraCall:
     def _open_legs(self, offer: SessionDescription | None) -> None:
         """Sockets for the kinds of media that may come of it."""
         if offer is None or offer.of_kind("video") is not None:
-            self._video = Leg(self._station, self._station.open_pair(), self._keyframe_wanted)
+            self._video = self._open_leg(offer, "video")
         if self._source.has_audio and (offer is None or offer.of_kind("audio") is not None):
-            self._audio = Leg(self._station, self._station.open_pair(), self._keyframe_wanted)
+            self._audio = self._open_leg(offer, "audio")
+
+    def _open_leg(self, offer: SessionDescription | None, kind: str) -> Leg:
+        """What the caller offers decides what it goes over."""
+        media = offer.of_kind(kind) if offer is not None else None
+        way = self._station.open_way("udp" if media is None else transport_of(media))
+        return Leg(self._station, way, self._keyframe_wanted)
 
     def _capabilities(self) -> Sequence[Capability]:
         capabilities: list[Capability] = []
         if self._video is not None:
             sets = self._source.parameter_sets
             profile = sets[0][1:4].hex() if sets else ""
-            capabilities.append(Video(self._video.port, profile, build_sprop(sets), sends=True))
+            video = Video(self._video.port, profile, build_sprop(sets), sends=True)
+            capabilities.append(replace(video, transport=self._video.transport, setup=self._setup, mux=True))
         if self._audio is not None:
-            capabilities.append(Audio(self._audio.port, ("PCMU",), sends=True))
+            audio = Audio(self._audio.port, ("PCMU",), sends=True)
+            capabilities.append(replace(audio, transport=self._audio.transport, setup=self._setup, mux=True))
         return capabilities
 
     def _answer(self, offer: SessionDescription | None) -> tuple[SessionDescription, Agreement | None]:
@@ -136,7 +149,10 @@ class CameraCall:
                 await asyncio.wait([over], timeout=1.0)
                 before, refused = refused, self._refused()
                 in_a_row = in_a_row + 1 if refused > before else 0
-                if not over.done() and (in_a_row >= REFUSALS or self._silent()):
+                if not over.done() and (trouble := self._trouble()):
+                    log.warning("no way for media; hanging up", why=trouble)
+                    await call.bye(f'SIP;cause=503;text="{_quotable(trouble)}"')
+                elif not over.done() and (in_a_row >= REFUSALS or self._silent()):
                     log.warning("the peer has gone; hanging up", refused=refused)
                     await call.bye('SIP;cause=408;text="Media timeout"')
         finally:
@@ -145,6 +161,9 @@ class CameraCall:
 
     def _legs(self) -> list[Leg]:
         return [leg for leg in (self._video, self._audio) if leg is not None]
+
+    def _trouble(self) -> str:
+        return next(filter(None, (leg.trouble for leg in self._legs())), "")
 
     def _refused(self) -> int:
         return sum(leg.refused for leg in self._legs())

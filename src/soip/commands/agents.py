@@ -27,6 +27,20 @@ class Transport(StrEnum):
     TLS = "tls"
 
 
+class Rtp(StrEnum):
+    """What media comes over."""
+
+    UDP = "udp"
+    TCP = "tcp"
+
+
+class TcpSetup(StrEnum):
+    """Which part a camera takes over TCP (RFC 4145)."""
+
+    ACTIVE = "active"
+    PASSIVE = "passive"
+
+
 TransportOption = Annotated[Transport, typer.Option("--transport", help="How SIP travels.")]
 TlsCaOption = Annotated[
     Path | None,
@@ -50,6 +64,9 @@ def simulate(
     alarm_every: Annotated[
         float, typer.Option("--alarm-every", metavar="SECONDS", min=0.0, help="Raise an alarm so often; 0: never.")
     ] = 0.0,
+    tcp_setup: Annotated[
+        TcpSetup, typer.Option("--tcp-setup", help="Where media is wanted over TCP: connect, or be connected to.")
+    ] = TcpSetup.ACTIVE,
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
 ) -> None:
@@ -62,7 +79,16 @@ def simulate(
 
     logs.configure(settings_for(), "simulate")
     raise_file_limit()
-    options = SimulateOptions(identity, password, at, domain, source=source, count=count, alarm_every=alarm_every)
+    options = SimulateOptions(
+        identity,
+        password,
+        at,
+        domain,
+        source=source,
+        count=count,
+        alarm_every=alarm_every,
+        tcp_setup=tcp_setup.value,
+    )
     raise typer.Exit(asyncio.run(run(options)))
 
 
@@ -81,6 +107,9 @@ def play(
     duration: Annotated[
         float | None, typer.Option("--duration", metavar="SECONDS", min=0.1, help="Stop after so much film.")
     ] = None,
+    rtp: Annotated[
+        Rtp, typer.Option("--rtp", help="What media comes over; tcp where datagrams do not arrive.")
+    ] = Rtp.UDP,
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
 ) -> None:
@@ -92,7 +121,17 @@ def play(
     from soip.agents.player import play as run
 
     logs.configure(settings_for(), "play")
-    options = PlayOptions(uri, user, password, at, output, start=_moment(start), stop=_moment(stop), duration=duration)
+    options = PlayOptions(
+        uri,
+        user,
+        password,
+        at,
+        output,
+        start=_moment(start),
+        stop=_moment(stop),
+        duration=duration,
+        rtp=rtp.value,
+    )
     raise typer.Exit(asyncio.run(run(options)))
 
 

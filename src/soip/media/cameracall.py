@@ -12,10 +12,10 @@ import structlog
 
 from soip.directory.rows import CameraRow
 from soip.media.context import Context, numeric
-from soip.media.intake import AudioIntake, Picture, Sound, VideoIntake, attach
+from soip.media.intake import AudioIntake, Picture, Sound, VideoIntake
 from soip.media.journal import journal
 from soip.net.call import Call
-from soip.net.rtp import Peer, RtpSocketPair
+from soip.net.rtpway import RtpWay
 from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
 from soip.rtp.reception import Reception
@@ -37,26 +37,24 @@ _log = structlog.get_logger()
 class _Leg:
     """One media part of the call: its sockets, and what is reported about it."""
 
-    def __init__(
-        self, context: Context, pair: RtpSocketPair, stream: Stream, intake: VideoIntake | AudioIntake
-    ) -> None:
+    def __init__(self, context: Context, pair: RtpWay, stream: Stream, intake: VideoIntake | AudioIntake) -> None:
         self.pair, self.stream, self.intake = pair, stream, intake
         self.ssrc = secrets.randbits(32)
         self.dropped = 0
         """Datagrams the kernel dropped for want of buffer, as of the last look."""
         self._context = context
         self._reception = Reception(intake.receiver)
-        self._control_peer = Peer(numeric(stream.remote_rtcp[0]), stream.remote_rtcp[1])
-        # Only the negotiated host may send; its first packet latches the port.
-        pair.allow([numeric(stream.remote[0])])
-        attach(context, pair, intake)
-        context.poll.add(pair.rtcp, self._control)
+        for host, _ in (stream.remote, stream.remote_rtcp):
+            numeric(host)
+        # Only the negotiated host may send.
+        pair.hear(stream)
+        pair.watch(context.poll, lambda: intake.readable(pair, context.buffer, context.now()), self._control)
 
     def send(self, *packets: rtcp.Packet) -> None:
         block = self._reception.block(self._context.now())
         report = rtcp.ReceiverReport(self.ssrc, (block,) if block else ())
         cname = rtcp.SourceDescription(self.ssrc, f"{self._context.instance}@{self._context.domain}")
-        self.pair.send_control(rtcp.build([report, cname, *packets]), self._control_peer)
+        self.pair.send_control(rtcp.build([report, cname, *packets]))
 
     def drops(self) -> int:
         """Return how many datagrams the kernel has dropped since the last look: this process was too slow for them."""
@@ -64,8 +62,6 @@ class _Leg:
         return self.dropped - before
 
     def close(self) -> None:
-        self._context.poll.remove(self.pair.rtp)
-        self._context.poll.remove(self.pair.rtcp)
         self.pair.close()
 
     def _control(self) -> None:
@@ -110,13 +106,16 @@ class CameraCall:
         timed out, no way), OfferError (an answer we cannot use), PortsExhaustedError, SipParseError; nothing is left
         open then.
         """
-        pairs = [context.open_pair()]
+        pairs = [context.open_way(camera.transport)]
         try:
             if camera.audio:
-                pairs.append(context.open_pair())
+                pairs.append(context.open_way(camera.transport))
             local = Local(context.address, context.session_id())
-            media: list[Video | Audio] = [Video(pairs[0].port, receives=True)]
-            media += [Audio(pair.port, receives=True) for pair in pairs[1:]] or [Audio(DISCARD_PORT)]
+            over = camera.transport
+            media: list[Video | Audio] = [Video(pairs[0].port, receives=True, transport=over, mux=True)]
+            media += [Audio(pair.port, receives=True, transport=over, mux=True) for pair in pairs[1:]] or [
+                Audio(DISCARD_PORT)
+            ]
             offer = make_offer(local, media)
             uri = Uri.parse(f"sip:{camera.id}@{context.domain}")
             # RFC 3261 §20.21: which call this one refers to, so that a trace can show the two together.
@@ -143,7 +142,7 @@ class CameraCall:
         camera: CameraRow,
         call: Call,
         agreement: Agreement,
-        pairs: list[RtpSocketPair],
+        pairs: list[RtpWay],
         picture: Callable[[Picture], None],
         sound: Callable[[Sound], None],
     ) -> CameraCall:
@@ -161,7 +160,7 @@ class CameraCall:
 
     @staticmethod
     def _audio(
-        context: Context, heard: Stream | None, pairs: list[RtpSocketPair], sound: Callable[[Sound], None]
+        context: Context, heard: Stream | None, pairs: list[RtpWay], sound: Callable[[Sound], None]
     ) -> _Leg | None:
         if len(pairs) < 2:
             return None
@@ -185,6 +184,12 @@ class CameraCall:
     def silent_s(self) -> float:
         """Seconds since the last picture, or since the call was set up."""
         return self._context.now() - (self.intake.last_arrival or self.started)
+
+    @property
+    def trouble(self) -> str:
+        """Why no media can come any more; "" as long as it can."""
+        now = self._context.now()
+        return next(filter(None, (leg.pair.trouble(now) for leg in (self.video, self.audio) if leg)), "")
 
     @property
     def shown(self) -> bool:

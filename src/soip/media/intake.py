@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from soip.media.context import Context
 from soip.media.walltime import WallClock
-from soip.net.rtp import RtpSocketPair
+from soip.net.rtpway import RtpWay
 from soip.rtp.clock import MediaClock
 from soip.rtp.decodetime import DecodeTime
 from soip.rtp.errors import RtpParseError
@@ -82,7 +81,7 @@ class VideoIntake:
         self._highest = 0
         self._learn(sprop)
 
-    def readable(self, pair: RtpSocketPair, buffer: memoryview, now: float) -> None:
+    def readable(self, pair: RtpWay, buffer: memoryview, now: float) -> None:
         """The socket has datagrams."""
         for unit in pair.drain(self.receiver, buffer, now):
             self.take(unit)
@@ -161,7 +160,7 @@ class AudioIntake:
         self._wall = wall
         self._sound = sound
 
-    def readable(self, pair: RtpSocketPair, buffer: memoryview, now: float) -> None:
+    def readable(self, pair: RtpWay, buffer: memoryview, now: float) -> None:
         """The socket has datagrams."""
         for frame in pair.drain(self.receiver, buffer, now):
             arrival_us = self._wall.utc_us(frame.arrival)
@@ -173,8 +172,3 @@ class AudioIntake:
     def restart_clock(self) -> None:
         """The wall clock was stepped."""
         self.clock.broken = True
-
-
-def attach(context: Context, pair: RtpSocketPair, intake: VideoIntake | AudioIntake) -> None:
-    """Serve the RTP socket of `pair` to an intake whenever it is readable."""
-    context.poll.add(pair.rtp, lambda: intake.readable(pair, context.buffer, context.now()))

@@ -15,8 +15,7 @@ from soip.media.context import Context
 from soip.media.intake import Codec
 from soip.media.outleg import OutLeg
 from soip.mp4.times import us_of
-from soip.net.gso import GsoSender
-from soip.net.rtp import RtpSocketPair
+from soip.net.rtpway import RtpWay
 from soip.rtp.errors import RtpParseError
 from soip.rtp.h264 import CLOCK_RATE, PACKET_SIZE, packetise
 from soip.rtp.h264_sets import find_sets, parse_sps
@@ -83,18 +82,17 @@ class Programme:
 class Playback:
     """One viewer's playback. `play` returns when the last picture has been sent."""
 
-    def __init__(
-        self, context: Context, programme: Programme, agreement: Agreement, pairs: list[RtpSocketPair]
-    ) -> None:
+    def __init__(self, context: Context, programme: Programme, agreement: Agreement, pairs: list[RtpWay]) -> None:
         self._context = context
         self._programme = programme
         self._leg: OutLeg | None = None
         self._going = asyncio.Event()
         self._going.set()
+        self._broken = False
         stream = agreement.video
         if stream is not None and stream.sends:
             self._leg = OutLeg(context, pairs[0], stream, lambda: None)
-            self._sender = GsoSender(pairs[0].rtp, PACKET_SIZE)
+            self._sender = pairs[0].sender(PACKET_SIZE, self._lost)
             # RFC 3550 §5.1: SSRC, first sequence number and timestamp offset are random.
             self._stream = SendStream(
                 stream.payload_type, secrets.randbits(32), secrets.randbits(16), secrets.randbits(32)
@@ -118,6 +116,9 @@ class Playback:
                 began += await self._held()
                 await self._until(began + (decode_us - origin_us) / 1e6)
                 timestamp = (picture.utc_us - origin_us) * CLOCK_RATE // 1_000_000
+                if self._broken and not picture.sync:
+                    continue
+                self._broken = False
                 nals = [bytes(nal) for nal in picture.nals()]
                 self._sender.send(self._stream.stamp(packetise(nals), timestamp))
                 self._leg.report(self._stream.ssrc, self._stream.timestamp, self._stream.packets, self._stream.octets)
@@ -144,9 +145,18 @@ class Playback:
         """When the viewer's last RTCP came."""
         return self._leg.heard if self._leg else None
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be shown any more; "" as long as it can."""
+        return self._leg.pair.trouble(self._context.now()) if self._leg else ""
+
     def close(self) -> None:
         if self._leg is not None:
             self._leg.close()
+
+    def _lost(self) -> None:
+        """The viewer is too slow: it goes on at the next keyframe."""
+        self._broken = True
 
     async def _held(self) -> float:
         """Wait while on hold; gives for how long."""

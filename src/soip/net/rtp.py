@@ -58,6 +58,8 @@ class RtpSocketPair:
     back.
     """
 
+    transport = "udp"
+
     def __init__(self, rtp: socket.socket, rtcp: socket.socket, release: Callable[[], None]) -> None:
         self.rtp = rtp
         self.rtcp = rtcp

@@ -140,6 +140,8 @@ class _Connection:
 class TcpWay:
     """Made by `open_tcp`; see `rtpway.RtpWay`."""
 
+    transport = "tcp"
+
     def __init__(self, port: int, host: str, release: Callable[[], None], now: Callable[[], float]) -> None:
         self.port = port
         self.foreign = 0
@@ -172,6 +174,11 @@ class TcpWay:
 
     def watch(self, poll: MediaPoll, media: Callable[[], object], control: Callable[[], object]) -> None:
         self._poll, self._media, self._control = poll, media, control
+        if self._wanted:
+            self._watch_listeners()
+        for which, connection in self._connections.items():
+            poll.add(connection.sock, partial(self._ready, which))
+            poll.writable(connection.sock, connection.watched)
 
     def hear(self, stream: Stream) -> None:
         self._agree(stream)
@@ -198,6 +205,9 @@ class TcpWay:
             return
         self._listen()
         self._unlisten({1} - both)
+        self._watch_listeners()
+
+    def _watch_listeners(self) -> None:
         if self._poll is not None:
             for which, listener in self._listeners.items():
                 self._poll.remove(listener)

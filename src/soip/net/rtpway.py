@@ -1,7 +1,7 @@
 """A way for RTP and RTCP of one media session, whatever it goes over: what `net.rtp` (UDP) and `net.rtptcp` offer.
 
-Order of calls: `watch`; then `hear` where media is received, or `direct` where it is sent, and again whenever something
-else was agreed on; at the end `close`. While it is open, `trouble` is asked once a second.
+Order of calls: `watch` once; `hear` where media is received, or `direct` where it is sent, as soon as that is agreed
+on, and again whenever something else is; at the end `close`. While it is open, `trouble` is asked once a second.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class Sender(Protocol):
 class RtpWay(Protocol):
     """See above. `stream` is what was agreed on; its addresses must be IP addresses."""
 
+    transport: str
+    """What it goes over: "udp" or "tcp"."""
     port: int
     """Where we are reached, as it stands in our description."""
     foreign: int
