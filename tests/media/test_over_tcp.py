@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import Self
 
 import pytest
+from structlog.testing import capture_logs
 
 from soip.net.call import Call, IncomingCall
 from soip.net.errors import RequestRefusedError
@@ -205,3 +206,17 @@ async def test_what_cannot_be_connected_is_refused(home: House, name: str) -> No
     with pytest.raises(RequestRefusedError) as refused:
         await agent.invite(Uri.parse(f"sip:{name}@{DOMAIN}"), offer.encode(), within=PATIENT_S)
     assert refused.value.status == 488
+
+
+async def test_a_damaged_stream_is_told_once_and_goes_on(home: House, name: str) -> None:
+    await home.directory.cameras.add(name, realm=DOMAIN, password="secret", transport="tcp", digest="SHA-256")
+    camera = await TcpCamera.make(home, name)
+    await home.until_state("recording", name)
+    viewer = await (await Viewer.make(home)).dial(name)
+    await viewer.see(5)
+    with capture_logs() as logs:
+        camera.writers[0].write(b"\xff" * 500)
+        await viewer.see(60)
+        await until(lambda: any("damaged" in entry["event"] for entry in logs), True)
+    assert [entry["skipped_bytes"] for entry in logs if "damaged" in entry["event"]] == [500]
+    assert len(camera.calls) == 1

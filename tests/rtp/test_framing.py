@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from soip.rtp.batch import DatagramBatch
 from soip.rtp.errors import RtpParseError
-from soip.rtp.framing import MAX_FRAME, MAX_LEFT, MAX_SKIPPED, Deframer, frame, frame_runs, is_rtcp, runs_of
+from soip.rtp.framing import MAX_FRAME, MAX_LEFT, MAX_SKIPPED, PREFIX, Deframer, frame, frame_runs, is_rtcp, runs_of
 from soip.rtp.h264 import packetise
 from soip.rtp.receiver import VideoReceiver
 from soip.rtp.rtcp import Bye, ReceiverReport, build
@@ -181,15 +181,14 @@ def test_receivers_take_frames_as_they_take_datagrams(seed: int, reads: int) -> 
     plain = VideoReceiver(PAYLOAD_TYPE)
     expected = [unit for one in lossy for unit in plain.receive(one, 1.0)] + plain.flush()
     fast, batch, deframer = VideoReceiver(PAYLOAD_TYPE), DatagramBatch(), Deframer([PAYLOAD_TYPE])
-    whole = memoryview(batch.buffer)
     stream = b"".join(map(frame, lossy))
     units = []
     for begin in range(0, len(stream), reads):
         chunk = stream[begin : begin + reads]
-        at = deframer.begin(whole)
-        whole[at : at + len(chunk)] = chunk
-        for start, sizes in runs_of(deframer.take(whole, at + len(chunk))):
-            batch.aim_at_framed(start, 2, sizes)
+        at = deframer.begin(BUFFER)
+        BUFFER[at : at + len(chunk)] = chunk
+        for start, end, sizes in runs_of(deframer.take(BUFFER, at + len(chunk))):
+            batch.load_framed(BUFFER[start:end], PREFIX, sizes)
             units += fast.take(batch, 1.0)
     assert comparable(units + fast.flush()) == comparable(expected)
     assert (fast.lost, fast.malformed) == (plain.lost, plain.malformed)

@@ -42,6 +42,7 @@ class _Leg:
         self.ssrc = secrets.randbits(32)
         self.dropped = 0
         """Datagrams the kernel dropped for want of buffer, as of the last look."""
+        self._told_damage = 0
         self._context = context
         self._reception = Reception(intake.receiver)
         for host, _ in (stream.remote, stream.remote_rtcp):
@@ -60,6 +61,15 @@ class _Leg:
         """Return how many datagrams the kernel has dropped since the last look: this process was too slow for them."""
         before, self.dropped = self.dropped, self.pair.kernel_drops()
         return self.dropped - before
+
+    def damage(self) -> int:
+        """Return how many bytes of the stream were no packets, if that has doubled since it was last told: a camera
+        that goes on like that does not fill the log.
+        """
+        if self.pair.damaged <= 2 * self._told_damage:
+            return 0
+        self._told_damage = self.pair.damaged
+        return self._told_damage
 
     def close(self) -> None:
         self.pair.close()
@@ -202,6 +212,8 @@ class CameraCall:
         for leg in filter(None, (self.video, self.audio)):
             if not self.ended.done() and (drops := leg.drops()):
                 self._log.warning("media dropped by this machine", packets=drops, effect="pictures are missing")
+            if not self.ended.done() and (damage := leg.damage()):
+                self._log.warning("the camera's stream is damaged", skipped_bytes=damage, effect="pictures are missing")
         if now >= self._next_report:
             self._next_report = now + self._context.patience.report_s
             for leg in filter(None, (self.video, self.audio)):

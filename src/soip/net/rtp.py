@@ -245,6 +245,11 @@ class RtpSocketPair:
         """None that a socket of UDP would know of."""
         return ""
 
+    @property
+    def damaged(self) -> int:
+        """None: a datagram is a packet, or not."""
+        return 0
+
     def kernel_drops(self) -> int:
         """Return how many datagrams the kernel dropped for want of buffer since the socket was made
         (SO_MEMINFO)."""

@@ -28,7 +28,7 @@ from soip.net.rtp import BIND_ATTEMPTS, CONTROL_AT_ONCE, normal_host
 from soip.net.rtpway import Receiver, T
 from soip.rtp.batch import DatagramBatch
 from soip.rtp.errors import RtpParseError
-from soip.rtp.framing import Deframer, frame, frame_runs, is_rtcp, runs_of
+from soip.rtp.framing import MAX_LEFT, PREFIX, Deframer, frame, frame_runs, is_rtcp, runs_of
 from soip.sip.offer import Stream
 
 CONNECT_S = 10.0
@@ -320,14 +320,13 @@ class TcpWay:
         ready: list[T] = []
         if connection is None or not connection.connected:
             return ready
-        batch = _batch()
-        whole = memoryview(batch.buffer)
+        batch, whole = _batch(), _buffer()
         for _ in range(READS):
             spans = connection.read(whole)
             if spans is None:
                 break
-            for at, sizes in runs_of(self._without_reports(whole, spans)):
-                batch.aim_at_framed(at, 2, sizes)
+            for begin, end, sizes in runs_of(self._without_reports(whole, spans)):
+                batch.load_framed(whole[begin:end], PREFIX, sizes)
                 ready += receiver.take(batch, now)
         return ready
 
@@ -344,7 +343,7 @@ class TcpWay:
         reports, self._reports = self._reports, []
         connection = self._connections.get(1)
         if connection is not None and connection.connected:
-            whole = memoryview(_batch().buffer)
+            whole = _buffer()
             for at, size in connection.read(whole) or ():
                 if is_rtcp(whole[at + 1]):
                     reports.append(bytes(whole[at : at + size]))
@@ -519,8 +518,14 @@ def _family(host: str) -> socket.AddressFamily:
 
 @cache
 def _batch() -> DatagramBatch:
-    """What all connections of the process are read into, one after the other."""
+    """What goes to the receivers of all connections of the process, one run after the other."""
     return DatagramBatch()
+
+
+@cache
+def _buffer() -> memoryview:
+    """What all connections of the process are read into, one after the other."""
+    return memoryview(bytearray(MAX_LEFT + READ_BYTES))
 
 
 class _Framing:

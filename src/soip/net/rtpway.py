@@ -89,6 +89,10 @@ class RtpWay(Protocol):
         been dropped: what follows is of no use before the next keyframe.
         """
 
+    @property
+    def damaged(self) -> int:
+        """Bytes that came and were no packets."""
+
     def kernel_drops(self) -> int:
         """How many datagrams the kernel has dropped for want of room."""
 

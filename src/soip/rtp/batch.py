@@ -37,16 +37,6 @@ class Layout:
         return self._bodies[1]
 
 
-class _Framed(Layout):
-    """Datagrams of one size, the last one perhaps shorter, that lie anywhere."""
-
-    def __init__(self, whole: memoryview, base: int, stride: int, sizes: Sequence[int]) -> None:
-        places = range(base, base + stride * len(sizes), stride)
-        self.slots = [whole[at : at + size] for at, size in zip(places, sizes, strict=True)]
-        self.starts = [slot[:START_SIZE] for slot in self.slots]
-        self._bodies = (0, [])
-
-
 class DatagramBatch:
     """``count`` datagrams: the n-th one is ``layout.slots[n][: sizes[n]]``. The layout may be of more of them."""
 
@@ -67,24 +57,28 @@ class DatagramBatch:
     def aim_at_joined(self, slot: int, size: int, segment: int) -> None:
         """Be the datagrams of ``segment`` bytes each, the last one perhaps shorter, that came joined into ``slot``."""
         count = -(-size // segment)
-        layout = self._joined.get((slot, segment, count))
-        if layout is None:
-            if (
-                len(self._joined) >= _MOST_LAYOUTS
-            ):  # senders have a few sizes; who varies them shall not fill the memory
-                self._joined.clear()
-            layout = Layout(self._whole, slot * SLOT_SIZE, segment, count)
-            self._joined[slot, segment, count] = layout
-        self.layout = layout
+        self.layout = self._layout(slot, segment, count)
         self.sizes = (segment,) * (count - 1) + (size - segment * (count - 1),)
         self.count = count
 
-    def aim_at_framed(self, at: int, gap: int, sizes: Sequence[int]) -> None:
-        """Be the datagrams of these sizes, equal but for the last one, which may be shorter, that lie from ``at`` on
-        with ``gap`` bytes between them.
+    def load_framed(self, content: memoryview, gap: int, sizes: Sequence[int]) -> None:
+        """Fill the batch with datagrams of these sizes, equal but for the last one, which may be shorter, that lie in
+        ``content`` one behind the other with ``gap`` bytes between them. They are copied, for layouts are of places:
+        to have one ready costs less than to make it for where they lie.
         """
-        self.layout = _Framed(self._whole, at, sizes[0] + gap, sizes)
+        self.buffer[: len(content)] = content
+        self.layout = self._layout(0, sizes[0] + gap, len(sizes))
         self.sizes, self.count = sizes, len(sizes)
+
+    def _layout(self, slot: int, stride: int, count: int) -> Layout:
+        layout = self._joined.get((slot, stride, count))
+        if layout is None:
+            # Senders have a few sizes; who varies them shall not fill the memory.
+            if len(self._joined) >= _MOST_LAYOUTS:
+                self._joined.clear()
+            layout = Layout(self._whole, slot * SLOT_SIZE, stride, count)
+            self._joined[slot, stride, count] = layout
+        return layout
 
     def load(self, datagrams: Sequence[bytes]) -> None:
         """Fill the batch, with at most SLOTS datagrams."""

@@ -37,6 +37,10 @@ _PATIENCE = 4096
 """A frame so much of which is there, and not all of it, may have a wrong length: the next one is looked for."""
 _STEP = 256
 """Bytes that must have come at least before a search is made again."""
+MOST_IN_A_ROW = 64
+"""Frames looked at together."""
+_SAME = (0, 1, 2, 10, 11, 12, 13)
+"""Where in a frame its length, its first byte and its source lie."""
 _REPORT, _EMPTY, _SHORT, _NOTHING = -1, -2, -3, -4
 """What may begin instead of RTP: RTCP; a packet of no bytes; too little to tell; no frame."""
 _NO_OBJECTION = (_REPORT, _EMPTY, _SHORT)
@@ -67,21 +71,21 @@ def is_rtcp(second: int) -> bool:
     return 192 <= second < 224
 
 
-def runs_of(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
-    """Where runs of packets begin that lie one behind the other, and their sizes: equal but for the last one, which may
-    be shorter (``rtp.batch.DatagramBatch.aim_at_framed``).
+def runs_of(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, list[int]]]:
+    """Where runs of packets begin and end that lie one behind the other, and their sizes: equal but for the last one,
+    which may be shorter (``rtp.batch.DatagramBatch.load_framed``); at most `MOST_IN_A_ROW`.
     """
     begin, sizes, following = 0, list[int](), -1
     for at, size in spans:
-        if sizes and at == following and size <= sizes[0] == sizes[-1]:
+        if sizes and at == following and size <= sizes[0] == sizes[-1] and len(sizes) < MOST_IN_A_ROW:
             sizes.append(size)
         else:
             if sizes:
-                yield begin, sizes
+                yield begin, following - PREFIX, sizes
             begin, sizes = at, [size]
         following = at + size + PREFIX
     if sizes:
-        yield begin, sizes
+        yield begin, following - PREFIX, sizes
 
 
 class Deframer:
@@ -95,6 +99,7 @@ class Deframer:
         types = frozenset(payload_types) or frozenset(range(64))
         self._seconds = types | {number | 0x80 for number in types}
         """What the second byte of an RTP packet may be, with the marker or without."""
+        self._allowed = bytes(self._seconds)
         self._beginnings = _beginnings(self._seconds)
         self._left = b""
         self._doubted = 0
@@ -122,6 +127,13 @@ class Deframer:
         while source != _SHORT:
             following = at + PREFIX + (buffer[at] << 8 | buffer[at + 1])
             sure = source in (_EMPTY, _REPORT) or (source >= 0 and self._ssrc in (None, source))
+            step = following - at
+            if source == self._ssrc and (row := self._row(buffer, at, step, end)):
+                # All of them have one of their own kind behind them.
+                spans += [(place + PREFIX, step - PREFIX) for place in range(at, at + row, step)]
+                self._in_a_row = max(0, self._in_a_row - 2 * row)
+                at += row
+                continue
             behind = self._look(buffer, following, end) if following <= end else _SHORT
             if following <= end and ((sure and behind in _NO_OBJECTION) or self._confirms(source, behind)):
                 beyond = following
@@ -145,6 +157,20 @@ class Deframer:
             at, source = beyond, behind
         self._left = bytes(buffer[at:end])
         return spans
+
+    def _row(self, buffer: memoryview, at: int, step: int, end: int) -> int:
+        """How many bytes the frames take from ``at`` on that have the same length, first byte and source as this one
+        and lie one behind the other, without the last of them: looked at column by column, not frame by frame.
+        """
+        count = min((end - at) // step, MOST_IN_A_ROW)
+        for offset in _SAME:
+            if count < 2:
+                return 0
+            column = bytes(buffer[at + offset : at + count * step : step])
+            count -= len(column.lstrip(column[:1]))
+        if count < 2 or bytes(buffer[at + 3 : at + count * step : step]).translate(None, self._allowed):
+            return 0
+        return (count - 1) * step
 
     def _look(self, buffer: memoryview, at: int, end: int) -> int:
         """What begins here: the SSRC of an RTP packet of a known type, or of the known source; or one of the words
