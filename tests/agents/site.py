@@ -80,6 +80,12 @@ async def caller(server: SmallProxy, name: str = "viewer", password: str = "seen
         await station.close()
 
 
+def _open_pair(station: Station) -> RtpSocketPair:
+    pair = station.open_way()
+    assert isinstance(pair, RtpSocketPair)
+    return pair
+
+
 class Caller:
     """Someone who calls cameras and looks at each packet."""
 
@@ -87,8 +93,8 @@ class Caller:
         self.station, self.agent = station, agent
         self.units: list[AccessUnit] = []
         self.control: list[rtcp.Packet] = []
-        self.pair: RtpSocketPair = station.open_pair()
-        self.sound: RtpSocketPair = station.open_pair()
+        self.pair = _open_pair(station)
+        self.sound = _open_pair(station)
         self._changed = asyncio.Event()
         self._peer: Peer | None = None
         self._open = True

@@ -10,6 +10,7 @@ from soip.net.tls import TlsWire
 from soip.policy import siptoken
 from soip.policy.mediaurl import issue
 from soip.rtp import rtcp
+from soip.rtp.framing import frame
 from soip.rtp.packet import RtpPacket, build
 from tests.agents.test_nalsplit import IDR, PPS, RECORD, SLICE, SPS, annex_b, prefixed
 from tests.fuzz import (
@@ -76,6 +77,7 @@ STARTS: dict[str, Callable[[], Iterable[bytes]]] = {
     "rtp_h265": lambda: [VIDEO_H265],
     "rtp_h265sets": lambda: [SEQUENCE_SET_H265, video(1, encoding="H265").frames[0][1][2:]],
     "rtp_opus": lambda: rtp_opus.SAMPLES,
+    "rtp_framing": lambda: [b"\x10" + b"".join([frame(PACKET), frame(CONTROL), b"\0\0\xf0", frame(PACKET)])],
     "rtp_packet": lambda: [PACKET],
     "rtp_ps": lambda: rtp_ps.SAMPLES,
     "rtp_rtcp": lambda: [CONTROL],

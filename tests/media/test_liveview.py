@@ -19,6 +19,7 @@ from soip.media.telephone import Telephone
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
 from soip.net.rtp import open_pair
+from soip.net.rtpway import RtpWay
 from soip.sip.errors import OfferError
 from soip.sip.offer import Agreement, Stream
 from tests.media.material import picture
@@ -40,6 +41,7 @@ class Desk:
         self.telephone = Telephone(cast("set[Callable[[Sound], None]]", self.sounds))
         self.relay = Relay(self.ask_keyframe)
         self.pairs = [open_pair(_PORTS, "127.0.0.1", self.now) for _ in range(2)]
+        self.ways: list[RtpWay] = [*self.pairs]
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -53,7 +55,7 @@ class Desk:
 
     def view(self, video: str = "127.0.0.1", audio: str = "127.0.0.1") -> LiveView:
         agreement = Agreement((_stream("video", video), _stream("audio", audio)))
-        return LiveView(cast(Context, self), cast(Camera, self), agreement, self.pairs)
+        return LiveView(cast(Context, self), cast(Camera, self), agreement, self.ways)
 
     @property
     def left_behind(self) -> tuple[int, int, int]:

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
-from soip.net.rtp import FOREIGN_BUDGET, Peer, open_pair
+from soip.net.rtp import CONTROL_AT_ONCE, FOREIGN_BUDGET, Peer, open_pair
+from soip.net.rtpway import Nobody
+from soip.rtp.nal import AccessUnit
 from soip.rtp.receiver import VideoReceiver
+from soip.rtp.rtcp import ReceiverReport, build
+from soip.sip.mediaway import Way
+from soip.sip.offer import Stream
 from tests.net.rtp_pairs import BUFFER, LOOPBACK, open_pairs, peer, port_of
 from tests.rtp.wire import PAYLOAD_TYPE, Sender
 
@@ -159,3 +167,72 @@ def test_ipv6_has_its_own_sockets() -> None:
 def test_only_addresses_can_be_allowed(host: str) -> None:
     with open_pairs() as (pair,), pytest.raises(ValueError, match="address"):
         pair.allow({host})
+
+
+def stream(there: Peer, *, mux: bool) -> Stream:
+    rtcp = (there.host, there.port if mux else there.port + 1)
+    return Stream(
+        "video",
+        "H264",
+        PAYLOAD_TYPE,
+        frozenset({PAYLOAD_TYPE}),
+        90_000,
+        "recvonly",
+        0,
+        (there.host, there.port),
+        rtcp,
+        way=Way(mux=mux),
+    )
+
+
+@pytest.mark.parametrize("mux", [True, False])
+async def test_reports_share_the_port_where_it_was_agreed_on(mux: bool) -> None:
+    """RFC 5761: between media, before the latch and after it, alone or in a burst; nothing of it is taken for media."""
+    poll = MediaPoll(asyncio.get_running_loop())
+    with open_pairs(2) as (pair, camera):
+        receiver, units, reports = VideoReceiver(PAYLOAD_TYPE), list[AccessUnit](), list[bytes]()
+        pair.watch(
+            poll,
+            lambda: units.extend(pair.drain(receiver, BUFFER, 1.0)),
+            lambda: reports.extend(pair.drain_control(BUFFER)),
+        )
+        heard: list[bytes] = []
+        camera.watch(
+            poll,
+            partial(camera.drain, Nobody(), BUFFER, 1.0),
+            lambda: heard.extend(camera.drain_control(BUFFER)),
+        )
+        pair.hear(stream(Peer(LOOPBACK, camera.port), mux=mux))
+        camera.direct(stream(Peer(LOOPBACK, pair.port), mux=mux))
+        report = build([ReceiverReport(7, ())])
+        sent = frames(30)
+        for number, one in enumerate(sent):
+            if not number % 3:
+                camera.send_control(report)
+            camera.send_packet(one)
+            if number % 5 == 4:
+                await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while len(units) < 30 or len(reports) < 10:  # noqa: ASYNC110 - what is waited for are plain lists
+                await asyncio.sleep(0.001)
+        assert (len(units), reports) == (30, [report] * 10)
+        assert (receiver.foreign, receiver.lost, pair.foreign) == (0, 0, 0)
+        assert pair.send_control(report)
+        async with asyncio.timeout(30):
+            while not heard:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert heard == [report]
+    assert len(poll) == 0
+    poll.close()
+
+
+def test_reports_in_a_burst_are_bounded() -> None:
+    with open_pairs(1) as (pair,), peer() as camera:
+        pair.hear(stream(Peer(LOOPBACK, port_of(camera)), mux=True))
+        report = build([ReceiverReport(7, ())])
+        for _ in range(100):
+            camera.sendto(report, (LOOPBACK, pair.port))
+        receiver = VideoReceiver(PAYLOAD_TYPE)
+        assert pair.drain(receiver, BUFFER, 1.0) == []
+        assert pair.drain_control(BUFFER) == [report] * CONTROL_AT_ONCE
+        assert receiver.foreign == receiver.malformed == 0

@@ -9,7 +9,7 @@ import pytest
 
 from soip.rtp import rtcp
 from soip.rtp.packet import RtpPacket, build
-from tests.fuzz import rtp_aac, rtp_opus, rtp_packet, rtp_ps, rtp_rtcp, rtp_sps, rtp_video
+from tests.fuzz import rtp_aac, rtp_framing, rtp_opus, rtp_packet, rtp_ps, rtp_rtcp, rtp_sps, rtp_video
 
 SEEDS = [
     build(RtpPacket(96, True, 1, 2, 3, b"payload", (4, 5), (0xBEDE, bytes(8)))),
@@ -23,7 +23,8 @@ SEEDS = [
 
 
 @pytest.mark.parametrize(
-    "fuzz", [rtp_aac.fuzz, rtp_opus.fuzz, rtp_packet.fuzz, rtp_rtcp.fuzz, rtp_video.fuzz, rtp_sps.fuzz]
+    "fuzz",
+    [rtp_aac.fuzz, rtp_framing.fuzz, rtp_opus.fuzz, rtp_packet.fuzz, rtp_rtcp.fuzz, rtp_video.fuzz, rtp_sps.fuzz],
 )
 def test_fuzz_targets_hold_on_mutated_seeds(fuzz: Callable[[bytes], None]) -> None:
     random = Random(2026)

@@ -29,6 +29,7 @@ async def test_cameras_with_both_states(system: System) -> None:
         "name": "cam1",
         "record": "always",
         "audio": False,
+        "transport": "udp",
         "signalling": "offline",
         "media": "offline",
         "since": None,

@@ -42,7 +42,8 @@ class SimulateOptions:
     With `count` > 1 the cameras are `identity`-1 … `identity`-N with the same password. `width` to `bitrate`
     (bit/s, None: by quality) and `codec` (its name in SDP) concern the pattern. `expires` is the registration's
     lifetime in seconds, `alarm_every` the pause between two alarms, 0 for none; `audio` is what it speaks, one of
-    `soundencoder.SPOKEN`. With `program` all is sent as one program stream.
+    `soundencoder.SPOKEN`. With `program` all is sent as one program stream. `tcp_setup`: whether a camera whose media
+    is wanted over TCP connects ("active") or is connected to ("passive") where it may choose.
     """
 
     identity: str
@@ -63,6 +64,7 @@ class SimulateOptions:
     alarm_every: float = 0.0
     program: bool = False
     audio: str = "pcmu"
+    tcp_setup: str = "active"
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -123,7 +125,9 @@ class Camera:
         try:
             with structlog.contextvars.bound_contextvars(camera=self.identity):
                 options = self._options
-                call = CameraCall(self._station, self._source, options.peer_silence, program=options.program)
+                call = CameraCall(
+                    self._station, self._source, options.peer_silence, options.tcp_setup, program=options.program
+                )
                 await call.run(incoming)
         except PortsExhaustedError as error:
             incoming.reject(503, str(error))

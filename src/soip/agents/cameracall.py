@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -16,6 +17,7 @@ from soip.rtp.aac import format_fmtp
 from soip.rtp.codec import learn
 from soip.rtp.errors import RtpParseError
 from soip.sip.errors import DialogError, OfferError, SdpError
+from soip.sip.mediaway import transport_of
 from soip.sip.negotiation import Negotiation
 from soip.sip.offer import (
     PROGRAM,
@@ -47,12 +49,19 @@ class CameraCall:
     """
 
     def __init__(
-        self, station: Station, source: Source, peer_silence: float = PEER_SILENCE, *, program: bool = False
+        self,
+        station: Station,
+        source: Source,
+        peer_silence: float = PEER_SILENCE,
+        setup: str = "active",
+        *,
+        program: bool = False,
     ) -> None:
         self._station = station
         self._source = source
         self._peer_silence = peer_silence
         self._program = program
+        self._setup = setup
         self._local = Local(station.host, random_word(), name="soip-camera")
         self._coding = source.coding
         self._keyframe_at = float("-inf")
@@ -100,9 +109,15 @@ class CameraCall:
     def _open_legs(self, offer: SessionDescription | None) -> None:
         """Sockets for the kinds of media that may come of it."""
         if offer is None or offer.of_kind("video") is not None:
-            self._video = Leg(self._station, self._station.open_pair(), self._keyframe_wanted)
+            self._video = self._open_leg(offer, "video")
         if self._source.has_audio and not self._program and (offer is None or offer.of_kind("audio") is not None):
-            self._audio = Leg(self._station, self._station.open_pair(), self._keyframe_wanted)
+            self._audio = self._open_leg(offer, "audio")
+
+    def _open_leg(self, offer: SessionDescription | None, kind: str) -> Leg:
+        """What the caller offers decides what it goes over."""
+        media = offer.of_kind(kind) if offer is not None else None
+        way = self._station.open_way("udp" if media is None else transport_of(media))
+        return Leg(self._station, way, self._keyframe_wanted)
 
     def _capabilities(self) -> Sequence[Capability]:
         capabilities: list[Capability] = []
@@ -114,11 +129,13 @@ class CameraCall:
                 codec = learn(coding, self._source.parameter_sets)
             except RtpParseError:
                 codec = None  # what nobody can read, nobody is told
-            capabilities.append(Video(self._video.port, coding.name, codec.parameters if codec else {}, sends=True))
+            video = Video(self._video.port, coding.name, codec.parameters if codec else {}, sends=True)
+            capabilities.append(replace(video, transport=self._video.transport, setup=self._setup, mux=True))
         if self._audio is not None:
             sound = self._source.sound
             aac = Aac(sound.clock_rate, sound.channels, format_fmtp(sound.config.config)) if sound.config else None
-            capabilities.append(Audio(self._audio.port, (sound.encoding,), sends=True, aac=aac))
+            audio = Audio(self._audio.port, (sound.encoding,), sends=True, aac=aac)
+            capabilities.append(replace(audio, transport=self._audio.transport, setup=self._setup, mux=True))
         return capabilities
 
     def _answer(self, offer: SessionDescription | None) -> tuple[SessionDescription, Agreement | None]:
@@ -162,7 +179,10 @@ class CameraCall:
                 await asyncio.wait([over], timeout=1.0)
                 before, refused = refused, self._refused()
                 in_a_row = in_a_row + 1 if refused > before else 0
-                if not over.done() and (in_a_row >= REFUSALS or self._silent()):
+                if not over.done() and (trouble := self._trouble()):
+                    log.warning("no way for media; hanging up", why=trouble)
+                    await call.bye(f'SIP;cause=503;text="{_quotable(trouble)}"')
+                elif not over.done() and (in_a_row >= REFUSALS or self._silent()):
                     log.warning("the peer has gone; hanging up", refused=refused)
                     await call.bye('SIP;cause=408;text="Media timeout"')
                 if not over.done() and not media.fits:
@@ -179,6 +199,9 @@ class CameraCall:
 
     def _legs(self) -> list[Leg]:
         return [leg for leg in (self._video, self._audio) if leg is not None]
+
+    def _trouble(self) -> str:
+        return next(filter(None, (leg.trouble for leg in self._legs())), "")
 
     def _refused(self) -> int:
         return sum(leg.refused for leg in self._legs())

@@ -34,7 +34,7 @@ class PlayOptions:
 
     `uri`: `sip:cam1@soip.local`. `start` and `stop` (with a time zone) make it playback of what was recorded between
     them; without, it is live. `duration` in seconds of media. `within`: seconds the call may take to be answered.
-    `silence`: seconds without a packet after which the player gives up.
+    `silence`: seconds without a packet after which the player gives up. `rtp`: what media comes over, "udp" or "tcp".
     """
 
     uri: str
@@ -48,6 +48,7 @@ class PlayOptions:
     within: float = 15.0
     silence: float = 15.0
     rtp_ports: tuple[int, int] = (30_000, 32_767)
+    rtp: str = "udp"
 
 
 async def play(options: PlayOptions) -> int:
@@ -93,6 +94,7 @@ async def fetch(options: PlayOptions, stop: asyncio.Event, progress: OnProgress)
                 duration=options.duration,
                 silence=options.silence,
                 progress=progress,
+                transport=options.rtp,
             )
             return await call.run(uri, options.within, stop)
         finally:

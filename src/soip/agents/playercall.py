@@ -15,7 +15,7 @@ from soip.agents.recording import Recording
 from soip.agents.station import Station, random_word
 from soip.net.call import Call, CallEnd
 from soip.net.errors import AuthError, FlowError, RequestRefusedError, RequestTimeoutError
-from soip.net.rtp import RtpSocketPair
+from soip.net.rtpway import RtpWay
 from soip.net.ua import UserAgent
 from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import AccessUnit
@@ -62,6 +62,7 @@ class PlayerCall:
         duration: float | None,
         silence: float,
         progress: Progress,
+        transport: str = "udp",
     ) -> None:
         self._station = station
         self._agent = agent
@@ -69,6 +70,7 @@ class PlayerCall:
         self._duration = duration
         self._silence = silence
         self._progress = progress
+        self._transport = transport
         self._failure: OSError | None = None
 
     async def run(self, uri: Uri, within: float, stop: asyncio.Event) -> PlayStats:
@@ -76,9 +78,9 @@ class PlayerCall:
 
         Raises PlayError, whose text tells the user what to do.
         """
-        pairs = [self._station.open_pair()]
+        pairs = [self._station.open_way(self._transport)]
         try:
-            pairs.append(self._station.open_pair())
+            pairs.append(self._station.open_way(self._transport))
             call, agreement = await self._invite(uri, within, pairs)
         except BaseException:
             for pair in pairs:
@@ -86,9 +88,9 @@ class PlayerCall:
             raise
         return await self._receive(call, agreement, pairs, stop)
 
-    async def _invite(self, uri: Uri, within: float, pairs: list[RtpSocketPair]) -> tuple[Call, Agreement]:
-        video = Video(pairs[0].port, receives=True)
-        audio = Audio(pairs[1].port, ANY_SOUND, receives=True)
+    async def _invite(self, uri: Uri, within: float, pairs: list[RtpWay]) -> tuple[Call, Agreement]:
+        video = Video(pairs[0].port, receives=True, transport=self._transport, mux=True)
+        audio = Audio(pairs[1].port, ANY_SOUND, receives=True, transport=self._transport, mux=True)
         local = Local(self._station.host, random_word(), name="soip-player")
         offer = make_offer(local, [video, audio])
         try:
@@ -111,9 +113,7 @@ class PlayerCall:
             raise PlayError(f"the answer of {uri} is of no use: {error}", EXIT_NO_MEDIA) from error
         return call, agreement
 
-    async def _receive(
-        self, call: Call, agreement: Agreement, pairs: list[RtpSocketPair], stop: asyncio.Event
-    ) -> PlayStats:
+    async def _receive(self, call: Call, agreement: Agreement, pairs: list[RtpWay], stop: asyncio.Event) -> PlayStats:
         answered = self._station.now()
         assert agreement.video is not None
         form = _format(agreement.audio)
@@ -167,6 +167,8 @@ class PlayerCall:
                     return "cannot write"
                 if over.done():
                     return _words_of(over.result().reason) or "the peer hung up"
+                if video.trouble:
+                    return video.trouble
                 if interrupt.done():
                     return "interrupted"
                 if self._duration is not None and recording.seconds >= self._duration:
@@ -179,7 +181,8 @@ class PlayerCall:
     def _stats(self, recording: Recording, video: ReceivingLeg, answered: float, end: str) -> PlayStats:
         if not recording.frames:
             what = "no RTP packet came" if video.first_packet is None else "no whole keyframe came"
-            raise PlayError(f"the call was answered, but {what} ({end}); a firewall may block UDP", EXIT_NO_MEDIA)
+            hint = "a firewall may block UDP: try --rtp tcp" if self._transport == "udp" else "nothing came over TCP"
+            raise PlayError(f"the call was answered, but {what} ({end}); {hint}", EXIT_NO_MEDIA)
         first = None if video.first_packet is None else video.first_packet - answered
         return PlayStats(
             files=tuple(recording.paths),

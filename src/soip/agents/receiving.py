@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from soip.agents.station import Station, random_word
-from soip.net.rtp import Peer, RtpSocketPair
+from soip.net.rtpway import RtpWay
 from soip.rtp import rtcp
 from soip.rtp.codec import CODINGS
 from soip.rtp.errors import RtpParseError
@@ -22,12 +22,12 @@ KEYFRAME_INTERVAL = 2.0
 
 
 class ReceivingLeg:
-    """One receiving stream on its socket pair. `tick()` at least once a second; `close()` at the end.
+    """One receiving stream on its way. `tick()` at least once a second; `close()` at the end.
 
     `first_packet` and `last_packet` are monotonic times, None before the first.
     """
 
-    def __init__(self, station: Station, pair: RtpSocketPair, agreed: Stream) -> None:
+    def __init__(self, station: Station, pair: RtpWay, agreed: Stream) -> None:
         self.first_packet: float | None = None
         self.last_packet: float | None = None
         self.payload_type = agreed.payload_type
@@ -35,10 +35,8 @@ class ReceivingLeg:
         self._station = station
         self._pair = pair
         self._ssrc = random_word()
-        self._rtcp_peer = Peer(*agreed.remote_rtcp)
         self._reported = float("-inf")
-        pair.allow([agreed.remote[0]])
-        station.poll.add(pair.rtcp, self._control)
+        pair.hear(agreed)
 
     def tick(self, now: float) -> None:
         """Send the receiver report that is due (the first at once: it also opens the way through a NAT)."""
@@ -46,17 +44,20 @@ class ReceivingLeg:
             self._reported = now
             self._send([])
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing can come any more; "" as long as it can."""
+        return self._pair.trouble(self._station.now())
+
     def close(self) -> None:
         """Say BYE and give the ports back."""
         self._send([rtcp.Bye((self._ssrc,))])
-        self._station.poll.remove(self._pair.rtp)
-        self._station.poll.remove(self._pair.rtcp)
         self._pair.close()
 
     def _watch(self, receiver: VideoReceiver | AudioReceiver, handler: Callable[[], None]) -> None:
         self.receiver = receiver
         self._reception = Reception(receiver)
-        self._station.poll.add(self._pair.rtp, handler)
+        self._pair.watch(self._station.poll, handler, self._control)
 
     def _arrived(self, now: float) -> None:
         if self.receiver.ssrc is not None:
@@ -67,7 +68,7 @@ class ReceivingLeg:
         block = self._reception.block(self._station.now())
         report = rtcp.ReceiverReport(self._ssrc, (block,) if block is not None else ())
         name = rtcp.SourceDescription(self._ssrc, f"{self._station.host}:{self._pair.port}")
-        self._pair.send_control(rtcp.build([report, name, *more]), self._rtcp_peer)
+        self._pair.send_control(rtcp.build([report, name, *more]))
 
     def _control(self) -> None:
         for datagram in self._pair.drain_control(self._station.buffer):
@@ -83,9 +84,7 @@ class ReceivingLeg:
 class VideoLeg(ReceivingLeg):
     """Access units go to `take` in decoding order. Asks for a keyframe until one has come, and after losses."""
 
-    def __init__(
-        self, station: Station, pair: RtpSocketPair, agreed: Stream, take: Callable[[AccessUnit], None]
-    ) -> None:
+    def __init__(self, station: Station, pair: RtpWay, agreed: Stream, take: Callable[[AccessUnit], None]) -> None:
         super().__init__(station, pair, agreed)
         self._video = VideoReceiver(agreed.payload_type, agreed.receive_types, CODINGS[agreed.encoding])
         self._take = take
@@ -119,12 +118,7 @@ class AudioLeg(ReceivingLeg):
     """Frames of sound go to `take` in their order."""
 
     def __init__(
-        self,
-        station: Station,
-        pair: RtpSocketPair,
-        agreed: Stream,
-        form: SoundFormat,
-        take: Callable[[AudioFrame], None],
+        self, station: Station, pair: RtpWay, agreed: Stream, form: SoundFormat, take: Callable[[AudioFrame], None]
     ) -> None:
         super().__init__(station, pair, agreed)
         self._audio = form.receiver(agreed.payload_type)

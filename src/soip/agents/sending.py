@@ -6,14 +6,12 @@ are chance. Units must be sent in decoding order; their ticks become timestamps 
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 
 from soip.agents.psmux import Muxer, payload_run
 from soip.agents.source import VIDEO_CLOCK, AudioUnit, Source, Unit
 from soip.agents.station import Station, random_word
-from soip.net.gso import GsoSender
-from soip.net.rtp import Peer, RtpSocketPair
+from soip.net.rtpway import Nobody, RtpWay
 from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import PACKET_SIZE, Coding, PayloadRun, packetise
@@ -24,30 +22,41 @@ from soip.sip.offer import Stream
 REPORT_INTERVAL = 5.0
 """Seconds between sender reports (RFC 3550 §6.2: the recommended minimum)."""
 
+_NOBODY = Nobody()
+
 
 class Leg:
-    """One sending stream on its socket pair. `on_keyframe_wanted` is called for each PLI or FIR.
+    """One sending stream on its way. `on_keyframe_wanted` is called for each PLI or FIR.
 
     `heard` is the monotonic time of the peer's last RTCP, None before the first; `refused` counts sends the
     peer's host answered with "port unreachable".
     """
 
-    def __init__(self, station: Station, pair: RtpSocketPair, on_keyframe_wanted: Callable[[], None]) -> None:
+    def __init__(self, station: Station, pair: RtpWay, on_keyframe_wanted: Callable[[], None]) -> None:
         self.heard: float | None = None
         self.payload_type: int | None = None
         self._station = station
         self._pair = pair
         self._wanted = on_keyframe_wanted
-        self._sender = GsoSender(pair.rtp, PACKET_SIZE)
+        self._sender = pair.sender(PACKET_SIZE, on_keyframe_wanted)
         self._stream = SendStream(0, random_word(), random_word(), random_word())
         self._utc = 0.0
         self._reported: float | None = None
-        station.poll.add(pair.rtp, self._discard)
-        station.poll.add(pair.rtcp, self._control)
+        # Nobody has to send us RTP; some do (NAT pinholes, sendrecv phones). Errors are read by the way.
+        pair.watch(station.poll, lambda: pair.drain(_NOBODY, station.buffer, station.now()), self._control)
 
     @property
     def port(self) -> int:
         return self._pair.port
+
+    @property
+    def transport(self) -> str:
+        return self._pair.transport
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be sent any more; "" as long as it can."""
+        return self._pair.trouble(self._station.now())
 
     @property
     def ssrc(self) -> int:
@@ -68,7 +77,7 @@ class Leg:
             self.payload_type = None
             return
         self.payload_type = self._stream.payload_type = agreed.payload_type
-        self._pair.connect(Peer(*agreed.remote), Peer(*agreed.remote_rtcp))
+        self._pair.direct(agreed)
 
     def send(self, runs: list[PayloadRun], ticks: int, utc: float, now: float) -> None:
         """Send one unit; a sender report goes with it when one is due."""
@@ -84,8 +93,6 @@ class Leg:
         """Say BYE (RFC 3550 §6.6) if anything was sent, and give the ports back."""
         if self._stream.timestamp is not None:
             self._pair.send_control(rtcp.build([*self._report(), rtcp.Bye((self.ssrc,))]))
-        self._station.poll.remove(self._pair.rtp)
-        self._station.poll.remove(self._pair.rtcp)
         self._pair.close()
 
     def _report(self) -> list[rtcp.Packet]:
@@ -107,16 +114,6 @@ class Leg:
                         self._wanted()
                     case rtcp.FullIntraRequest(entries=entries) if self.ssrc in dict(entries):
                         self._wanted()
-
-    def _discard(self) -> None:
-        """Nobody has to send us RTP; some do (NAT pinholes, sendrecv phones). Errors are read by the way."""
-        for _ in range(64):
-            try:
-                self._pair.rtp.recv_into(self._station.buffer, 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            except OSError:
-                self._pair.refused += 1
 
 
 class CallMedia:

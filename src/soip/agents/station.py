@@ -16,7 +16,9 @@ from soip.agents.errors import AgentError
 from soip.net.errors import TlsError
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
-from soip.net.rtp import DATAGRAM_SIZE, RtpSocketPair, open_pair
+from soip.net.rtp import DATAGRAM_SIZE, open_pair
+from soip.net.rtptcp import open_tcp
+from soip.net.rtpway import RtpWay
 from soip.net.sip import SipEndpoint
 from soip.net.target import Target
 from soip.net.tls import client_context
@@ -39,7 +41,7 @@ class Server:
 
 
 class Station:
-    """Order of calls: `await start(server)`, then `open_pair()` per call, last `await close()`."""
+    """Order of calls: `await start(server)`, then `open_way()` per stream of a call, last `await close()`."""
 
     def __init__(self, rtp_ports: tuple[int, int]) -> None:
         self.buffer = memoryview(bytearray(DATAGRAM_SIZE))
@@ -67,9 +69,9 @@ class Station:
         """Monotonic seconds."""
         return time.monotonic()
 
-    def open_pair(self) -> RtpSocketPair:
-        """RTP and RTCP sockets. Raises PortsExhausted."""
-        return open_pair(self._ports, self.host, self.now)
+    def open_way(self, transport: str = "udp") -> RtpWay:
+        """A way for RTP and RTCP, over "udp" or "tcp". Raises PortsExhaustedError."""
+        return (open_tcp if transport == "tcp" else open_pair)(self._ports, self.host, self.now)
 
 
 def address_of_record(identity: str, domain: str) -> Uri:

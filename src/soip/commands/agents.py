@@ -50,6 +50,20 @@ class Spoken(StrEnum):
     OPUS = "opus"
 
 
+class Rtp(StrEnum):
+    """What media comes over."""
+
+    UDP = "udp"
+    TCP = "tcp"
+
+
+class TcpSetup(StrEnum):
+    """Which part a camera takes over TCP (RFC 4145)."""
+
+    ACTIVE = "active"
+    PASSIVE = "passive"
+
+
 TransportOption = Annotated[Transport, typer.Option("--transport", help="How SIP travels.")]
 TlsCaOption = Annotated[
     Path | None,
@@ -80,6 +94,9 @@ def simulate(
     container: Annotated[
         Container, typer.Option("--container", help="Pictures and sound each by RTP, or both in one program stream.")
     ] = Container.RTP,
+    tcp_setup: Annotated[
+        TcpSetup, typer.Option("--tcp-setup", help="Where media is wanted over TCP: connect, or be connected to.")
+    ] = TcpSetup.ACTIVE,
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
 ) -> None:
@@ -105,6 +122,7 @@ def simulate(
         alarm_every=alarm_every,
         audio=audio.value,
         program=container is Container.PS,
+        tcp_setup=tcp_setup.value,
     )
     raise typer.Exit(asyncio.run(run(options)))
 
@@ -124,6 +142,9 @@ def play(
     duration: Annotated[
         float | None, typer.Option("--duration", metavar="SECONDS", min=0.1, help="Stop after so much film.")
     ] = None,
+    rtp: Annotated[
+        Rtp, typer.Option("--rtp", help="What media comes over; tcp where datagrams do not arrive.")
+    ] = Rtp.UDP,
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
 ) -> None:
@@ -135,7 +156,17 @@ def play(
     from soip.agents.player import play as run
 
     logs.configure(settings_for(), "play")
-    options = PlayOptions(uri, user, password, at, output, start=_moment(start), stop=_moment(stop), duration=duration)
+    options = PlayOptions(
+        uri,
+        user,
+        password,
+        at,
+        output,
+        start=_moment(start),
+        stop=_moment(stop),
+        duration=duration,
+        rtp=rtp.value,
+    )
     raise typer.Exit(asyncio.run(run(options)))
 
 

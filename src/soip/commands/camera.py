@@ -30,6 +30,13 @@ class Digest(StrEnum):
     SHA_256 = "SHA-256"
 
 
+class Transport(StrEnum):
+    """What a camera's media comes over."""
+
+    UDP = "udp"
+    TCP = "tcp"
+
+
 @app.command("add")
 def add(
     camera: Annotated[str, typer.Argument(metavar="ID", help="The camera's SIP user name.")],
@@ -37,6 +44,9 @@ def add(
     name: Annotated[str, typer.Option("--name", metavar="TEXT", help="What people call it (default: ID).")] = "",
     record: Annotated[Record, typer.Option("--record", help="When to record it.")] = Record.ALWAYS,
     audio: Annotated[bool, typer.Option("--audio", help="Record its sound too, where the law allows it.")] = False,
+    transport: Annotated[
+        Transport, typer.Option("--transport", help="What its media comes over; tcp where datagrams do not arrive.")
+    ] = Transport.UDP,
     digest: Annotated[Digest, typer.Option("--digest", help="SIP digest algorithm.")] = Digest.MD5,
     data: DataOption = None,
 ) -> None:
@@ -52,6 +62,7 @@ def add(
             name=name,
             plan=record.value,
             audio=audio,
+            transport=transport.value,
             digest=digest.value,
         )
         await directory.settings.audit("command line", "camera.add", camera)

@@ -21,6 +21,7 @@ class CameraChange(TypedDict, total=False):
     name: str
     plan: str
     audio: bool
+    transport: str
     zone_id: str | None
     place: str
     purpose: str
@@ -43,6 +44,7 @@ class Cameras:
         name: str = "",
         plan: str = "always",
         audio: bool = False,
+        transport: str = "udp",
         digest: str = "MD5",
     ) -> CameraRow:
         """Adds a plain SIP camera: a device with one camera of the same id. In force within two seconds.
@@ -56,7 +58,8 @@ class Cameras:
             connection.execute(insert(schema.device).values(id=identity, name=name or identity, **common))
             set_credentials(connection, identity, realm, password, [digest])
             _check_plan(connection, plan)
-            row = CameraRow(identity, identity, name or identity, plan, audio, created_us=_created(common))
+            _check_transport(transport)
+            row = CameraRow(identity, identity, name or identity, plan, audio, transport, created_us=_created(common))
             connection.execute(insert(schema.camera).values(**_columns(row)))
             connection.execute(insert(schema.stream).values(camera_id=identity, name="main"))
             raise_version(connection)
@@ -82,6 +85,7 @@ class Cameras:
         def work(connection: Connection) -> CameraRow:
             if "plan" in changes:
                 _check_plan(connection, changes["plan"])
+            _check_transport(changes.get("transport", "udp"))
             connection.execute(update(schema.camera).where(schema.camera.c.id == identity).values(**changes))
             raise_version(connection)
             row = _camera(connection, identity)
@@ -154,6 +158,11 @@ def _check_plan(connection: Connection, plan: str) -> None:
     plans = [name for (name,) in connection.execute(select(schema.plan.c.name).order_by(schema.plan.c.name))]
     if plan not in plans:
         raise InvalidValueError(f"there is no plan {plan!r}: use one of {', '.join(plans)}")
+
+
+def _check_transport(transport: str) -> None:
+    if transport not in ("udp", "tcp"):
+        raise InvalidValueError(f"media does not come over {transport!r}: use udp or tcp")
 
 
 def _no_camera(identity: str) -> NotFoundError:

@@ -50,7 +50,7 @@ class UserRow:
 @dataclass(frozen=True, slots=True)
 class CameraRow:
     """What is addressed and recorded. `plan` is the plan's name: always or never. `audio`: record its
-    sound too.
+    sound too. `transport`: what its media comes over, udp or tcp.
     """
 
     id: str
@@ -58,6 +58,7 @@ class CameraRow:
     name: str
     plan: str = "always"
     audio: bool = False
+    transport: str = "udp"
     site_id: str = "default"
     zone_id: str | None = None
     place: str = ""

@@ -131,6 +131,7 @@ camera = Table(
     _text("name"),
     _refers("plan", "plan.name"),
     Column("audio", Boolean, nullable=False),
+    Column("transport", Text, nullable=False, server_default="udp"),
     _refers("site_id", "site.id"),
     _refers("zone_id", "zone.id", null=True),
     _text("place"),

@@ -7,7 +7,7 @@ import secrets
 from soip.media.context import Context
 from soip.media.intake import Sound
 from soip.media.outleg import OutLeg
-from soip.net.rtp import RtpSocketPair
+from soip.net.rtpway import RtpWay
 from soip.rtp.errors import RtpError
 from soip.rtp.nal import PACKET_SIZE
 from soip.rtp.packet import HEADER_SIZE, RtpPacket, build
@@ -19,7 +19,7 @@ class AudioLeg:
     sent: the camera was called anew and has changed it.
     """
 
-    def __init__(self, context: Context, pair: RtpSocketPair, stream: Stream) -> None:
+    def __init__(self, context: Context, pair: RtpWay, stream: Stream) -> None:
         self.leg = OutLeg(context, pair, stream, lambda: None)
         self.stream = stream
         # RFC 3550 §5.1: SSRC and first sequence number are random.
@@ -43,7 +43,7 @@ class AudioLeg:
             payloads = sound.format.packetise(sound.frame.payload, PACKET_SIZE - HEADER_SIZE)
             for number, payload in enumerate(payloads, 1):
                 self._send(payload, last=number == len(payloads))
-        except (OSError, RtpError):
+        except RtpError:
             self.leg.pair.refused += 1
 
     def _send(self, payload: bytes, *, last: bool) -> None:
@@ -56,7 +56,7 @@ class AudioLeg:
         self._sequence += 1
         self._packets += 1
         self._octets += len(payload)
-        self.leg.pair.rtp.send(build(packet))
+        self.leg.pair.send_packet(build(packet))
 
     def report(self) -> None:
         """A sender report, if one is due."""

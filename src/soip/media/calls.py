@@ -17,7 +17,7 @@ from soip.media.camera import Camera
 from soip.media.context import Context
 from soip.media.playback import NothingRecordedError, Playback, Programme
 from soip.media.request import RequestError, Wanted, wanted
-from soip.media.showing import Show, Showing, Terms, capabilities, check
+from soip.media.showing import Show, Showing, Terms, capabilities, check, transport
 from soip.net.call import Call, IncomingCall
 from soip.net.errors import CallEndedError, NetError
 from soip.net.ports import PortsExhaustedError
@@ -134,7 +134,7 @@ class Calls:
             terms.follow(call, playback.direct)
             playing = asyncio.create_task(playback.play())
             try:
-                await self._showing.until_end(call, lambda: playback.heard, playing)
+                await self._showing.until_end(call, lambda: playback.heard, playing, lambda: playback.trouble)
                 if playing.done():
                     await playing
                     await call.bye('SIP;cause=200;text="end of the recording"')
@@ -157,10 +157,10 @@ class Calls:
         show: Show,
     ) -> None:
         """Agree on media, send the 200, wait for the ACK, then `show` until the call ends."""
-        pairs = [self._context.open_pair()]
+        pairs = [self._context.open_way(transport(offer, "video"))]
         try:
             if sound:
-                pairs.append(self._context.open_pair())
+                pairs.append(self._context.open_way(transport(offer, "audio")))
             local = Local(self._context.address, self._context.session_id(), time=_time(ask))
             media = capabilities(codec, sound, pairs)
             if offer is not None:

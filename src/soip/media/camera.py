@@ -102,8 +102,10 @@ class Camera:
             self._held.clear()
 
     def follow(self, row: CameraRow, record: bool) -> None:
-        """The directory says this of the camera now. With other media (audio) it is called anew."""
-        self._renew = self._renew or row.audio != self.row.audio
+        """The directory says this of the camera now. With other media (audio), or media another way, it is
+        called anew.
+        """
+        self._renew = self._renew or (row.audio, row.transport) != (self.row.audio, self.row.transport)
         self.row = row
         self.recorder.enable(record)
         if record:
@@ -237,6 +239,8 @@ class Camera:
             unheld = None if self._held.is_set() else unheld or now
             if call.ended.done():
                 break
+            if trouble := call.trouble:
+                return _End(trouble, fault=True)
             if self._renew:
                 return _End("the camera's settings have changed", fault=False)
             if unheld is not None and now - unheld >= patience.linger_s:

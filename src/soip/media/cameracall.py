@@ -12,11 +12,11 @@ import structlog
 
 from soip.directory.rows import CameraRow
 from soip.media.context import Context, numeric
-from soip.media.intake import AudioIntake, Intake, Picture, Sound, VideoIntake, attach
+from soip.media.intake import AudioIntake, Intake, Picture, Sound, VideoIntake
 from soip.media.journal import journal
 from soip.media.programintake import ProgramIntake
 from soip.net.call import Call
-from soip.net.rtp import Peer, RtpSocketPair
+from soip.net.rtpway import RtpWay
 from soip.rtp import rtcp
 from soip.rtp.codec import CODINGS
 from soip.rtp.errors import RtpParseError
@@ -40,33 +40,41 @@ _log = structlog.get_logger()
 class _Leg:
     """One media part of the call: its sockets, and what is reported about it."""
 
-    def __init__(self, context: Context, pair: RtpSocketPair, stream: Stream, intake: Intake) -> None:
+    def __init__(self, context: Context, pair: RtpWay, stream: Stream, intake: Intake) -> None:
         self.pair, self.stream, self.intake = pair, stream, intake
         self.ssrc = secrets.randbits(32)
         self.dropped = 0
         """Datagrams the kernel dropped for want of buffer, as of the last look."""
+        self._told_damage = 0
         self._context = context
         self._reception = Reception(intake.receiver)
-        self._control_peer = Peer(numeric(stream.remote_rtcp[0]), stream.remote_rtcp[1])
-        # Only the negotiated host may send; its first packet latches the port.
-        pair.allow([numeric(stream.remote[0])])
-        attach(context, pair, intake)
-        context.poll.add(pair.rtcp, self._control)
+        for host, _ in (stream.remote, stream.remote_rtcp):
+            numeric(host)
+        # Only the negotiated host may send.
+        pair.hear(stream)
+        pair.watch(context.poll, lambda: intake.readable(pair, context.buffer, context.now()), self._control)
 
     def send(self, *packets: rtcp.Packet) -> None:
         block = self._reception.block(self._context.now())
         report = rtcp.ReceiverReport(self.ssrc, (block,) if block else ())
         cname = rtcp.SourceDescription(self.ssrc, f"{self._context.instance}@{self._context.domain}")
-        self.pair.send_control(rtcp.build([report, cname, *packets]), self._control_peer)
+        self.pair.send_control(rtcp.build([report, cname, *packets]))
 
     def drops(self) -> int:
         """Return how many datagrams the kernel has dropped since the last look: this process was too slow for them."""
         before, self.dropped = self.dropped, self.pair.kernel_drops()
         return self.dropped - before
 
+    def damage(self) -> int:
+        """Return how many bytes of the stream were no packets, if that has doubled since it was last told: a camera
+        that goes on like that does not fill the log.
+        """
+        if self.pair.damaged <= 2 * self._told_damage:
+            return 0
+        self._told_damage = self.pair.damaged
+        return self._told_damage
+
     def close(self) -> None:
-        self._context.poll.remove(self.pair.rtp)
-        self._context.poll.remove(self.pair.rtcp)
         self.pair.close()
 
     def _control(self) -> None:
@@ -113,13 +121,16 @@ class CameraCall:
         timed out, no way), OfferError (an answer we cannot use), PortsExhaustedError, SipParseError; nothing is left
         open then.
         """
-        pairs = [context.open_pair()]
+        pairs = [context.open_way(camera.transport)]
         try:
             if camera.audio:
-                pairs.append(context.open_pair())
+                pairs.append(context.open_way(camera.transport))
             local = Local(context.address, context.session_id())
-            media: list[Video | Audio] = [Video(pairs[0].port, receives=True, program=True)]
-            media += [Audio(pair.port, ANY_SOUND, receives=True) for pair in pairs[1:]] or [Audio(DISCARD_PORT)]
+            over = camera.transport
+            media: list[Video | Audio] = [Video(pairs[0].port, receives=True, program=True, transport=over, mux=True)]
+            media += [Audio(pair.port, ANY_SOUND, receives=True, transport=over, mux=True) for pair in pairs[1:]] or [
+                Audio(DISCARD_PORT)
+            ]
             offer = make_offer(local, media)
             uri = Uri.parse(f"sip:{camera.id}@{context.domain}")
             # RFC 3261 §20.21: which call this one refers to, so that a trace can show the two together.
@@ -146,7 +157,7 @@ class CameraCall:
         camera: CameraRow,
         call: Call,
         agreement: Agreement,
-        pairs: list[RtpSocketPair],
+        pairs: list[RtpWay],
         picture: Callable[[Picture], None],
         sound: Callable[[Sound], None],
     ) -> CameraCall:
@@ -174,7 +185,7 @@ class CameraCall:
         camera: CameraRow,
         call: Call,
         agreement: Agreement,
-        pairs: list[RtpSocketPair],
+        pairs: list[RtpWay],
         picture: Callable[[Picture], None],
         sound: Callable[[Sound], None],
     ) -> CameraCall:
@@ -197,7 +208,7 @@ class CameraCall:
         context: Context,
         camera: CameraRow,
         heard: Stream | None,
-        pairs: list[RtpSocketPair],
+        pairs: list[RtpWay],
         sound: Callable[[Sound], None],
         video: VideoIntake,
     ) -> _Leg | None:
@@ -235,6 +246,12 @@ class CameraCall:
         return self._context.now() - (self.intake.last_arrival or self.started)
 
     @property
+    def trouble(self) -> str:
+        """Why no media can come any more; "" as long as it can."""
+        now = self._context.now()
+        return next(filter(None, (leg.pair.trouble(now) for leg in (self.video, self.audio) if leg)), "")
+
+    @property
     def shown(self) -> bool:
         """Whether it ever brought a picture."""
         return self.intake.last_arrival is not None
@@ -245,6 +262,8 @@ class CameraCall:
         for leg in filter(None, (self.video, self.audio)):
             if not self.ended.done() and (drops := leg.drops()):
                 self._log.warning("media dropped by this machine", packets=drops, effect="pictures are missing")
+            if not self.ended.done() and (damage := leg.damage()):
+                self._log.warning("the camera's stream is damaged", skipped_bytes=damage, effect="pictures are missing")
         if now >= self._next_report:
             self._next_report = now + self._context.patience.report_s
             for leg in filter(None, (self.video, self.audio)):

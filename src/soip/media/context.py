@@ -16,7 +16,9 @@ from soip.media.rights import Rights
 from soip.media.walltime import WallClock
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
-from soip.net.rtp import DATAGRAM_SIZE, RtpSocketPair, open_pair
+from soip.net.rtp import DATAGRAM_SIZE, open_pair
+from soip.net.rtptcp import open_tcp
+from soip.net.rtpway import RtpWay
 from soip.net.ua import UserAgent
 from soip.sip.errors import OfferError
 
@@ -60,9 +62,9 @@ class Context:
         """UTC microseconds, as recordings see it."""
         return self.wall.utc_us(self.now())
 
-    def open_pair(self) -> RtpSocketPair:
-        """RTP and RTCP sockets of our own address. Raises PortsExhaustedError."""
-        return open_pair(self.ports, self.address, self.now)
+    def open_way(self, transport: str = "udp") -> RtpWay:
+        """A way for RTP and RTCP at our own address, over "udp" or "tcp". Raises PortsExhaustedError."""
+        return (open_tcp if transport == "tcp" else open_pair)(self.ports, self.address, self.now)
 
     def session_id(self) -> int:
         """A number for the o= line, unique among ours (RFC 8866 §5.2)."""

@@ -6,9 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from soip.media.context import Context
 from soip.media.walltime import WallClock
-from soip.net.rtp import RtpSocketPair
+from soip.net.rtpway import RtpWay
 from soip.rtp.alignment import Alignment
 from soip.rtp.clock import MediaClock
 from soip.rtp.codec import CODINGS, Codec, learn
@@ -80,7 +79,7 @@ class VideoIntake:
         self._ticks: int | None = None
         self._learn(coding, sprop)
 
-    def readable(self, pair: RtpSocketPair, buffer: memoryview, now: float) -> None:
+    def readable(self, pair: RtpWay, buffer: memoryview, now: float) -> None:
         """The socket has datagrams."""
         for unit in pair.drain(self.receiver, buffer, now):
             self.take(unit)
@@ -167,7 +166,7 @@ class AudioIntake:
         self._wall = wall
         self._sound = sound
 
-    def readable(self, pair: RtpSocketPair, buffer: memoryview, now: float) -> None:
+    def readable(self, pair: RtpWay, buffer: memoryview, now: float) -> None:
         """The socket has datagrams."""
         for frame in pair.drain(self.receiver, buffer, now):
             self.take(frame)
@@ -197,13 +196,8 @@ class Intake(Protocol):
     @property
     def receiver(self) -> StreamReceiver: ...
 
-    def readable(self, pair: RtpSocketPair, buffer: memoryview, now: float) -> None: ...
+    def readable(self, pair: RtpWay, buffer: memoryview, now: float) -> None: ...
 
     def sender_report(self, report: SenderReport) -> None: ...
 
     def restart_clock(self) -> None: ...
-
-
-def attach(context: Context, pair: RtpSocketPair, intake: Intake) -> None:
-    """Serve the RTP socket of `pair` to an intake whenever it is readable."""
-    context.poll.add(pair.rtp, lambda: intake.readable(pair, context.buffer, context.now()))

@@ -9,8 +9,7 @@ from soip.media.camera import Camera
 from soip.media.context import Context
 from soip.media.outleg import OutLeg
 from soip.media.relay import BURST_S, Viewer
-from soip.net.gso import GsoSender
-from soip.net.rtp import RtpSocketPair
+from soip.net.rtpway import RtpWay, Sender
 from soip.rtp.nal import PACKET_SIZE
 from soip.rtp.sender import SendStream
 from soip.rtp.sound import G711, SoundFormat
@@ -24,13 +23,14 @@ class LiveView:
     Raises OfferError, OSError for media addresses that cannot be used; nothing is left open then.
     """
 
-    def __init__(self, context: Context, camera: Camera, agreement: Agreement, pairs: list[RtpSocketPair]) -> None:
+    def __init__(self, context: Context, camera: Camera, agreement: Agreement, pairs: list[RtpWay]) -> None:
         self._context = context
         self._camera = camera
         self._video: OutLeg | None = None
         self._viewer: Viewer | None = None
         self._audio: AudioLeg | None = None
         self._numbering: SendStream | None = None
+        self._sender: Sender | None = None
         self._pairs = pairs
         self._agreement = agreement
         try:
@@ -61,7 +61,8 @@ class LiveView:
                 self._video = OutLeg(self._context, self._pairs[0], stream, self._camera.ask_keyframe)
             else:
                 self._video.direct(stream)
-            self._viewer = Viewer(GsoSender(self._pairs[0].rtp, PACKET_SIZE), stream.payload_type)
+            self._sender = self._sender or self._pairs[0].sender(PACKET_SIZE, self._lost)
+            self._viewer = Viewer(self._sender, stream.payload_type)
             if self._numbering is not None:
                 self._numbering.payload_type = stream.payload_type
             self._camera.relay.join(self._viewer, self._context.now(), self._numbering)
@@ -103,6 +104,18 @@ class LiveView:
             self._audio.report()
             legs.append(self._audio.leg)
         return max((leg.heard for leg in legs if leg.heard is not None), default=None)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be shown any more; "" as long as it can."""
+        now = self._context.now()
+        return next(filter(None, (pair.trouble(now) for pair in self._pairs)), "")
+
+    def _lost(self) -> None:
+        """A part of the stream was dropped because the viewer is too slow for it: it goes on at the next keyframe."""
+        if self._viewer:
+            self._viewer.broken = True
+        self._camera.ask_keyframe()
 
     def close(self) -> None:
         """Leave the relay and close what was opened. The pairs are the caller's to close again."""

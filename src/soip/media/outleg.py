@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from soip.media.context import Context, numeric
-from soip.net.rtp import Peer, RtpSocketPair
+from soip.net.rtpway import Nobody, RtpWay
 from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
 from soip.sip.offer import Stream
+
+_NOBODY = Nobody()
 
 
 class OutLeg:
@@ -20,7 +22,7 @@ class OutLeg:
     def __init__(
         self,
         context: Context,
-        pair: RtpSocketPair,
+        pair: RtpWay,
         stream: Stream,
         keyframe: Callable[[], None],
     ) -> None:
@@ -31,14 +33,14 @@ class OutLeg:
         self._keyframe = keyframe
         self._next_report = context.now() + context.patience.report_s
         self.direct(stream)
-        context.poll.add(pair.rtcp, self._control)
-        # Nothing is expected here, but what lies in the queue must be read, or errors of the socket stay pending.
-        context.poll.add(pair.rtp, self._discard)
+        # No media is expected here, but what lies in the queue must be read, or errors of the socket stay pending.
+        pair.watch(context.poll, lambda: pair.drain(_NOBODY, context.buffer, context.now()), self._control)
 
     def direct(self, stream: Stream) -> None:
         """Send only to, and hear only from, the negotiated address."""
-        (host, port), (rtcp_host, rtcp_port) = stream.remote, stream.remote_rtcp
-        self.pair.connect(Peer(numeric(host), port), Peer(numeric(rtcp_host), rtcp_port))
+        for host, _ in (stream.remote, stream.remote_rtcp):
+            numeric(host)
+        self.pair.direct(stream)
         self.stream = stream
 
     def report(self, ssrc: int, timestamp: int | None, packets: int, octets: int, utc_us: int | None = None) -> None:
@@ -55,8 +57,6 @@ class OutLeg:
         self.pair.send_control(rtcp.build([report, name]))
 
     def close(self) -> None:
-        self._context.poll.remove(self.pair.rtp)
-        self._context.poll.remove(self.pair.rtcp)
         self.pair.close()
 
     def _control(self) -> None:
@@ -68,12 +68,3 @@ class OutLeg:
                 continue
             if any(isinstance(packet, rtcp.PictureLossIndication | rtcp.FullIntraRequest) for packet in packets):
                 self._keyframe()
-
-    def _discard(self) -> None:
-        for _ in range(64):
-            try:
-                self.pair.rtp.recv_into(self._context.buffer)
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                continue  # An ICMP error for something we sent: the call ends by other means.

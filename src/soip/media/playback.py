@@ -19,8 +19,7 @@ from soip.media.intake import Sound
 from soip.media.outleg import OutLeg
 from soip.media.soundtrack import format_of
 from soip.mp4.times import us_of
-from soip.net.gso import GsoSender
-from soip.net.rtp import RtpSocketPair
+from soip.net.rtpway import RtpWay
 from soip.rtp.codec import CODINGS, Codec, learn
 from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import CLOCK_RATE, PACKET_SIZE, packetise
@@ -110,9 +109,7 @@ class Programme:
 class Playback:
     """One viewer's playback. `play` returns when all has been sent."""
 
-    def __init__(
-        self, context: Context, programme: Programme, agreement: Agreement, pairs: list[RtpSocketPair]
-    ) -> None:
+    def __init__(self, context: Context, programme: Programme, agreement: Agreement, pairs: list[RtpWay]) -> None:
         self._context = context
         self._programme = programme
         self._leg: OutLeg | None = None
@@ -122,10 +119,11 @@ class Playback:
         """When the playback began, and which UTC of the recording belongs to that; a skipped hole moves it."""
         self._going = asyncio.Event()
         self._going.set()
+        self._broken = False
         stream = agreement.video
         if stream is not None and stream.sends:
             self._leg = OutLeg(context, pairs[0], stream, lambda: None)
-            self._sender = GsoSender(pairs[0].rtp, PACKET_SIZE)
+            self._sender = pairs[0].sender(PACKET_SIZE, self._lost)
             # RFC 3550 §5.1: SSRC, first sequence number and timestamp offset are random.
             self._stream = SendStream(
                 stream.payload_type, secrets.randbits(32), secrets.randbits(16), secrets.randbits(32)
@@ -171,6 +169,9 @@ class Playback:
             return
         if picture.track.encoding != self._leg.stream.encoding:
             return  # of another codec than was agreed on: to be played back in a call of its own
+        if self._broken and not picture.sync:
+            return
+        self._broken = False
         timestamp = (picture.utc_us - self._origin_us) * CLOCK_RATE // 1_000_000
         coding = CODINGS[picture.track.encoding]
         nals = [bytes(nal) for nal in picture.nals()]
@@ -204,11 +205,20 @@ class Playback:
         legs = [self._leg, self._heard and self._heard.leg.leg]
         return max((leg.heard for leg in legs if leg and leg.heard is not None), default=None)
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be shown any more; "" as long as it can."""
+        return self._leg.pair.trouble(self._context.now()) if self._leg else ""
+
     def close(self) -> None:
         if self._leg is not None:
             self._leg.close()
         if self._heard is not None:
             self._heard.leg.leg.close()
+
+    def _lost(self) -> None:
+        """The viewer is too slow: it goes on at the next keyframe."""
+        self._broken = True
 
     async def _held(self) -> float:
         """Wait while on hold; gives for how long."""
@@ -238,7 +248,7 @@ class Playback:
 class _Heard:
     """The sound of one playback: as recorded where the viewer takes that, else as G.711, coded in a thread."""
 
-    def __init__(self, context: Context, pair: RtpSocketPair, stream: Stream) -> None:
+    def __init__(self, context: Context, pair: RtpWay, stream: Stream) -> None:
         self.leg = AudioLeg(context, pair, stream)
         self._phone = PhoneSound() if stream.encoding in G711 else None
         self._wanted = (SoundFormat(stream.encoding),)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from soip.media.intake import AudioIntake, Picture, Sound, VideoIntake
 from soip.media.walltime import WallClock
-from soip.net.rtp import RtpSocketPair
+from soip.net.rtpway import RtpWay
 from soip.rtp import ps
 from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import CLOCK_RATE, AccessUnit
@@ -47,7 +47,7 @@ class ProgramIntake:
             return None
         return _G711.get(self.receiver.demultiplexer.sound_encoding, self._form)
 
-    def readable(self, pair: RtpSocketPair, buffer: memoryview, now: float) -> None:
+    def readable(self, pair: RtpWay, buffer: memoryview, now: float) -> None:
         """The socket has datagrams."""
         for unit in pair.drain(self.receiver, buffer, now):
             if isinstance(unit, AccessUnit):

@@ -113,11 +113,11 @@ class Referrals:
             camera.release(holder)
 
     async def _show(self, referral: Referral, camera: Camera, target: str, user: str) -> None:
-        pairs = [self._context.open_pair()]
+        pairs = [self._context.open_way()]
         try:
             sound = camera.call.sound if camera.call else None
             if sound:
-                pairs.append(self._context.open_pair())
+                pairs.append(self._context.open_way())
             local = Local(self._context.address, self._context.session_id())
             media = capabilities(camera.relay.codec, sound, pairs)
             ours = make_offer(local, media)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import SystemRandom
 
 from soip.media.intake import Picture
-from soip.net.gso import GsoSender
+from soip.net.rtpway import Sender
 from soip.rtp.codec import Codec
 from soip.rtp.nal import PayloadRun, packetise
 from soip.rtp.sender import SendStream
@@ -41,7 +41,7 @@ _random = SystemRandom()
 class Viewer:
     """One RTP viewer: a way out, and what waits for it."""
 
-    def __init__(self, sender: GsoSender, payload_type: int) -> None:
+    def __init__(self, sender: Sender, payload_type: int) -> None:
         self.sender = sender
         self.payload_type = payload_type
         self.group: _Group | None = None

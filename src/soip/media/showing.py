@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -18,12 +18,13 @@ from soip.media.request import Wanted
 from soip.media.rights import View
 from soip.net.call import Call
 from soip.net.errors import NetError
-from soip.net.rtp import RtpSocketPair
+from soip.net.rtpway import RtpWay
 from soip.policy.access import Permission
 from soip.rtp.aac import format_fmtp
 from soip.rtp.codec import Codec
 from soip.rtp.sound import SoundFormat
 from soip.sip.dialog import DialogId
+from soip.sip.mediaway import transport_of
 from soip.sip.negotiation import Negotiation
 from soip.sip.offer import G711, Aac, Agreement, Audio, Capability, Local, Video
 from soip.sip.sdp import SessionDescription
@@ -35,7 +36,7 @@ _log = structlog.get_logger()
 class Terms:
     """What was agreed on, and from what: our sockets, what they can do, the description of ours that says so."""
 
-    pairs: list[RtpSocketPair]
+    pairs: list[RtpWay]
     local: Local
     media: Sequence[Capability]
     said: SessionDescription
@@ -102,15 +103,21 @@ class Showing:
 
         camera.farewells.add(removed)
         try:
-            await self.until_end(call, tick)
+            await self.until_end(call, tick, trouble=lambda: view.trouble)
         finally:
             camera.farewells.discard(removed)
             view.close()
 
     async def until_end(
-        self, call: Call, tick: Callable[[], float | None], work: asyncio.Task[None] | None = None
+        self,
+        call: Call,
+        tick: Callable[[], float | None],
+        work: asyncio.Task[None] | None = None,
+        trouble: Callable[[], str] = lambda: "",
     ) -> None:
-        """Until the call has ended, or `work` is done. Once a second `tick` tells when the viewer was last heard."""
+        """Until the call has ended, or `work` is done. Once a second `tick` tells when the viewer was last heard, and
+        `trouble` why nothing can be shown any more, which ends the call.
+        """
         over = asyncio.Event()
         call.on_end(lambda _end: over.set())
         if work is not None:
@@ -121,6 +128,8 @@ class Showing:
                 async with asyncio.timeout(self._context.patience.tick_s):
                     await over.wait()
             heard = max(tick() or 0.0, asked)
+            if not over.is_set() and (why := trouble()):
+                self.end(call, 503, why)
             if not over.is_set() and self._context.now() - heard >= self._context.patience.keepalive_s:
                 asked = self._context.now()
                 # No answer, or that there is nobody, ends the call: the viewer went away without a BYE.
@@ -142,13 +151,20 @@ def check(agreement: Agreement) -> None:
             numeric(stream.remote_rtcp[0])
 
 
-def capabilities(codec: Codec, sound: SoundFormat | None, pairs: Iterable[RtpSocketPair]) -> list[Video | Audio]:
+def capabilities(codec: Codec, sound: SoundFormat | None, pairs: Iterable[RtpWay]) -> list[Video | Audio]:
     """What a camera's pictures, and its sound if there is any, may be offered as: sound as it is, or as G.711."""
     first, *rest = pairs
-    media: list[Video | Audio] = [Video(first.port, codec.encoding, codec.parameters, sends=True)]
+    video = Video(first.port, codec.encoding, codec.parameters, sends=True)
+    media: list[Video | Audio] = [replace(video, transport=first.transport, mux=True)]
     if sound:
         encodings = tuple(dict.fromkeys((sound.encoding, *G711)))
         config = sound.config
         aac = Aac(sound.clock_rate, sound.channels, format_fmtp(config.config)) if config else None
-        media += [Audio(pair.port, encodings, sends=True, aac=aac) for pair in rest]
+        media += [Audio(pair.port, encodings, sends=True, aac=aac, transport=pair.transport, mux=True) for pair in rest]
     return media
+
+
+def transport(offer: SessionDescription | None, kind: str) -> str:
+    """What a kind of media is offered over; UDP where nothing is said."""
+    media = offer.of_kind(kind) if offer is not None else None
+    return "udp" if media is None else transport_of(media)

@@ -27,18 +27,24 @@ class MediaPoll:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[], None]] = {}
+        self._handlers: dict[int, Callable[[], object]] = {}
         self._failures: dict[int, int] = {}
         loop.add_reader(self._epoll.fileno(), self.poll)
 
     def __len__(self) -> int:
         return len(self._handlers)
 
-    def add(self, sock: socket.socket, handler: Callable[[], None]) -> None:
+    def add(self, sock: socket.socket, handler: Callable[[], object]) -> None:
         """Call ``handler`` whenever ``sock`` is readable."""
         number = sock.fileno()
         self._epoll.register(number, select.EPOLLIN)
         self._handlers[number] = handler
+
+    def writable(self, sock: socket.socket, wanted: bool) -> None:
+        """Call the handler of `sock` also whenever it can be written to, or not any more."""
+        number = sock.fileno()
+        if number in self._handlers:
+            self._epoll.modify(number, select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN)
 
     def remove(self, sock: socket.socket) -> None:
         """Stop watching ``sock``, before it is closed. Unknown sockets are ignored."""

@@ -15,11 +15,16 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache, partial
 from struct import calcsize, unpack_from
-from typing import Protocol, TypeVar
 
 from soip.net.batch import BatchReader, join_bursts
+from soip.net.gso import GsoSender
+from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs, PortsExhaustedError
+from soip.net.rtpway import Receiver, T
 from soip.rtp.batch import SLOTS, DatagramBatch
+from soip.rtp.framing import is_rtcp
+from soip.rtp.packet import HEADER_SIZE
+from soip.sip.offer import Stream
 
 RECEIVE_BUFFER = 4 << 20
 """Bytes asked of the kernel per RTP socket: 8 s of a 4 Mbit/s camera, or a burst of several large keyframes.
@@ -36,15 +41,9 @@ FOREIGN_BUDGET = 256
 BIND_ATTEMPTS = 64
 """Port pairs tried before giving up: others may hold some of the range."""
 
-T = TypeVar("T")
-
-
-class Receiver(Protocol[T]):
-    """What ``rtp.receiver`` offers."""
-
-    def receive(self, datagram: memoryview, now: float) -> list[T]: ...
-
-    def take(self, batch: DatagramBatch, now: float) -> list[T]: ...
+CONTROL_AT_ONCE = 16
+"""RTCP packets read in a row."""
+_NOT_RTCP = bytes(second for second in range(256) if not is_rtcp(second))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,8 @@ class RtpSocketPair:
     back.
     """
 
+    transport = "udp"
+
     def __init__(self, rtp: socket.socket, rtcp: socket.socket, release: Callable[[], None]) -> None:
         self.rtp = rtp
         self.rtcp = rtcp
@@ -72,16 +73,45 @@ class RtpSocketPair:
         latching)."""
         self.refused = 0
         """ICMP errors the sockets were told of."""
-        self._release = release
+        self._release: Callable[[], None] | None = release
+        self._poll: MediaPoll | None = None
+        self._mux = False
+        """RTCP comes and goes on the RTP socket (RFC 5761)."""
+        self._muxed: list[bytes] = []
+        self._control_peer: Peer | None = None
         self._allowed: frozenset[str] = frozenset()
         self._settled = False
         self._source: object = None
         """The peer's address as recvfrom gives it, once seen: compared before anything is parsed."""
 
+    def watch(self, poll: MediaPoll, media: Callable[[], object], control: Callable[[], object]) -> None:
+        """See `rtpway.RtpWay`."""
+
+        def readable() -> None:
+            media()
+            if self._muxed:
+                control()
+
+        self._poll = poll
+        poll.add(self.rtp, readable)
+        poll.add(self.rtcp, control)
+
+    def hear(self, stream: Stream) -> None:
+        """Take media from the negotiated host; its first packet latches the port."""
+        self._mux = stream.way.mux
+        self.allow([stream.remote[0]])
+        self._control_peer = Peer(*stream.remote_rtcp)
+
+    def direct(self, stream: Stream) -> None:
+        """Send only to, and hear only from, the negotiated address. Raises OSError."""
+        self._mux = stream.way.mux
+        self._control_peer = None
+        self.connect(Peer(*stream.remote), Peer(*stream.remote_rtcp))
+
     def allow(self, hosts: Collection[str]) -> None:
         """Take media from these IP addresses, any port; the first datagram latches. Also undoes an earlier
         latch."""
-        self._allowed = frozenset(_normal(host) for host in hosts)
+        self._allowed = frozenset(normal_host(host) for host in hosts)
         self.remote = None
         self._settled = False
         self._source = None
@@ -93,7 +123,7 @@ class RtpSocketPair:
         control = rtcp or Peer(peer.host, peer.port + 1)
         self.rtcp.connect((control.host, control.port))
         self.remote = peer
-        self._allowed = frozenset((_normal(peer.host),))
+        self._allowed = frozenset((normal_host(peer.host),))
         self._settled = False
         self._source = None
 
@@ -107,13 +137,20 @@ class RtpSocketPair:
         try:
             if not self._settled:
                 for _ in range(MAX_BATCHES * SLOTS):
-                    ready += receiver.receive(buffer[: self._fill_checked(buffer)], now)
+                    datagram = buffer[: self._fill_checked(buffer)]
+                    if self._mux and len(datagram) > 1 and is_rtcp(datagram[1]):
+                        self._keep_control(datagram)
+                    else:
+                        ready += receiver.receive(datagram, now)
                 return ready
             reader = _reader()
             for _ in range(MAX_BATCHES):
                 count = reader.read(self._number)
                 for batch in reader.batches():
-                    ready += receiver.take(batch, now)
+                    if self._mux and _has_control(batch):
+                        ready += self._sorted(batch, receiver, now)
+                    else:
+                        ready += receiver.take(batch, now)
                 if count < SLOTS:
                     break
         except BlockingIOError:
@@ -122,6 +159,20 @@ class RtpSocketPair:
             # An ICMP error for something we sent; cleared by being told. The rest comes at the next wake-up.
             self.refused += 1
         return ready
+
+    def _sorted(self, batch: DatagramBatch, receiver: Receiver[T], now: float) -> list[T]:
+        """The datagrams of a batch with RTCP in it, one by one."""
+        ready: list[T] = []
+        for slot, size in zip(batch.layout.slots, batch.sizes, strict=False):
+            if size > 1 and is_rtcp(slot[1]):
+                self._keep_control(slot[:size])
+            else:
+                ready += receiver.receive(slot[:size], now)
+        return ready
+
+    def _keep_control(self, datagram: memoryview) -> None:
+        if len(self._muxed) < CONTROL_AT_ONCE:
+            self._muxed.append(bytes(datagram))
 
     def _fill_checked(self, buffer: memoryview) -> int:
         """Read one datagram from an allowed host, latching the first; then connected, the kernel checks."""
@@ -136,14 +187,14 @@ class RtpSocketPair:
                 raise
             if source == self._source:
                 return size
-            host, port = _normal(source[0]), source[1]
+            host, port = normal_host(source[0]), source[1]
             remote = self.remote
             if remote is None and host in self._allowed:
                 self.rtp.connect(source)
                 self.remote = Peer(host, port)
                 self._source = source
                 return size
-            if remote is not None and port == remote.port and host == _normal(remote.host):
+            if remote is not None and port == remote.port and host == normal_host(remote.host):
                 self._source = source
                 return size
             self.foreign += 1
@@ -151,8 +202,8 @@ class RtpSocketPair:
 
     def drain_control(self, buffer: memoryview) -> list[bytes]:
         """Read the RTCP datagrams of the session's peer, at most 16 at once."""
-        datagrams: list[bytes] = []
-        for _ in range(16):
+        datagrams, self._muxed = self._muxed, []
+        for _ in range(CONTROL_AT_ONCE):
             try:
                 size, source = self.rtcp.recvfrom_into(buffer)
             except BlockingIOError:
@@ -160,23 +211,45 @@ class RtpSocketPair:
             except ConnectionError:
                 self.refused += 1
                 continue
-            if _normal(source[0]) in self._allowed:
+            if normal_host(source[0]) in self._allowed:
                 datagrams.append(bytes(buffer[:size]))
             else:
                 self.foreign += 1
         return datagrams
 
     def send_control(self, packet: bytes, peer: Peer | None = None) -> bool:
-        """Send one RTCP packet to ``peer``, or to the connected one; False when it could not leave."""
+        """Send one RTCP packet to ``peer``, or to the one agreed on; False when it could not leave."""
+        peer = peer or self._control_peer
+        sock = self.rtp if self._mux else self.rtcp
         try:
             if peer is None:
-                self.rtcp.send(packet)
+                sock.send(packet)
             else:
-                self.rtcp.sendto(packet, (peer.host, peer.port))
+                sock.sendto(packet, (peer.host, peer.port))
         except OSError:
             self.refused += 1
             return False
         return True
+
+    def send_packet(self, packet: bytes) -> None:
+        """Send one RTP packet; what the kernel refuses is gone, as on any wire."""
+        try:
+            self.rtp.send(packet)
+        except OSError:
+            self.refused += 1
+
+    def sender(self, size: int, lost: Callable[[], None]) -> GsoSender:
+        """A way out by the frame. Nothing waits here, so nothing that waited is lost."""
+        return GsoSender(self.rtp, size)
+
+    def trouble(self, now: float) -> str:
+        """None that a socket of UDP would know of."""
+        return ""
+
+    @property
+    def damaged(self) -> int:
+        """None: a datagram is a packet, or not."""
+        return 0
 
     def kernel_drops(self) -> int:
         """Return how many datagrams the kernel dropped for want of buffer since the socket was made
@@ -185,10 +258,16 @@ class RtpSocketPair:
         return int(unpack_from(_MEMINFO, info)[_MEMINFO_DROPS])
 
     def close(self) -> None:
-        """Close both sockets and give the ports back. Remove them from the poll first."""
-        self.rtp.close()
-        self.rtcp.close()
-        self._release()
+        """Close both sockets and give the ports back. Sockets that were not given to `watch` are to be removed from
+        their poll first.
+        """
+        for sock in (self.rtp, self.rtcp):
+            if self._poll is not None:
+                self._poll.remove(sock)
+            sock.close()
+        if self._release is not None:
+            self._release()
+            self._release = None
 
 
 def open_pair(ports: PortPairs, host: str, now: Callable[[], float]) -> RtpSocketPair:
@@ -212,6 +291,13 @@ def open_pair(ports: PortPairs, host: str, now: Callable[[], float]) -> RtpSocke
         _enlarge(rtp)
         return RtpSocketPair(rtp, rtcp, partial(_give_back, ports, port, now))
     raise PortsExhaustedError(f"other programs hold the RTP ports in {ports.low}-{ports.high}") from failure
+
+
+def _has_control(batch: DatagramBatch) -> bool:
+    """Whether any of the datagrams is RTCP, told by all their second bytes at once (RFC 5761 §4)."""
+    layout = batch.layout
+    starts = layout.starts.get(HEADER_SIZE) or layout.cut(HEADER_SIZE)
+    return bool(b"".join(starts[: batch.count])[1::HEADER_SIZE].translate(None, _NOT_RTCP))
 
 
 @cache
@@ -244,7 +330,7 @@ def _enlarge(sock: socket.socket) -> None:
             sock.setsockopt(socket.SOL_SOCKET, plain, RECEIVE_BUFFER)
 
 
-def _normal(host: str) -> str:
+def normal_host(host: str) -> str:
     """Return an IP address as the kernel writes it, IPv4 in IPv6 as IPv4."""
     address = ipaddress.ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)

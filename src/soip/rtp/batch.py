@@ -4,7 +4,7 @@ One object serves all streams of a process. The shell fills it (``net.batch``, o
 datagrams of one run after the other; a receiver takes what it is aimed at at once and keeps no view of it.
 
 Datagrams lie at equal distances: a slot's each, or, where the kernel has joined those of one burst (UDP GRO), one
-behind the other.
+behind the other. Those of a stream (`rtp.framing`) lie one behind the other too, with their lengths between them.
 """
 
 from __future__ import annotations
@@ -63,17 +63,28 @@ class DatagramBatch:
     def aim_at_joined(self, slot: int, size: int, segment: int) -> None:
         """Be the datagrams of ``segment`` bytes each, the last one perhaps shorter, that came joined into ``slot``."""
         count = -(-size // segment)
-        layout = self._joined.get((slot, segment, count))
-        if layout is None:
-            if (
-                len(self._joined) >= _MOST_LAYOUTS
-            ):  # senders have a few sizes; who varies them shall not fill the memory
-                self._joined.clear()
-            layout = Layout(self._whole, slot * SLOT_SIZE, segment, count)
-            self._joined[slot, segment, count] = layout
-        self.layout = layout
+        self.layout = self._layout(slot, segment, count)
         self.sizes = (segment,) * (count - 1) + (size - segment * (count - 1),)
         self.count = count
+
+    def load_framed(self, content: memoryview, gap: int, sizes: Sequence[int]) -> None:
+        """Fill the batch with datagrams of these sizes, equal but for the last one, which may be shorter, that lie in
+        ``content`` one behind the other with ``gap`` bytes between them. They are copied, for layouts are of places:
+        to have one ready costs less than to make it for where they lie.
+        """
+        self.buffer[: len(content)] = content
+        self.layout = self._layout(0, sizes[0] + gap, len(sizes))
+        self.sizes, self.count = sizes, len(sizes)
+
+    def _layout(self, slot: int, stride: int, count: int) -> Layout:
+        layout = self._joined.get((slot, stride, count))
+        if layout is None:
+            # Senders have a few sizes; who varies them shall not fill the memory.
+            if len(self._joined) >= _MOST_LAYOUTS:
+                self._joined.clear()
+            layout = Layout(self._whole, slot * SLOT_SIZE, stride, count)
+            self._joined[slot, stride, count] = layout
+        return layout
 
     def load(self, datagrams: Sequence[bytes]) -> None:
         """Fill the batch, with at most SLOTS datagrams."""

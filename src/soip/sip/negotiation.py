@@ -88,10 +88,13 @@ class Negotiation:
             return said
         left.remove(mine)
         direction = _DIRECTIONS[(not mine.receives) + 2 * (not mine.sends)]
-        return Media([*[line for line in said.lines if line not in _LINES], ("a", direction)])
+        lines = [_EXISTING.get(line, line) for line in said.lines if line not in _LINES]
+        return Media([*lines, ("a", direction)])
 
 
 _LINES = [("a", direction) for direction in _DIRECTIONS]
+_EXISTING = {("a", "connection:new"): ("a", "connection:existing")}
+"""What is said again goes on over the connection there is (RFC 4145 §5)."""
 
 
 def unmoved(agreed: Agreement) -> Callable[[Agreement], None]:

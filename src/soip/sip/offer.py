@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from soip.sip import h264fmtp, h265fmtp
+from soip.sip import h264fmtp, h265fmtp, mediaway
 from soip.sip.errors import OfferError
 from soip.sip.h264fmtp import ProfileLevel
 from soip.sip.h265fmtp import ProfileTierLevel
+from soip.sip.mediaway import UDP, Way
 from soip.sip.sdp import Media, Origin, RtpMap, SessionDescription, TimeRange, address_type
 
 G711 = {"PCMU": 0, "PCMA": 8}
@@ -82,10 +83,11 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """What we can do with video, at an RTP port (RTCP is the next one).
+    """What we can do with video, at an RTP port (RTCP is the next one, or the same with `mux`).
 
     `encoding` is that of the stream we send, H264, H265 or PS, and `parameters` what its a=fmtp says of profile, level
-    and parameter sets, as far as known. Who receives takes H.264 and H.265, and with `program` PS.
+    and parameter sets, as far as known. Who receives takes H.264 and H.265, and with `program` PS. `transport` is "udp"
+    or "tcp"; `setup` the part we take where an offer lets us choose (RFC 4145).
     """
 
     port: int
@@ -94,6 +96,9 @@ class Video:
     sends: bool = False
     receives: bool = False
     program: bool = False
+    transport: str = "udp"
+    setup: str = "passive"
+    mux: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,9 @@ class Audio:
     sends: bool = False
     receives: bool = False
     aac: Aac | None = None
+    transport: str = "udp"
+    setup: str = "passive"
+    mux: bool = False
 
 
 Capability = Video | Audio
@@ -142,7 +150,7 @@ class Stream:
     `payload_type` is what we send with; `receive_types` what may arrive. `direction` is ours. `remote` is
     where RTP goes, `remote_rtcp` where RTCP goes. `fmtp` are the peer's format parameters; among them
     `packetization_mode` (of H.264) and `parameter_sets`, NAL units. `feedback` is the RTCP feedback
-    the peer named, `ssrc` the source it announced.
+    the peer named, `ssrc` the source it announced. `way` says what RTP goes over.
     """
 
     kind: str
@@ -160,6 +168,7 @@ class Stream:
     parameter_sets: tuple[bytes, ...] = ()
     feedback: frozenset[str] = frozenset()
     ssrc: int | None = None
+    way: Way = UDP
 
     @property
     def sends(self) -> bool:
@@ -199,7 +208,8 @@ def make_offer(local: Local, capabilities: Sequence[Capability]) -> SessionDescr
     for capability in capabilities:
         formats = _offered_formats(capability)
         kind = "video" if isinstance(capability, Video) else "audio"
-        media = Media.make(kind, capability.port, "RTP/AVP", [str(number) for number, _, _ in formats])
+        protocol = mediaway.protocol(capability.transport)
+        media = Media.make(kind, capability.port, protocol, [str(number) for number, _, _ in formats])
         for number, rtpmap, fmtp in formats:
             media.add_attribute("rtpmap", f"{number} {rtpmap}")
             if fmtp:
@@ -207,6 +217,8 @@ def make_offer(local: Local, capabilities: Sequence[Capability]) -> SessionDescr
         if kind == "video":
             _add_feedback(media, "*", FEEDBACK)
         media.add_attribute(_direction(capability.sends, capability.receives))
+        for name, value in mediaway.offered(capability.transport, capability.mux):
+            media.add_attribute(name, value)
         offer.media.append(media)
     return offer
 
@@ -320,11 +332,13 @@ def _take(left: list[Capability], media: Media) -> Capability:
     """The capability for a media part, or the reason to reject it."""
     if media.port == 0:
         raise OfferError(f"{media.kind} is switched off", _WARN_MEDIA)
-    if media.protocol not in _PROTOCOLS:
+    if mediaway.profile_of(media) not in _PROTOCOLS:
         raise OfferError(f"{media.kind} over {media.protocol} is not supported", _WARN_TRANSPORT)
     kind = {"video": Video, "audio": Audio}.get(media.kind)
     for capability in left:
         if kind is not None and isinstance(capability, kind):
+            if capability.transport != mediaway.transport_of(media):
+                raise OfferError(f"{media.kind} over {media.protocol} is not supported", _WARN_TRANSPORT)
             return capability
     raise OfferError(f"no {media.kind} here", _WARN_MEDIA)
 
@@ -334,16 +348,20 @@ def _answer_media(
 ) -> tuple[Stream, Media]:
     choice = _choose_video(media, capability) if isinstance(capability, Video) else _choose_sound(media, capability)
     direction = _our_direction(offer, media, capability.sends, capability.receives)
-    part = Media.make(media.kind, capability.port, media.protocol, [str(choice.payload_type)])
+    way = mediaway.answer_to(media, capability.setup, capability.mux)
+    port = mediaway.DISCARD_PORT if way.setup == "active" else capability.port
+    part = Media.make(media.kind, port, media.protocol, [str(choice.payload_type)])
     part.add_attribute("rtpmap", f"{choice.payload_type} {_written(choice.rtpmap)}")
     if choice.fmtp:
         part.add_attribute("fmtp", f"{choice.payload_type} {choice.fmtp}")
-    if media.protocol == "RTP/AVPF":
+    if mediaway.profile_of(media) == "RTP/AVPF":
         named = media.feedback(choice.payload_type)
         _add_feedback(part, str(choice.payload_type), [kind for kind in FEEDBACK if kind in named])
     part.add_attribute(direction)
+    for name, value in way.attributes():
+        part.add_attribute(name, value)
     types = frozenset({choice.payload_type})
-    stream = _stream(offer, media, choice, types, direction, capability.port)
+    stream = _stream(offer, media, choice, types, direction, capability.port, way)
     if address_type(stream.remote[0]) != address_type(local.address):
         raise OfferError("the address is of another IP version", _WARN_ADDRESS)
     return stream, part
@@ -461,12 +479,15 @@ def _stream(
     receive_types: frozenset[int],
     direction: str,
     local_port: int,
+    way: Way,
 ) -> Stream:
     """The agreed stream, with all that the peer says of it. Raises OfferError when it names no address."""
     address = peer.address(media)
     if address is None:
         raise OfferError(f"{media.kind} has no connection address", _WARN_ADDRESS)
     rtcp_port, rtcp_address = media.rtcp or (min(media.port + 1, 65535), None)
+    if way.mux:  # RFC 5761 §5.1.1: whatever a=rtcp says
+        rtcp_port, rtcp_address = media.port, None
     fmtp = media.fmtp(choice.payload_type)
     return Stream(
         kind=media.kind,
@@ -484,6 +505,7 @@ def _stream(
         parameter_sets=_parameter_sets(choice.rtpmap, fmtp),
         feedback=media.feedback(choice.payload_type),
         ssrc=_ssrc(media),
+        way=way,
     )
 
 
@@ -521,7 +543,7 @@ def read_answer(offer: SessionDescription, answer: SessionDescription) -> Agreem
 
 
 def _read_media(offer: SessionDescription, offered: Media, answer: SessionDescription, media: Media) -> Stream:
-    if media.protocol not in _PROTOCOLS:
+    if mediaway.profile_of(media) not in _PROTOCOLS:
         raise OfferError(f"{media.kind} is answered over {media.protocol}", _WARN_TRANSPORT)
     ours = offered.rtpmaps
     # Where an answer has no rtpmap, a number means what we said it is.
@@ -540,7 +562,8 @@ def _read_media(offer: SessionDescription, offered: Media, answer: SessionDescri
         mode = h264fmtp.packetization_mode(params)
         types = frozenset({number, *same})
         choice = _Choice(number, entry, mode=0 if mode is None else mode)
-        return _stream(answer, media, choice, types, direction, offered.port)
+        way = mediaway.answered(offered, media)
+        return _stream(answer, media, choice, types, direction, offered.port, way)
     raise OfferError(f"{media.kind} is answered with a format that was not offered", _WARN_FORMAT)
 
 

@@ -31,6 +31,7 @@ class CameraView(BaseModel):
     name: str
     record: str
     audio: bool
+    transport: Literal["udp", "tcp"]
     signalling: Literal["online", "offline"]
     media: Literal["recording", "live", "no-media", "offline", "idle"]
     since: Time | None

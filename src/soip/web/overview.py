@@ -20,6 +20,7 @@ FORGOTTEN_US = 86_400_000_000
 """A worker without cameras is not shown any more when it has not been heard of for a day."""
 
 MediaState = Literal["recording", "live", "no-media", "offline", "idle"]
+Transport = Literal["udp", "tcp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ def view(camera: CameraRow, state: CameraStateRow | None, online: bool, home: st
         name=camera.name or camera.id,
         record=camera.plan,
         audio=camera.audio,
+        transport=cast(Transport, camera.transport),
         signalling="online" if online else "offline",
         media=cast(MediaState, liveness.media_state(told.media if told else None, online=online)),
         since=render(told.since_us) if told else None,
