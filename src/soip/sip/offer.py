@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from soip.sip import h264fmtp
+from soip.sip import h264fmtp, sdes
 from soip.sip.errors import OfferError
 from soip.sip.h264fmtp import ProfileLevel
+from soip.sip.sdes import Crypto, Keying, Srtp
 from soip.sip.sdp import Media, Origin, RtpMap, SessionDescription, TimeRange, address_type
 
 G711 = {"PCMU": 0, "PCMA": 8}
@@ -27,7 +28,10 @@ H264 = RtpMap("H264", 90000)
 FEEDBACK = ("nack pli", "ccm fir")
 """RTCP feedback we send and understand (RFC 4585, RFC 5104)."""
 
-_PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
+_PLAIN = ("RTP/AVP", "RTP/AVPF")
+SECURE = ("RTP/SAVP", "RTP/SAVPF")
+"""Protocols of media parts that are SRTP, with keys in a=crypto (RFC 3711 §13, RFC 5124)."""
+_WITH_FEEDBACK = ("RTP/AVPF", "RTP/SAVPF")
 _FIRST_DYNAMIC = 96
 # What a receiver of anything offers: strict peers take only a format of their own profile and mode, so each
 # profile stands there, up to level 5.1. Constrained Baseline comes first since phones take the first one they
@@ -66,7 +70,7 @@ class Video:
     """What we can do with video, at an RTP port (RTCP is the next one).
 
     `profile_level_id` is that of the stream we send, "" when unknown or when we receive; `sprop` its
-    sprop-parameter-sets.
+    sprop-parameter-sets. With `srtp` it is offered as SRTP, and answered as what was offered.
     """
 
     port: int
@@ -74,6 +78,7 @@ class Video:
     sprop: str = ""
     sends: bool = False
     receives: bool = False
+    srtp: Srtp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class Audio:
     encodings: tuple[str, ...] = ("PCMU", "PCMA")
     sends: bool = False
     receives: bool = False
+    srtp: Srtp | None = None
 
 
 Capability = Video | Audio
@@ -96,7 +102,7 @@ class Stream:
     `payload_type` is what we send with; `receive_types` what may arrive. `direction` is ours. `remote` is
     where RTP goes, `remote_rtcp` where RTCP goes. `fmtp` are the peer's format parameters; among them
     `packetization_mode` (0 for audio) and `parameter_sets`, H.264 NAL units. `feedback` is the RTCP feedback
-    the peer named, `ssrc` the source it announced.
+    the peer named, `ssrc` the source it announced. `srtp` are the keys where it is SRTP.
     """
 
     kind: str
@@ -113,6 +119,7 @@ class Stream:
     parameter_sets: tuple[bytes, ...] = ()
     feedback: frozenset[str] = frozenset()
     ssrc: int | None = None
+    srtp: Keying | None = None
 
     @property
     def sends(self) -> bool:
@@ -152,13 +159,16 @@ def make_offer(local: Local, capabilities: Sequence[Capability]) -> SessionDescr
     for capability in capabilities:
         formats = _offered_formats(capability)
         kind = "video" if isinstance(capability, Video) else "audio"
-        media = Media.make(kind, capability.port, "RTP/AVP", [str(number) for number, _, _ in formats])
+        protocol = SECURE[0] if capability.srtp else _PLAIN[0]
+        media = Media.make(kind, capability.port, protocol, [str(number) for number, _, _ in formats])
         for number, rtpmap, fmtp in formats:
             media.add_attribute("rtpmap", f"{number} {rtpmap}")
             if fmtp:
                 media.add_attribute("fmtp", f"{number} {fmtp}")
         if kind == "video":
             _add_feedback(media, "*", FEEDBACK)
+        for crypto in sdes.offers(capability.srtp) if capability.srtp else ():
+            media.add_attribute("crypto", str(crypto))
         media.add_attribute(_direction(capability.sends, capability.receives))
         offer.media.append(media)
     return offer
@@ -246,7 +256,7 @@ def _take(left: list[Capability], media: Media) -> Capability:
     """The capability for a media part, or the reason to reject it."""
     if media.port == 0:
         raise OfferError(f"{media.kind} is switched off", _WARN_MEDIA)
-    if media.protocol not in _PROTOCOLS:
+    if media.protocol not in _PLAIN + SECURE:
         raise OfferError(f"{media.kind} over {media.protocol} is not supported", _WARN_TRANSPORT)
     kind = {"video": Video, "audio": Audio}.get(media.kind)
     for capability in left:
@@ -260,19 +270,34 @@ def _answer_media(
 ) -> tuple[Stream, Media]:
     choice = _choose_h264(media, capability) if isinstance(capability, Video) else _choose_g711(media, capability)
     direction = _our_direction(offer, media, capability.sends, capability.receives)
+    crypto, keying = _choose_keys(media, capability)
     part = Media.make(media.kind, capability.port, media.protocol, [str(choice.payload_type)])
     part.add_attribute("rtpmap", f"{choice.payload_type} {choice.rtpmap}")
     if choice.fmtp:
         part.add_attribute("fmtp", f"{choice.payload_type} {choice.fmtp}")
-    if media.protocol == "RTP/AVPF":
+    if crypto is not None:
+        part.add_attribute("crypto", str(crypto))
+    if media.protocol in _WITH_FEEDBACK:
         named = media.feedback(choice.payload_type)
         _add_feedback(part, str(choice.payload_type), [kind for kind in FEEDBACK if kind in named])
     part.add_attribute(direction)
     types = frozenset({choice.payload_type})
-    stream = _stream(offer, media, choice, types, direction, capability.port)
+    stream = _stream(offer, media, choice, types, direction, capability.port, keying)
     if address_type(stream.remote[0]) != address_type(local.address):
         raise OfferError("the address is of another IP version", _WARN_ADDRESS)
     return stream, part
+
+
+def _choose_keys(media: Media, capability: Capability) -> tuple[Crypto | None, Keying | None]:
+    """Our a=crypto and the keys, nothing for plain RTP. Raises OfferError where the other is wanted."""
+    srtp = capability.srtp
+    if media.protocol in SECURE:
+        if srtp is None:
+            raise OfferError(f"{media.kind} over {media.protocol} (SRTP) is switched off here", _WARN_TRANSPORT)
+        return sdes.choose(media.attributes("crypto"), srtp)
+    if srtp is not None and srtp.required:
+        raise OfferError(f"{media.kind} is SRTP only here: register by TLS and offer RTP/SAVP", _WARN_TRANSPORT)
+    return None, None
 
 
 def _choose_h264(media: Media, capability: Video) -> _Choice:
@@ -323,6 +348,7 @@ def _stream(
     receive_types: frozenset[int],
     direction: str,
     local_port: int,
+    srtp: Keying | None,
 ) -> Stream:
     """The agreed stream, with all that the peer says of it. Raises OfferError when it names no address."""
     address = peer.address(media)
@@ -345,6 +371,7 @@ def _stream(
         parameter_sets=h264fmtp.parameter_sets(fmtp),
         feedback=media.feedback(choice.payload_type),
         ssrc=_ssrc(media),
+        srtp=srtp,
     )
 
 
@@ -377,8 +404,10 @@ def read_answer(offer: SessionDescription, answer: SessionDescription) -> Agreem
 
 
 def _read_media(offer: SessionDescription, offered: Media, answer: SessionDescription, media: Media) -> Stream:
-    if media.protocol not in _PROTOCOLS:
+    secure = offered.protocol in SECURE
+    if media.protocol not in (SECURE if secure else _PLAIN):
         raise OfferError(f"{media.kind} is answered over {media.protocol}", _WARN_TRANSPORT)
+    keying = sdes.agreed(offered.attributes("crypto"), media.attributes("crypto")) if secure else None
     ours = offered.rtpmaps
     # Where an answer has no rtpmap, a number means what we said it is.
     theirs = {**{n: ours[n] for n in ours if str(n) in media.formats}, **media.rtpmaps}
@@ -393,7 +422,7 @@ def _read_media(offer: SessionDescription, offered: Media, answer: SessionDescri
         mode = h264fmtp.packetization_mode(params)
         types = frozenset({number, *same})
         choice = _Choice(number, entry, mode=0 if mode is None else mode)
-        return _stream(answer, media, choice, types, direction, offered.port)
+        return _stream(answer, media, choice, types, direction, offered.port, keying)
     raise OfferError(f"{media.kind} is answered with a format that was not offered", _WARN_FORMAT)
 
 
