@@ -15,11 +15,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache, partial
 from struct import calcsize, unpack_from
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from soip.net.batch import BatchReader, join_bursts
+from soip.net.gso import GsoSender
 from soip.net.ports import PortPairs, PortsExhaustedError
-from soip.rtp.batch import SLOTS, DatagramBatch
+from soip.net.srtp import Opened, Receiver, Srtp, SrtpSender
+from soip.rtp.batch import SLOTS
+from soip.sip.sdes import Keying
 
 RECEIVE_BUFFER = 4 << 20
 """Bytes asked of the kernel per RTP socket: 8 s of a 4 Mbit/s camera, or a burst of several large keyframes.
@@ -37,14 +40,6 @@ BIND_ATTEMPTS = 64
 """Port pairs tried before giving up: others may hold some of the range."""
 
 T = TypeVar("T")
-
-
-class Receiver(Protocol[T]):
-    """What ``rtp.receiver`` offers."""
-
-    def receive(self, datagram: memoryview, now: float) -> list[T]: ...
-
-    def take(self, batch: DatagramBatch, now: float) -> list[T]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +67,8 @@ class RtpSocketPair:
         latching)."""
         self.refused = 0
         """ICMP errors the sockets were told of."""
+        self.srtp: Srtp | None = None
+        """What protects all that goes and comes (``secure``)."""
         self._release = release
         self._allowed: frozenset[str] = frozenset()
         self._settled = False
@@ -97,6 +94,26 @@ class RtpSocketPair:
         self._settled = False
         self._source = None
 
+    def secure(self, keying: Keying | None) -> None:
+        """Be SRTP and SRTCP with these keys from now on, or, with None, plain."""
+        if keying is None:
+            self.srtp = None
+        elif self.srtp is None:
+            self.srtp = Srtp(keying)
+        else:
+            self.srtp.rekey(keying)
+
+    def sender(self, segment: int) -> GsoSender:
+        """The way out by the frame, for RTP packets of ``segment`` bytes at most; of what is agreed on now."""
+        return GsoSender(self.rtp, segment) if self.srtp is None else SrtpSender(self.rtp, segment, self.srtp)
+
+    def send(self, packet: bytes) -> None:
+        """Send one RTP packet to the connected peer. Raises OSError."""
+        if self.srtp is not None:
+            packet = self.srtp.protect(packet)
+        if packet:
+            self.rtp.send(packet)
+
     def drain(self, receiver: Receiver[T], buffer: memoryview, now: float) -> list[T]:
         """Read the RTP socket into ``receiver`` until it is empty or MAX_BATCHES were read; return what that
         completed.
@@ -104,6 +121,8 @@ class RtpSocketPair:
         ``buffer`` is one for all sockets of the process, of DATAGRAM_SIZE. ``now`` is monotonic seconds.
         """
         ready: list[T] = []
+        if self.srtp is not None:
+            receiver = Opened(self.srtp, receiver)
         try:
             if not self._settled:
                 for _ in range(MAX_BATCHES * SLOTS):
@@ -160,14 +179,20 @@ class RtpSocketPair:
             except ConnectionError:
                 self.refused += 1
                 continue
-            if _normal(source[0]) in self._allowed:
-                datagrams.append(bytes(buffer[:size]))
-            else:
+            if _normal(source[0]) not in self._allowed:
                 self.foreign += 1
+            elif self.srtp is None:
+                datagrams.append(bytes(buffer[:size]))
+            elif plain := self.srtp.unprotect_control(bytes(buffer[:size])):
+                datagrams.append(plain)
         return datagrams
 
     def send_control(self, packet: bytes, peer: Peer | None = None) -> bool:
         """Send one RTCP packet to ``peer``, or to the connected one; False when it could not leave."""
+        if self.srtp is not None:
+            packet = self.srtp.protect_control(packet)
+            if not packet:
+                return False
         try:
             if peer is None:
                 self.rtcp.send(packet)
