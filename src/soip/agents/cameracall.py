@@ -90,9 +90,9 @@ class CameraCall:
         if self._video is not None:
             sets = self._source.parameter_sets
             profile = sets[0][1:4].hex() if sets else ""
-            capabilities.append(Video(self._video.port, profile, build_sprop(sets), sends=True))
+            capabilities.append(Video(self._video.port, profile, build_sprop(sets), sends=True, srtp=self._video.keys))
         if self._audio is not None:
-            capabilities.append(Audio(self._audio.port, ("PCMU",), sends=True))
+            capabilities.append(Audio(self._audio.port, ("PCMU",), sends=True, srtp=self._audio.keys))
         return capabilities
 
     def _answer(self, offer: SessionDescription | None) -> tuple[SessionDescription, Agreement | None]:

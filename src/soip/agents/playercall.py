@@ -15,11 +15,11 @@ from soip.agents.recording import Recording
 from soip.agents.station import Station, random_word
 from soip.net.call import Call, CallEnd
 from soip.net.errors import AuthError, FlowError, RequestRefusedError, RequestTimeoutError
-from soip.net.rtp import RtpSocketPair
+from soip.net.rtp import RtpSocketPair, following
 from soip.net.ua import UserAgent
 from soip.rtp.h264 import AccessUnit
 from soip.sip.errors import OfferError, SdpError
-from soip.sip.negotiation import Negotiation, unmoved
+from soip.sip.negotiation import Negotiation
 from soip.sip.offer import Agreement, Audio, Local, Video, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
@@ -85,8 +85,8 @@ class PlayerCall:
         return await self._receive(call, agreement, pairs, stop)
 
     async def _invite(self, uri: Uri, within: float, pairs: list[RtpSocketPair]) -> tuple[Call, Agreement]:
-        video = Video(pairs[0].port, receives=True)
-        audio = Audio(pairs[1].port, receives=True)
+        video = Video(pairs[0].port, receives=True, srtp=self._station.keys())
+        audio = Audio(pairs[1].port, receives=True, srtp=self._station.keys())
         local = Local(self._station.host, random_word(), name="soip-player")
         offer = make_offer(local, [video, audio])
         try:
@@ -101,7 +101,7 @@ class PlayerCall:
             agreement = read_answer(offer, SessionDescription.parse(call.remote_sdp))
             if agreement.video is None:
                 raise OfferError("no video")
-            negotiation = Negotiation(local, [video, audio], offer, unmoved(agreement))
+            negotiation = Negotiation(local, [video, audio], offer, following(agreement, pairs))
             call.on_reinvite(negotiation.offered)
             call.on_answer(negotiation.answered)
         except (SdpError, OfferError) as error:
@@ -218,6 +218,4 @@ def _explained(error: RequestRefusedError, uri: Uri) -> PlayError:
     if isinstance(error, AuthError):
         return PlayError(f"{uri}: wrong user or password; check --user and --password", EXIT_DENIED)
     words, code = _REFUSALS.get(error.status, ("refused", EXIT_FAILED))
-    warning = error.response.headers.get("Warning") or ""
-    said = warning.partition('"')[2].rpartition('"')[0]
-    return PlayError(f"{uri}: {words} ({error}{'; ' + said if said else ''})", code)
+    return PlayError(f"{uri}: {words} ({error}{'; ' + error.said if error.said else ''})", code)

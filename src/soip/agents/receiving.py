@@ -36,6 +36,7 @@ class ReceivingLeg:
         self._rtcp_peer = Peer(*agreed.remote_rtcp)
         self._reported = float("-inf")
         pair.allow([agreed.remote[0]])
+        pair.secure(agreed.srtp)
         station.poll.add(pair.rtcp, self._control)
 
     def tick(self, now: float) -> None:

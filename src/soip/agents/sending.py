@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from soip.agents.source import AudioUnit, Unit
 from soip.agents.station import Station, random_word
-from soip.net.gso import GsoSender
 from soip.net.rtp import Peer, RtpSocketPair
 from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
@@ -26,8 +25,8 @@ REPORT_INTERVAL = 5.0
 class Leg:
     """One sending stream on its socket pair. `on_keyframe_wanted` is called for each PLI or FIR.
 
-    `heard` is the monotonic time of the peer's last RTCP, None before the first; `refused` counts sends the
-    peer's host answered with "port unreachable".
+    `keys` are ours if it is to be SRTP. `heard` is the monotonic time of the peer's last RTCP, None before the first;
+    `refused` counts sends the peer's host answered with "port unreachable".
     """
 
     def __init__(self, station: Station, pair: RtpSocketPair, on_keyframe_wanted: Callable[[], None]) -> None:
@@ -36,7 +35,8 @@ class Leg:
         self._station = station
         self._pair = pair
         self._wanted = on_keyframe_wanted
-        self._sender = GsoSender(pair.rtp, PACKET_SIZE)
+        self.keys = station.keys()
+        self._sender = pair.sender(PACKET_SIZE)
         self._stream = SendStream(0, random_word(), random_word(), random_word())
         self._utc = 0.0
         self._reported: float | None = None
@@ -67,6 +67,8 @@ class Leg:
             return
         self.payload_type = self._stream.payload_type = agreed.payload_type
         self._pair.connect(Peer(*agreed.remote), Peer(*agreed.remote_rtcp))
+        self._pair.secure(agreed.srtp)
+        self._sender = self._pair.sender(PACKET_SIZE)
 
     def send(self, runs: list[PayloadRun], ticks: int, utc: float, now: float) -> None:
         """Send one unit; a sender report goes with it when one is due."""

@@ -24,6 +24,12 @@ class Calls:
             lambda connection: [row_of(BindingRow, row) for row in connection.execute(select(schema.binding))]
         )
 
+    async def registered_over(self, account: str) -> str:
+        """The flow over which an account has registered last, "" when it has not."""
+        table = schema.binding
+        query = select(table.c.flow).where(table.c.account_id == account).order_by(table.c.registered_us.desc())
+        return await self._database.read(lambda connection: connection.execute(query.limit(1)).scalar() or "")
+
     async def forget_bindings(self, before_us: int) -> None:
         """Deletes the bindings that had expired before a time."""
         query = delete(schema.binding).where(schema.binding.c.expires_us < before_us)

@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import structlog
 
+from soip.directory.errors import UnavailableError
 from soip.directory.rows import CameraRow, CameraStateRow
 from soip.media.browser import Browser, Feed
 from soip.media.cameracall import CameraCall
@@ -28,10 +30,15 @@ from soip.media.relay import Relay
 from soip.net.backoff import default_jitter
 from soip.net.errors import FlowError, NetError, RequestRefusedError
 from soip.net.ports import PortsExhaustedError
-from soip.sip.errors import SipError, TooManyTransactionsError
+from soip.sip.errors import OfferError, SipError, TooManyTransactionsError
 
 STATE_S = 10.0
 """The state is written so often also when it stays, so that a dead worker's states grow old."""
+
+_UNWILLING = (488, 606)
+"""What is answered to an offer that is not to be done (RFC 3261 §21.4.26, §21.6.4)."""
+_PRIVATE = ("tls:", "wss:")
+"""Flows, in the words of the directory, on which nobody between can read keys."""
 
 _log = structlog.get_logger()
 
@@ -76,6 +83,8 @@ class Camera:
         self._tried = -60.0
         self._state_row: CameraStateRow | None = None
         self._next_state = 0.0
+        self._by_tls = False
+        """Whether it has registered by TLS, as far as is known."""
 
     # -- who needs it
 
@@ -191,13 +200,37 @@ class Camera:
         try:
             async with self._context.calling:
                 serves = next(filter(None, self._holders.values()), "")
-                call = await CameraCall.place(self._context, self.row, self._picture, self._sound, serves)
+                call = await self._place(serves)
         except (NetError, SipError, OSError) as error:
             self._missing(_explain(error), _cause(error))
             self._log.warning("camera cannot be called", reason=self.problem)
             return None
         self._log.info("camera called", audio=call.audio_encoding or "none")
         return call
+
+    async def _place(self, serves: str) -> CameraCall:
+        """Call it: by SRTP where it has registered by TLS, and if it does not take that, without, unless it must be.
+        There is no fallback within one offer (RFC 4568 §5.1). Raises what `CameraCall.place` does.
+        """
+        place = partial(CameraCall.place, self._context, self.row, self._picture, self._sound, serves)
+        if not await self._wants_srtp():
+            return await place()
+        try:
+            return await place(secure=True)
+        except (OfferError, RequestRefusedError) as error:
+            if self._context.srtp == "required" or error.status not in _UNWILLING:
+                raise
+            self._log.info("the camera takes no SRTP and is called without", reason=str(error))
+        return await place()
+
+    async def _wants_srtp(self) -> bool:
+        if self._context.srtp != "optional":
+            return self._context.srtp == "required"
+        # While the directory is away it is believed to be where it was: what was encrypted stays so.
+        with suppress(UnavailableError):
+            flow = await self._context.directory.calls.registered_over(self.row.device_id)
+            self._by_tls = flow.startswith(_PRIVATE)
+        return self._by_tls
 
     async def _attend(self, call: CameraCall) -> _End:
         """Serve a call until it is over."""
@@ -324,6 +357,8 @@ class Camera:
 def _explain(error: Exception) -> str:
     if isinstance(error, RequestRefusedError) and error.status in (404, 480):
         return "the camera is not registered"
+    if isinstance(error, RequestRefusedError) and error.said:
+        return f"the call to the camera failed: {error} ({error.said})"
     return f"the call to the camera failed: {error}"
 
 

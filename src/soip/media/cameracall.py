@@ -15,12 +15,12 @@ from soip.media.context import Context, numeric
 from soip.media.intake import AudioIntake, Picture, Sound, VideoIntake, attach
 from soip.media.journal import journal
 from soip.net.call import Call
-from soip.net.rtp import Peer, RtpSocketPair
+from soip.net.rtp import Peer, RtpSocketPair, following
 from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
 from soip.rtp.reception import Reception
 from soip.sip.errors import OfferError
-from soip.sip.negotiation import Negotiation, unmoved
+from soip.sip.negotiation import Negotiation
 from soip.sip.offer import Agreement, Audio, Local, Stream, Video, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
@@ -49,6 +49,7 @@ class _Leg:
         self._control_peer = Peer(numeric(stream.remote_rtcp[0]), stream.remote_rtcp[1])
         # Only the negotiated host may send; its first packet latches the port.
         pair.allow([numeric(stream.remote[0])])
+        pair.secure(stream.srtp)
         attach(context, pair, intake)
         context.poll.add(pair.rtcp, self._control)
 
@@ -105,18 +106,23 @@ class CameraCall:
         picture: Callable[[Picture], None],
         sound: Callable[[Sound], None],
         serves: str = "",
+        *,
+        secure: bool = False,
     ) -> CameraCall:
-        """Call a camera, for the sake of the call whose Call-ID is `serves` if there is one. Raises NetError (refused,
-        timed out, no way), OfferError (an answer we cannot use), PortsExhaustedError, SipParseError; nothing is left
-        open then.
+        """Call a camera, for the sake of the call whose Call-ID is `serves` if there is one; `secure`: by SRTP. Raises
+        NetError (refused, timed out, no way), OfferError (an answer we cannot use), PortsExhaustedError, SipParseError;
+        nothing is left open then.
         """
         pairs = [context.open_pair()]
         try:
             if camera.audio:
                 pairs.append(context.open_pair())
             local = Local(context.address, context.session_id())
-            media: list[Video | Audio] = [Video(pairs[0].port, receives=True)]
-            media += [Audio(pair.port, receives=True) for pair in pairs[1:]] or [Audio(DISCARD_PORT)]
+            keys = context.keys if secure else lambda: None
+            media: list[Video | Audio] = [Video(pairs[0].port, receives=True, srtp=keys())]
+            media += [Audio(pair.port, receives=True, srtp=keys()) for pair in pairs[1:]] or [
+                Audio(DISCARD_PORT, srtp=keys())
+            ]
             offer = make_offer(local, media)
             uri = Uri.parse(f"sip:{camera.id}@{context.domain}")
             # RFC 3261 §20.21: which call this one refers to, so that a trace can show the two together.
@@ -124,7 +130,7 @@ class CameraCall:
             call = await context.agent.invite(uri, offer.to_bytes(), headers=headers, within=context.patience.setup_s)
             try:
                 agreement = read_answer(offer, SessionDescription.parse(call.remote_sdp))
-                negotiation = Negotiation(local, media, offer, unmoved(agreement))
+                negotiation = Negotiation(local, media, offer, following(agreement, pairs))
                 call.on_reinvite(negotiation.offered)
                 call.on_answer(negotiation.answered)
                 return cls._connected(context, camera, call, agreement, pairs, picture, sound)

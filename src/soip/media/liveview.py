@@ -10,7 +10,6 @@ from soip.media.context import Context
 from soip.media.intake import Sound
 from soip.media.outleg import OutLeg
 from soip.media.relay import BURST_S, Viewer
-from soip.net.gso import GsoSender
 from soip.net.rtp import RtpSocketPair
 from soip.rtp.errors import RtpError
 from soip.rtp.h264 import PACKET_SIZE
@@ -63,7 +62,7 @@ class LiveView:
                 self._video = OutLeg(self._context, self._pairs[0], stream, self._camera.ask_keyframe)
             else:
                 self._video.direct(stream)
-            self._viewer = Viewer(GsoSender(self._pairs[0].rtp, PACKET_SIZE), stream.payload_type)
+            self._viewer = Viewer(self._pairs[0].sender(PACKET_SIZE), stream.payload_type)
             if self._numbering is not None:
                 self._numbering.payload_type = stream.payload_type
             self._camera.relay.join(self._viewer, self._context.now(), self._numbering)
@@ -143,7 +142,7 @@ class _AudioLeg:
         self._packets += 1
         self._octets += len(sound.frame.payload)
         try:
-            self.leg.pair.rtp.send(build(packet))
+            self.leg.pair.send(build(packet))
         except (OSError, RtpError):
             self.leg.pair.refused += 1
 

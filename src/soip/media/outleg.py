@@ -36,9 +36,10 @@ class OutLeg:
         context.poll.add(pair.rtp, self._discard)
 
     def direct(self, stream: Stream) -> None:
-        """Send only to, and hear only from, the negotiated address."""
+        """Send only to, and hear only from, the negotiated address, and with the keys agreed on."""
         (host, port), (rtcp_host, rtcp_port) = stream.remote, stream.remote_rtcp
         self.pair.connect(Peer(numeric(host), port), Peer(numeric(rtcp_host), rtcp_port))
+        self.pair.secure(stream.srtp)
         self.stream = stream
 
     def report(self, ssrc: int, timestamp: int | None, packets: int, octets: int) -> None:

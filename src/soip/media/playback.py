@@ -15,7 +15,6 @@ from soip.media.context import Context
 from soip.media.intake import Codec
 from soip.media.outleg import OutLeg
 from soip.mp4.times import us_of
-from soip.net.gso import GsoSender
 from soip.net.rtp import RtpSocketPair
 from soip.rtp.errors import RtpParseError
 from soip.rtp.h264 import CLOCK_RATE, PACKET_SIZE, packetise
@@ -94,7 +93,7 @@ class Playback:
         stream = agreement.video
         if stream is not None and stream.sends:
             self._leg = OutLeg(context, pairs[0], stream, lambda: None)
-            self._sender = GsoSender(pairs[0].rtp, PACKET_SIZE)
+            self._sender = pairs[0].sender(PACKET_SIZE)
             # RFC 3550 §5.1: SSRC, first sequence number and timestamp offset are random.
             self._stream = SendStream(
                 stream.payload_type, secrets.randbits(32), secrets.randbits(16), secrets.randbits(32)
@@ -137,6 +136,7 @@ class Playback:
             self._leg.direct(before)
             raise OfferError(f"no way to your media address: {error}") from error
         self._stream.payload_type = stream.payload_type
+        self._sender = self._leg.pair.sender(PACKET_SIZE)
         self._going.set()
 
     @property

@@ -25,6 +25,7 @@ from soip.rtp.h264_sets import build_sprop
 from soip.sip.dialog import DialogId
 from soip.sip.negotiation import Negotiation
 from soip.sip.offer import Agreement, Audio, Capability, Local, Video
+from soip.sip.sdes import Srtp
 from soip.sip.sdp import SessionDescription
 
 _log = structlog.get_logger()
@@ -135,10 +136,20 @@ def check(agreement: Agreement) -> None:
             numeric(stream.remote_rtcp[0])
 
 
-def capabilities(codec: Codec, sound: str | None, pairs: Iterable[RtpSocketPair]) -> list[Video | Audio]:
-    """What a camera's pictures, and its sound if there is any, may be offered as."""
+def capabilities(
+    codec: Codec, sound: str | None, pairs: Iterable[RtpSocketPair], keys: Callable[[], Srtp | None]
+) -> list[Video | Audio]:
+    """What a camera's pictures, and its sound if there is any, may be offered as. `keys` gives each part its own."""
     first, *rest = pairs
-    media: list[Video | Audio] = [Video(first.port, codec.info.profile_level_id, build_sprop(codec.sets), sends=True)]
+    profile, sprop = codec.info.profile_level_id, build_sprop(codec.sets)
+    media: list[Video | Audio] = [Video(first.port, profile, sprop, sends=True, srtp=keys())]
     if sound:
-        media += [Audio(pair.port, (sound,), sends=True) for pair in rest]
+        media += [Audio(pair.port, (sound,), sends=True, srtp=keys()) for pair in rest]
     return media
+
+
+def offered_keys(context: Context) -> Srtp | None:
+    """Keys for an offer of ours to a user's phone: of phones it is not known whether they know SRTP, so they are asked
+    to do it only where it is required.
+    """
+    return context.keys() if context.srtp == "required" else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from struct import calcsize, unpack_from
@@ -22,6 +22,8 @@ from soip.net.gso import GsoSender
 from soip.net.ports import PortPairs, PortsExhaustedError
 from soip.net.srtp import Opened, Receiver, Srtp, SrtpSender
 from soip.rtp.batch import SLOTS
+from soip.sip.negotiation import unmoved
+from soip.sip.offer import Agreement
 from soip.sip.sdes import Keying
 
 RECEIVE_BUFFER = 4 << 20
@@ -237,6 +239,21 @@ def open_pair(ports: PortPairs, host: str, now: Callable[[], float]) -> RtpSocke
         _enlarge(rtp)
         return RtpSocketPair(rtp, rtcp, partial(_give_back, ports, port, now))
     raise PortsExhaustedError(f"other programs hold the RTP ports in {ports.low}-{ports.high}") from failure
+
+
+def following(agreed: Agreement, pairs: Sequence[RtpSocketPair]) -> Callable[[Agreement], None]:
+    """For who receives on these pairs, in the order of the media: an ``apply`` that lets media pause, go on and have
+    other keys, but not move (``sip.negotiation``).
+    """
+    check = unmoved(agreed)
+
+    def apply(agreement: Agreement) -> None:
+        check(agreement)
+        for pair, stream in zip(pairs, agreement.streams, strict=False):
+            if stream is not None:
+                pair.secure(stream.srtp)
+
+    return apply
 
 
 @cache
