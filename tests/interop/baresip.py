@@ -88,9 +88,12 @@ class Baresip:
         codecs: str = "",
         contacts: str = "",
         tls: tuple[str, str] | None = None,
+        encryption: str = "",
     ) -> None:
-        """`tls`: address of the server and the CA to believe; else it speaks UDP."""
-        folder = site.folder / f"baresip-{user}"
+        """`tls`: address of the server and the CA to believe; else it speaks UDP. `encryption`: of media, "srtp" where
+        the other side does it too, or "srtp-mand".
+        """
+        folder = site.folder / f"baresip-{user}{'-udp' * (bool(encryption) and not tls)}"
         folder.mkdir()
         config = _CONFIG.format(
             address=namespace.address,
@@ -101,14 +104,16 @@ class Baresip:
             rate=rate,
             modules=MODULES,
             control=CONTROL,
-            more="module_app contact.so\nmodule_app presence.so\n" if contacts else "",
+            more=("module_app contact.so\nmodule_app presence.so\n" if contacts else "")
+            + ("module srtp.so\n" if encryption else ""),
             tls=f"sip_cafile {tls[1]}" if tls else "",
         )
         (folder / "config").write_text(config)
         transport, proxy = ("tls", f"sip:{tls[0]};transport=tls") if tls else ("udp", f"sip:{site.sip_address}")
         account = (
             f"<sip:{user}@{DOMAIN};transport={transport}>;auth_user={user};auth_pass={password};"
-            f'outbound="{proxy}";regint=60;answermode=auto{codecs}\n'
+            f'outbound="{proxy}";regint=60;answermode=auto{codecs}'
+            f"{';mediaenc=' + encryption if encryption else ''}\n"
         )
         (folder / "accounts").write_text(account)
         (folder / "contacts").write_text(contacts)
