@@ -1,4 +1,4 @@
-"""`python -m benches [ingest] [fanout] [srtp] [sip] [restart] [memory] [ladder]`: measure and print; see the options."""
+"""`python -m benches [ingest] [fanout] [srtp] [sip] [restart] [memory] [ladder]`: measure and print; see --help."""
 
 from __future__ import annotations
 
