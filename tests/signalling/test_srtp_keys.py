@@ -17,7 +17,7 @@ from soip.sip import headers as h
 from soip.sip import sdes
 from soip.sip.flow import Flow
 from soip.sip.message import Headers, Request, Response
-from soip.sip.offer import Audio, Local, Video, make_offer
+from soip.sip.offer import Audio, Capability, Local, Video, make_offer
 from soip.sip.sdes import MATERIAL, Srtp
 from soip.sip.uri import Uri
 from tests.signalling.conftest import ServerHouse, running
@@ -26,7 +26,7 @@ from tests.signalling.test_tls import certify, over_tls
 
 CAM1 = f"sip:cam1@{DOMAIN}"
 SRTP = Srtp(bytes(range(MATERIAL)))
-MEDIA = [Video(20_000, receives=True, srtp=SRTP), Audio(20_002, receives=True, srtp=SRTP)]
+MEDIA: list[Capability] = [Video(20_000, receives=True, srtp=SRTP), Audio(20_002, receives=True, srtp=SRTP)]
 SECURE = make_offer(Local("127.0.0.1", 1), MEDIA).to_bytes()
 KEYS = [str(crypto).split("inline:")[1] for crypto in sdes.offers(SRTP)]
 PLAIN = make_offer(Local("127.0.0.1", 1), [Video(20_000, receives=True)]).to_bytes()

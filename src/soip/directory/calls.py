@@ -24,10 +24,11 @@ class Calls:
             lambda connection: [row_of(BindingRow, row) for row in connection.execute(select(schema.binding))]
         )
 
-    async def registered_over(self, account: str) -> str:
-        """The flow over which an account has registered last, "" when it has not."""
+    async def registered_over(self, account: str, now_us: int) -> str:
+        """The flow over which an account has registered last, "" when no binding of it is known and in force."""
         table = schema.binding
-        query = select(table.c.flow).where(table.c.account_id == account).order_by(table.c.registered_us.desc())
+        valid = (table.c.account_id == account) & (table.c.expires_us > now_us)
+        query = select(table.c.flow).where(valid).order_by(table.c.registered_us.desc())
         return await self._database.read(lambda connection: connection.execute(query.limit(1)).scalar() or "")
 
     async def forget_bindings(self, before_us: int) -> None:

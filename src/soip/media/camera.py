@@ -83,8 +83,8 @@ class Camera:
         self._tried = -60.0
         self._state_row: CameraStateRow | None = None
         self._next_state = 0.0
-        self._by_tls = False
-        """Whether it has registered by TLS, as far as is known."""
+        self._in_the_clear = False
+        """Whether it is known to have registered by UDP or TCP."""
 
     # -- who needs it
 
@@ -209,8 +209,8 @@ class Camera:
         return call
 
     async def _place(self, serves: str) -> CameraCall:
-        """Call it: by SRTP where it has registered by TLS, and if it does not take that, without, unless it must be.
-        There is no fallback within one offer (RFC 4568 §5.1). Raises what `CameraCall.place` does.
+        """Call it: by SRTP unless it has registered in the clear, and without where it takes none and need not. There is
+        no fallback within one offer (RFC 4568 §5.1). Raises what `CameraCall.place` does.
         """
         place = partial(CameraCall.place, self._context, self.row, self._picture, self._sound, serves)
         if not await self._wants_srtp():
@@ -226,11 +226,11 @@ class Camera:
     async def _wants_srtp(self) -> bool:
         if self._context.srtp != "optional":
             return self._context.srtp == "required"
-        # While the directory is away it is believed to be where it was: what was encrypted stays so.
+        # One that has just registered is not in the directory yet: then the SIP server refuses, if it is in the clear.
         with suppress(UnavailableError):
-            flow = await self._context.directory.calls.registered_over(self.row.device_id)
-            self._by_tls = flow.startswith(_PRIVATE)
-        return self._by_tls
+            flow = await self._context.directory.calls.registered_over(self.row.device_id, time.time_ns() // 1000)
+            self._in_the_clear = flow != "" and not flow.startswith(_PRIVATE)
+        return not self._in_the_clear
 
     async def _attend(self, call: CameraCall) -> _End:
         """Serve a call until it is over."""
