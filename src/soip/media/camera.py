@@ -209,8 +209,9 @@ class Camera:
         return call
 
     async def _place(self, serves: str) -> CameraCall:
-        """Call it: by SRTP unless it has registered in the clear, and without where it takes none and need not. There is
-        no fallback within one offer (RFC 4568 §5.1). Raises what `CameraCall.place` does.
+        """Call it: by SRTP unless it has registered in the clear, and without where it takes none and need not.
+
+        There is no fallback within one offer (RFC 4568 §5.1). Raises what `CameraCall.place` does.
         """
         place = partial(CameraCall.place, self._context, self.row, self._picture, self._sound, serves)
         if not await self._wants_srtp():
