@@ -1,4 +1,4 @@
-"""`python -m benches [ingest] [fanout] [sip] [restart] [memory] [ladder]`: measure and print; options for lengths."""
+"""`python -m benches [ingest] [fanout] [srtp] [sip] [restart] [memory] [ladder]`: measure and print; see --help."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 from benches import fanout, ingest, ladder, memory, registrar
 
-NAMES = ("ingest", "fanout", "sip", "restart", "memory", "ladder")
+NAMES = ("ingest", "fanout", "srtp", "sip", "restart", "memory", "ladder")
 
 
 def main() -> int:
@@ -37,6 +37,9 @@ def measure(name: str, options: argparse.Namespace) -> list[str]:
         return ingest.run(options.rounds, options.seconds, options.cameras).lines()
     if name == "fanout":
         return fanout.run(options.rounds, options.seconds, options.viewers).lines()
+    if name == "srtp":
+        comparisons = fanout.srtp(options.rounds, options.seconds, options.viewers)
+        return [line for comparison in comparisons for line in comparison.lines()]
     if name == "restart":
         return registrar.restart()
     if name == "memory":

@@ -15,8 +15,11 @@ from benches.report import Comparison, Figure, free_ports
 from soip.rtp.h264 import H264
 from soip.rtp.nal import PACKET_SIZE, packetise
 from soip.rtp.sender import SendStream
+from soip.sip.sdes import AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80
 
 MARK = 1.5
+SRTP = {AEAD_AES_128_GCM: 5.0, AES_CM_128_HMAC_SHA1_80: 5.5}
+"""Suites, and how much more a packet may cost with them than in the clear."""
 INTERVAL_MS = 1000 / FRAME_RATE
 
 
@@ -36,6 +39,23 @@ def run(rounds: int, seconds: float, viewers: int) -> Comparison:
                 theirs = [str(program), str(port), str(viewers), str(PACKET_SIZE), *times]
                 comparison.floor.append(_round(theirs, frames, port, viewers))
     return comparison
+
+
+def srtp(rounds: int, seconds: float, viewers: int) -> list[Comparison]:
+    """What SRTP costs: the same with each suite and without any, in turn. Raises as `run` does."""
+    what = f"{viewers} viewers of one camera at 4 Mbit/s by SRTP, each with its own keys, {seconds:g} s a round"
+    comparisons = {
+        suite: Comparison(f"fan-out, {suite.name}", what, mark, other="plain") for suite, mark in SRTP.items()
+    }
+    repeats = max(1, round(seconds * FRAME_RATE / GOP))
+    for _ in range(rounds):
+        port = free_ports(viewers)
+        command = [sys.executable, "-m", "benches.fanout_ours", str(port), str(viewers), str(repeats), str(INTERVAL_MS)]
+        plain = _round(command, b"", port, viewers)
+        for suite, comparison in comparisons.items():
+            comparison.floor.append(plain)
+            comparison.ours.append(_round([*command, suite.name], b"", port, viewers))
+    return list(comparisons.values())
 
 
 def _frames() -> bytes:

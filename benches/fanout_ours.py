@@ -1,12 +1,14 @@
 """The measured process of the fan-out benchmark: the product's relay with its viewers.
 
-    python -m benches.fanout_ours FIRST_PORT VIEWERS ROUNDS INTERVAL_MS
+    python -m benches.fanout_ours FIRST_PORT VIEWERS ROUNDS INTERVAL_MS [SUITE]
 
-Access unit → `media.relay` (repacketise, number, send) → every viewer. Prints: packets, CPU µs.
+Access unit → `media.relay` (repacketise, number, send) → every viewer, with SRTP of that suite if one is named, each
+with keys of its own. Prints: packets, CPU µs.
 """
 
 from __future__ import annotations
 
+import secrets
 import socket
 import sys
 import time
@@ -16,13 +18,15 @@ from benches.measured import MEASURED_CPU, cpu_us, pin, tell
 from soip.media.intake import Picture
 from soip.media.relay import Relay, Viewer
 from soip.net.gso import GsoSender
+from soip.net.srtp import Srtp, SrtpSender
 from soip.rtp.codec import Codec
 from soip.rtp.h264 import H264
 from soip.rtp.h264_sets import parse_sps
 from soip.rtp.nal import PACKET_SIZE, AccessUnit
+from soip.sip.sdes import SUITES, Keying, Suite
 
 
-def main(first_port: int, viewers: int, rounds: int, interval: float) -> None:
+def main(first_port: int, viewers: int, rounds: int, interval: float, suite: Suite | None) -> None:
     relay = Relay(lambda: None)
     codec = Codec(H264, ((SPS,), (PPS,)), parse_sps(SPS))
     pictures = gop()
@@ -39,7 +43,7 @@ def main(first_port: int, viewers: int, rounds: int, interval: float) -> None:
     for viewer in range(viewers):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         sock.connect(("127.0.0.1", first_port + 2 * viewer))
-        senders.append(GsoSender(sock, PACKET_SIZE))
+        senders.append(_sender(sock, suite))
         one = Viewer(senders[-1], PAYLOAD_TYPE)
         relay.join(one, time.monotonic())
         while one.waiting:
@@ -59,6 +63,14 @@ def main(first_port: int, viewers: int, rounds: int, interval: float) -> None:
     tell(f"{(stream.packets - before) * viewers} {cpu:.0f} {failed}")
 
 
+def _sender(sock: socket.socket, suite: Suite | None) -> GsoSender:
+    if suite is None:
+        return GsoSender(sock, PACKET_SIZE)
+    ours, theirs = secrets.token_bytes(suite.length), secrets.token_bytes(suite.length)
+    return SrtpSender(sock, PACKET_SIZE, Srtp(Keying(suite, ours, theirs)))
+
+
 if __name__ == "__main__":
     pin(MEASURED_CPU)
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]) / 1000)
+    asked = next((suite for suite in SUITES if suite.name in sys.argv[5:]), None)
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]) / 1000, asked)

@@ -304,6 +304,7 @@ def test_a_film_that_cannot_be_written_is_told_first(
         (("simulate", "--id", "a", "--password", "p", "--server", "x", "--domain", "d"), "'x' is not HOST:PORT"),
         (("simulate", "--id", "a", "--password", "p", "--server", "x:1", "--domain", "d", "--count", "0"), "--count"),
         (("play", "sip:a@b", "--user", "u", "--transport", "sctp"), "'sctp' is not one of 'udp', 'tcp', 'tls'"),
+        (("simulate", "--id", "a", "--password", "p", "--server", "b:1", "--domain", "b", "--srtp"), "--transport tls"),
         (("play", "sip:a@b", "--user", "u", "--password", "p", "--server", "x:1"), "Missing option '--output'"),
     ],
 )

@@ -265,6 +265,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     tls_ca: Path | None = None
     rtp_ports: _Ports = PortRange(20000, 29999)
+    srtp: Literal["off", "optional", "required"] = "optional"
     media_workers: int = Field(default_factory=default_media_workers, ge=1, le=256)
     failover_seconds: float = Field(default=30, ge=2, le=3600)
     file_seconds: float = Field(default=600, gt=0, le=86400)

@@ -51,6 +51,14 @@ def test_fan_out_sends_the_same_as_the_floor() -> None:
     assert not [figure.note for figure in comparison.ours if figure.note]
 
 
+def test_what_srtp_costs_is_measured_on_the_same_packets() -> None:
+    for comparison in fanout.srtp(rounds=1, seconds=2.0, viewers=3):
+        (ours,), (plain,) = comparison.ours, comparison.floor
+        assert ours.packets == plain.packets
+        assert ours.cpu_us > plain.cpu_us
+        assert not ours.note
+
+
 def test_memory_stays_within_its_marks() -> None:
     """With fewer than the bench has, so that it is over in two minutes; more are registered before, to fill caches."""
     camera, connection = memory.run(cameras=3000, connections=1000, warm=4500)

@@ -65,6 +65,17 @@ async def test_bindings_and_dialogs(directory: Directory) -> None:
     assert await directory.calls.dialogs("m-0") == [journal[0]]
 
 
+async def test_over_which_flow_somebody_has_registered_last(directory: Directory) -> None:
+    assert await directory.calls.registered_over("cam1", 0) == ""
+    rows = [binding("cam1", "sip:a"), binding("cam1", "sip:b", expires_us=20), binding("cam2")]
+    flows = [("udp:192.0.2.1:5060", 7), ("tls:192.0.2.1:5061#1", 9), ("tcp:192.0.2.1:5060#2", 11)]
+    await directory.save(
+        *[replace(row, flow=flow, registered_us=when) for row, (flow, when) in zip(rows, flows, strict=True)]
+    )
+    assert await directory.calls.registered_over("cam1", 19) == "tls:192.0.2.1:5061#1"
+    assert await directory.calls.registered_over("cam1", 20) == "udp:192.0.2.1:5060"
+
+
 async def test_saving_nothing_is_nothing(directory: Directory) -> None:
     await directory.save()
     await directory.delete()

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.pictures import in_order, shown
 from tests.faults.timeline import holes, timeline
 from tests.interop.film import decode
-from tests.site import Site
+from tests.site import Site, free_port
 
 pytestmark = pytest.mark.faults
 
@@ -48,3 +48,22 @@ def test_every_picture_is_recorded_once_across_files(tmp_path: Path, thorough: b
         for entries in timelines:
             assert not holes(entries)
             assert {entry.cause for entry in entries} <= {"", "camera offline"}
+
+
+def test_every_picture_that_came_encrypted_is_recorded_once(tmp_path: Path) -> None:
+    host = "127.0.0.1"
+    with Site(tmp_path, file_seconds=4, sip_tls=f"{host}:{free_port(host)}", srtp="required") as site:
+        site.soip("tls", "init", "--name", host)
+        site.add_camera("cam1")
+        site.start()
+        tls = ("--server", site.settings["SOIP_SIP_TLS"], "--transport", "tls")
+        site.simulate("cam1", *tls, "--tls-ca", str(site.data / "tls" / "ca.pem"), "--srtp")
+        site.until_camera("cam1")
+        time.sleep(10)  # The time that is recorded and then looked through.
+        site.stop()
+        files = site.recordings("cam1")
+        assert len(files) >= 2
+        pictures = shown(files)
+        assert in_order(pictures)
+        assert len(pictures) == sum(file.frames for file in files) >= 10 * 25 / 2
+        assert all(decode(file.path) == file.frames for file in files)

@@ -6,15 +6,19 @@ import contextlib
 
 from soip.sip.errors import OfferError, SdpError
 from soip.sip.offer import ANY_SOUND, Audio, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.sdes import MATERIAL, Srtp
 from soip.sip.sdp import SessionDescription
 
 LOCAL = Local("192.0.2.1", 1)
 RECORDER = (Video(20000, receives=True), Audio(20002, ANY_SOUND, receives=True))
+SRTP = Srtp(bytes(MATERIAL))
+SETS = {"profile-level-id": "42e01f", "sprop-parameter-sets": "Z0LAHg==,aM48gA=="}
 CAMERA = (
-    Video(20000, "H264", {"profile-level-id": "42e01f", "sprop-parameter-sets": "Z0LAHg==,aM48gA=="}, sends=True),
-    Audio(20002, sends=True, receives=True),
+    Video(20000, "H264", SETS, sends=True, srtp=SRTP),
+    Audio(20002, sends=True, receives=True, srtp=SRTP),
 )
 OFFER = make_offer(LOCAL, RECORDER)
+SECURE_OFFER = make_offer(LOCAL, CAMERA)
 
 
 def fuzz(data: bytes) -> None:
@@ -29,8 +33,9 @@ def fuzz(data: bytes) -> None:
         assert data.startswith(b"\r\n") or written == data
     for capabilities in (CAMERA, RECORDER):
         _answer(description, capabilities)
-    with contextlib.suppress(OfferError):
-        read_answer(OFFER, description)
+    for offer in (OFFER, SECURE_OFFER):
+        with contextlib.suppress(OfferError):
+            read_answer(offer, description)
     assert description.to_bytes() == written
 
 

@@ -89,9 +89,12 @@ class Baresip:
         contacts: str = "",
         tls: tuple[str, str] | None = None,
         opus: bool = False,
+        encryption: str = "",
     ) -> None:
-        """`tls`: address of the server and the CA to believe; else it speaks UDP."""
-        folder = site.folder / f"baresip-{user}"
+        """`tls`: address of the server and the CA to believe; else it speaks UDP. `encryption`: of media, "srtp" where
+        the other side does it too, or "srtp-mand".
+        """
+        folder = site.folder / f"baresip-{user}{'-udp' * (bool(encryption) and not tls)}"
         folder.mkdir()
         config = _CONFIG.format(
             address=namespace.address,
@@ -103,14 +106,16 @@ class Baresip:
             modules=MODULES,
             control=CONTROL,
             more=("module_app contact.so\nmodule_app presence.so\n" if contacts else "")
-            + ("module opus.so\n" if opus else ""),
+            + ("module opus.so\n" if opus else "")
+            + ("module srtp.so\n" if encryption else ""),
             tls=f"sip_cafile {tls[1]}" if tls else "",
         )
         (folder / "config").write_text(config)
         transport, proxy = ("tls", f"sip:{tls[0]};transport=tls") if tls else ("udp", f"sip:{site.sip_address}")
         account = (
             f"<sip:{user}@{DOMAIN};transport={transport}>;auth_user={user};auth_pass={password};"
-            f'outbound="{proxy}";regint=60;answermode=auto{codecs}\n'
+            f'outbound="{proxy}";regint=60;answermode=auto{codecs}'
+            f"{';mediaenc=' + encryption if encryption else ''}\n"
         )
         (folder / "accounts").write_text(account)
         (folder / "contacts").write_text(contacts)

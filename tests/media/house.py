@@ -25,6 +25,7 @@ from soip.media.patience import Patience
 from soip.net.backoff import Backoff
 from soip.net.sip import SipEndpoint
 from soip.net.target import Target
+from soip.net.tls import client_context
 from soip.net.ua import UserAgent
 from soip.policy import mediaurl
 from soip.signalling.role import Role
@@ -141,21 +142,26 @@ class House:
             name, realm=DOMAIN, password="secret", plan=plan, audio=audio, digest="SHA-256"
         )
 
-    async def agent(self, name: str, password: str) -> UserAgent:
+    async def agent(self, name: str, password: str, *, tls: bool = False) -> UserAgent:
         """A user agent with an endpoint of its own, closed at the end."""
-        endpoint = SipEndpoint("127.0.0.1", 0)
+        endpoint = SipEndpoint("127.0.0.1", 0, trust=client_context(self.settings.ca_file) if tls else None)
         await endpoint.start()
         self._stack.push_async_callback(endpoint.close)
         agent = UserAgent(
             endpoint,
             Uri.parse(f"sip:{name}@{DOMAIN}"),
             Credentials(name, password),
-            Target("udp", *(self.settings.sip.host, self.settings.sip.port)),
+            self._server(tls=tls),
             backoff=Backoff(0.05, 0.2),
         )
         await agent.start()
         self._stack.push_async_callback(agent.close)
         return agent
+
+    def _server(self, *, tls: bool) -> Target:
+        address = self.settings.sip_tls if tls else self.settings.sip
+        assert address is not None
+        return Target("tls" if tls else "udp", address.host, address.port)
 
     def at_the_end(self, close: Callable[[], object]) -> None:
         self._stack.callback(close)
@@ -249,10 +255,11 @@ def now_us() -> int:
 
 
 @asynccontextmanager
-async def living(furnished: Path, data: Path) -> AsyncIterator[House]:
-    """A house whose SIP server runs; the media worker is started by the test."""
+async def living(furnished: Path, data: Path, **settings: object) -> AsyncIterator[House]:
+    """A house whose SIP server runs, with other settings if given; the media worker is started by the test."""
     shutil.copytree(furnished, data, dirs_exist_ok=True)
     house = House(data)
+    house.settings = house.settings.model_copy(update=settings)
     await house.open()
     await house.start_sip()
     try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Self
 
 from soip.net.call import Call, IncomingCall
-from soip.net.gso import GsoSender
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
 from soip.net.rtp import DATAGRAM_SIZE, Peer, RtpSocketPair, open_pair
@@ -21,6 +23,7 @@ from soip.rtp.packet import RtpPacket, build
 from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
 from soip.rtp.sender import SendStream
 from soip.rtp.sound import PCMU, SoundFormat
+from soip.sip.errors import OfferError
 from soip.sip.headers import Replaces
 from soip.sip.offer import (
     Aac,
@@ -34,6 +37,7 @@ from soip.sip.offer import (
     make_offer,
     read_answer,
 )
+from soip.sip.sdes import Srtp
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 from tests.media.house import DOMAIN, PATIENT_S, House, now_us, until
@@ -69,6 +73,8 @@ class Camera:
         self.sent_at = 0.0
         """When it last sent a picture."""
         self.offers: list[SessionDescription] = []
+        self.keys: Callable[[], Srtp | None] = lambda: None
+        """Those of its SRTP, if it does any."""
         self.keyframes_asked = 0
         self.reports = 0
 
@@ -81,8 +87,9 @@ class Camera:
         registers: bool = True,
         sound: bool = False,
         speaks: SoundFormat = PCMU,
+        tls: bool = False,
     ) -> Self:
-        camera = cls(house, await house.agent(name, "secret"), sound=sound, speaks=speaks)
+        camera = cls(house, await house.agent(name, "secret", tls=tls), sound=sound, speaks=speaks)
         camera.agent.on_invite(camera._take)
         if registers:
             await camera.agent.register(60)
@@ -107,10 +114,14 @@ class Camera:
             return
         pairs = [open_pair(PORTS, "127.0.0.1", _now) for _ in range(2)]
         try:
-            media: list[Capability] = [Video(pairs[0].port, self.encoding, sends=True)]
+            media: list[Capability] = [Video(pairs[0].port, self.encoding, sends=True, srtp=self.keys())]
             if self.sound:
-                media.append(speaker(pairs[1].port, self.speaks))
-            agreement = answer_offer(self.offers[-1], Local("127.0.0.1", 1), media)
+                media.append(replace(speaker(pairs[1].port, self.speaks), srtp=self.keys()))
+            try:
+                agreement = answer_offer(self.offers[-1], Local("127.0.0.1", 1), media)
+            except OfferError as error:
+                incoming.reject(error.status, error.what)
+                return
             assert agreement.answer is not None
             call = incoming.answer(agreement.answer.to_bytes())
             await call.confirmed()
@@ -128,8 +139,11 @@ class Camera:
     async def _send(self, agreement: Agreement, pairs: list[RtpSocketPair], over: asyncio.Event) -> None:
         stream = agreement.video
         assert stream is not None
-        pairs[0].connect(Peer(*stream.remote), Peer(*stream.remote_rtcp))
-        sender = GsoSender(pairs[0].rtp, PACKET_SIZE)
+        for pair, part in zip(pairs, agreement.streams, strict=False):
+            if part is not None:
+                pair.connect(Peer(*part.remote), Peer(*part.remote_rtcp))
+                pair.secure(part.srtp)
+        sender = pairs[0].sender(PACKET_SIZE, lambda: None)
         numbered = SendStream(
             stream.payload_type, random.getrandbits(32), random.getrandbits(16), random.getrandbits(32)
         )
@@ -169,7 +183,8 @@ class Camera:
         for half in (2 * number, 2 * number + 1):
             payload = bytes(0x80 | (half * 160 + at) * 5 & 0x7F for at in range(160))
             packet = RtpPacket(agreement.audio.payload_type, not half, half & 0xFFFF, half * 160, 77, payload)
-            pair.rtp.sendto(build(packet), agreement.audio.remote)
+            with suppress(ConnectionError):  # nobody listens (any more)
+                pair.send_packet(build(packet))
 
     def _speak_coded(self, pair: RtpSocketPair, stream: Stream, number: int) -> None:
         """What is due up to the end of picture `number`: a tone, in frames as they are."""
@@ -204,8 +219,8 @@ class Viewer:
         house.at_the_end(self._close)
 
     @classmethod
-    async def make(cls, house: House, name: str = "ann") -> Self:
-        return cls(house, await house.agent(name, f"{name}-sip"))
+    async def make(cls, house: House, name: str = "ann", *, tls: bool = False) -> Self:
+        return cls(house, await house.agent(name, f"{name}-sip", tls=tls))
 
     async def dial(
         self,
@@ -217,16 +232,17 @@ class Viewer:
         delayed: bool = False,
         change: tuple[str, str] | None = None,
         replaces: Replaces | None = None,
+        keys: Callable[[], Srtp | None] = lambda: None,
     ) -> Self:
-        """Call; `change` replaces something in our SDP. Raises what `invite` does."""
+        """Call; `change` replaces something in our SDP, `keys` are those of SRTP. Raises what `invite` does."""
         for pair in self.pairs:
             self._poll.remove(pair.rtp)
             self._poll.remove(pair.rtcp)
             pair.close()
         self.pairs = [open_pair(PORTS, "127.0.0.1", _now) for _ in range(2)]
-        media: list[Capability] = [Video(self.pairs[0].port, receives=True)] if video else []
+        media: list[Capability] = [Video(self.pairs[0].port, receives=True, srtp=keys())] if video else []
         if audio:
-            media.append(Audio(self.pairs[1].port, hears, receives=True))
+            media.append(Audio(self.pairs[1].port, hears, receives=True, srtp=keys()))
         local = Local("127.0.0.1", 2)
         ours = make_offer(local, media)
         uri = Uri.parse(f"sip:{user}@{DOMAIN}")
@@ -256,6 +272,7 @@ class Viewer:
         if shown is not None:
             receiver = VideoReceiver(shown.payload_type, (), CODINGS[shown.encoding])
             self.pairs[0].allow([shown.remote[0]])
+            self.pairs[0].secure(shown.srtp)
             self._poll.add(self.pairs[0].rtp, lambda: self._picture(receiver))
             self._poll.add(self.pairs[0].rtcp, self._report)
         if heard is not None:
@@ -263,6 +280,7 @@ class Viewer:
                 heard.payload_type
             )
             self.pairs[1].allow([heard.remote[0]])
+            self.pairs[1].secure(heard.srtp)
             self._poll.add(self.pairs[1].rtp, lambda: self._heard(listener))
 
     def _picture(self, receiver: VideoReceiver) -> None:

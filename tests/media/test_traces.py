@@ -11,8 +11,11 @@ from tests.media.test_calls import refused
 
 
 async def states(house: House) -> dict[str, str]:
-    """How the calls stand, by caller."""
-    return {row.caller: row.state for row in await house.directory.traces.last()}
+    """How the calls stand, by caller: of two, the one that came about. A camera that has only just registered by UDP is
+    first offered SRTP, which the SIP server refuses.
+    """
+    rows = sorted(await house.directory.traces.last(), key=lambda row: row.state != "failed")
+    return {row.caller: row.state for row in rows}
 
 
 async def test_the_whole_way_is_one_ladder(house: House) -> None:

@@ -130,13 +130,17 @@ class CameraCall:
             except RtpParseError:
                 codec = None  # what nobody can read, nobody is told
             video = Video(self._video.port, coding.name, codec.parameters if codec else {}, sends=True)
-            capabilities.append(replace(video, transport=self._video.transport, setup=self._setup, mux=True))
+            capabilities.append(self._over(self._video, video))
         if self._audio is not None:
             sound = self._source.sound
             aac = Aac(sound.clock_rate, sound.channels, format_fmtp(sound.config.config)) if sound.config else None
             audio = Audio(self._audio.port, (sound.encoding,), sends=True, aac=aac)
-            capabilities.append(replace(audio, transport=self._audio.transport, setup=self._setup, mux=True))
+            capabilities.append(self._over(self._audio, audio))
         return capabilities
+
+    def _over(self, leg: Leg, media: Capability) -> Capability:
+        """What media goes over, and with which keys if it is to be SRTP."""
+        return replace(media, transport=leg.transport, setup=self._setup, mux=True, srtp=leg.keys)
 
     def _answer(self, offer: SessionDescription | None) -> tuple[SessionDescription, Agreement | None]:
         """Our answer and what was agreed, or our own offer and nothing yet (RFC 3264 §4: delayed offer)."""

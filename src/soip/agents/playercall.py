@@ -15,13 +15,13 @@ from soip.agents.recording import Recording
 from soip.agents.station import Station, random_word
 from soip.net.call import Call, CallEnd
 from soip.net.errors import AuthError, FlowError, RequestRefusedError, RequestTimeoutError
-from soip.net.rtpway import RtpWay
+from soip.net.rtpway import RtpWay, following
 from soip.net.ua import UserAgent
 from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import AccessUnit
 from soip.rtp.sound import SoundFormat
 from soip.sip.errors import OfferError, SdpError
-from soip.sip.negotiation import Negotiation, unmoved
+from soip.sip.negotiation import Negotiation
 from soip.sip.offer import ANY_SOUND, Agreement, Audio, Local, Stream, Video, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
@@ -89,8 +89,9 @@ class PlayerCall:
         return await self._receive(call, agreement, pairs, stop)
 
     async def _invite(self, uri: Uri, within: float, pairs: list[RtpWay]) -> tuple[Call, Agreement]:
-        video = Video(pairs[0].port, receives=True, transport=self._transport, mux=True)
-        audio = Audio(pairs[1].port, ANY_SOUND, receives=True, transport=self._transport, mux=True)
+        over, keys = self._transport, self._station.keys
+        video = Video(pairs[0].port, receives=True, transport=over, mux=True, srtp=keys())
+        audio = Audio(pairs[1].port, ANY_SOUND, receives=True, transport=over, mux=True, srtp=keys())
         local = Local(self._station.host, random_word(), name="soip-player")
         offer = make_offer(local, [video, audio])
         try:
@@ -105,7 +106,7 @@ class PlayerCall:
             agreement = read_answer(offer, SessionDescription.parse(call.remote_sdp))
             if agreement.video is None:
                 raise OfferError("no video")
-            negotiation = Negotiation(local, [video, audio], offer, unmoved(agreement))
+            negotiation = Negotiation(local, [video, audio], offer, following(agreement, pairs))
             call.on_reinvite(negotiation.offered)
             call.on_answer(negotiation.answered)
         except (SdpError, OfferError) as error:
@@ -235,6 +236,4 @@ def _explained(error: RequestRefusedError, uri: Uri) -> PlayError:
     if isinstance(error, AuthError):
         return PlayError(f"{uri}: wrong user or password; check --user and --password", EXIT_DENIED)
     words, code = _REFUSALS.get(error.status, ("refused", EXIT_FAILED))
-    warning = error.response.headers.get("Warning") or ""
-    said = warning.partition('"')[2].rpartition('"')[0]
-    return PlayError(f"{uri}: {words} ({error}{'; ' + said if said else ''})", code)
+    return PlayError(f"{uri}: {words} ({error}{'; ' + error.said if error.said else ''})", code)

@@ -28,8 +28,8 @@ _NOBODY = Nobody()
 class Leg:
     """One sending stream on its way. `on_keyframe_wanted` is called for each PLI or FIR.
 
-    `heard` is the monotonic time of the peer's last RTCP, None before the first; `refused` counts sends the
-    peer's host answered with "port unreachable".
+    `keys` are ours if it is to be SRTP. `heard` is the monotonic time of the peer's last RTCP, None before the first;
+    `refused` counts sends the peer's host answered with "port unreachable".
     """
 
     def __init__(self, station: Station, pair: RtpWay, on_keyframe_wanted: Callable[[], None]) -> None:
@@ -38,6 +38,7 @@ class Leg:
         self._station = station
         self._pair = pair
         self._wanted = on_keyframe_wanted
+        self.keys = station.keys()
         self._sender = pair.sender(PACKET_SIZE, on_keyframe_wanted)
         self._stream = SendStream(0, random_word(), random_word(), random_word())
         self._utc = 0.0
@@ -78,6 +79,7 @@ class Leg:
             return
         self.payload_type = self._stream.payload_type = agreed.payload_type
         self._pair.direct(agreed)
+        self._sender = self._pair.sender(PACKET_SIZE, self._wanted)
 
     def send(self, runs: list[PayloadRun], ticks: int, utc: float, now: float) -> None:
         """Send one unit; a sender report goes with it when one is due."""

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import random
 import re
+import secrets
 import socket
 import ssl
 import time
@@ -23,6 +24,7 @@ from soip.net.sip import SipEndpoint
 from soip.net.target import Target
 from soip.net.tls import client_context
 from soip.sip.errors import SipParseError
+from soip.sip.sdes import MATERIAL, Srtp
 from soip.sip.uri import Uri
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -31,13 +33,15 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 @dataclass(frozen=True, slots=True)
 class Server:
     """The SIP server (registrar and outbound proxy): `host` is a name or an address. By TLS it must be certified, under
-    that name, by the CA in `tls_ca`, else by one this machine trusts.
+    that name, by the CA in `tls_ca`, else by one this machine trusts. `srtp`, by
+    TLS only: media is encrypted, and nothing else taken.
     """
 
     host: str
     port: int = 5060
     transport: str = "udp"
     tls_ca: Path | None = None
+    srtp: bool = False
 
 
 class Station:
@@ -46,12 +50,14 @@ class Station:
     def __init__(self, rtp_ports: tuple[int, int]) -> None:
         self.buffer = memoryview(bytearray(DATAGRAM_SIZE))
         self.host = ""
+        self._srtp = False
         self._ports = PortPairs(*rtp_ports)
 
     async def start(self, server: Server) -> None:
         """Listen on the local address that faces `server`, any port. Raises AgentError if it has no address, or
         if the CA cannot be used.
         """
+        self._srtp = server.srtp
         remote = await _resolve(server)
         self.host = local_address(remote, server.port)
         self.outbound = Target(server.transport, remote, server.port, name=server.host.strip("[]"))
@@ -72,6 +78,10 @@ class Station:
     def open_way(self, transport: str = "udp") -> RtpWay:
         """A way for RTP and RTCP, over "udp" or "tcp". Raises PortsExhaustedError."""
         return (open_tcp if transport == "tcp" else open_pair)(self._ports, self.host, self.now)
+
+    def keys(self) -> Srtp | None:
+        """New keys of ours for one media part, if it is to be SRTP."""
+        return Srtp(secrets.token_bytes(MATERIAL), required=True) if self._srtp else None
 
 
 def address_of_record(identity: str, domain: str) -> Uri:

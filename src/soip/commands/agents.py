@@ -71,6 +71,9 @@ TlsCaOption = Annotated[
         "--tls-ca", metavar="FILE", help="With tls: the CA of the server (default: those this machine trusts)."
     ),
 ]
+SrtpOption = Annotated[
+    bool, typer.Option("--srtp", help="With tls: encrypt pictures and sound, and take nothing else.")
+]
 
 
 def simulate(
@@ -99,11 +102,12 @@ def simulate(
     ] = TcpSetup.ACTIVE,
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
+    srtp: SrtpOption = False,
 ) -> None:
     """Be a camera: register, answer calls, send H.264 or H.265, and sound."""
     if container is Container.PS and audio is Spoken.OPUS:
         raise typer.BadParameter("a program stream has no Opus", param_hint="--audio")
-    at = _server(server, transport, tls_ca)
+    at = _server(server, transport, tls_ca, srtp)
     from soip import logs
     from soip.agents.camera import SimulateOptions
     from soip.agents.camera import simulate as run
@@ -147,9 +151,10 @@ def play(
     ] = Rtp.UDP,
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
+    srtp: SrtpOption = False,
 ) -> None:
     """Watch a camera, live or recorded, into a file."""
-    at = _server(server, transport, tls_ca)
+    at = _server(server, transport, tls_ca, srtp)
     check_output(output)
     from soip import logs
     from soip.agents.player import PlayOptions
@@ -174,7 +179,7 @@ def _moment(value: str | None) -> datetime | None:
     return None if value is None else parse_moment(value)
 
 
-def _server(value: str, transport: Transport, tls_ca: Path | None) -> Server:
+def _server(value: str, transport: Transport, tls_ca: Path | None, srtp: bool) -> Server:
     from soip.agents.station import Server
     from soip.config import HostPort
 
@@ -182,4 +187,6 @@ def _server(value: str, transport: Transport, tls_ca: Path | None) -> Server:
         address = HostPort.parse(value)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--server") from error
-    return Server(address.host, address.port, transport.value, tls_ca)
+    if srtp and transport is not Transport.TLS:
+        raise typer.BadParameter("its keys go by TLS only: use it with --transport tls", param_hint="--srtp")
+    return Server(address.host, address.port, transport.value, tls_ca, srtp)

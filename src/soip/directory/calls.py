@@ -24,6 +24,13 @@ class Calls:
             lambda connection: [row_of(BindingRow, row) for row in connection.execute(select(schema.binding))]
         )
 
+    async def registered_over(self, account: str, now_us: int) -> str:
+        """The flow over which an account has registered last, "" when no binding of it is known and in force."""
+        table = schema.binding
+        valid = (table.c.account_id == account) & (table.c.expires_us > now_us)
+        query = select(table.c.flow).where(valid).order_by(table.c.registered_us.desc())
+        return await self._database.read(lambda connection: connection.execute(query.limit(1)).scalar() or "")
+
     async def forget_bindings(self, before_us: int) -> None:
         """Deletes the bindings that had expired before a time."""
         query = delete(schema.binding).where(schema.binding.c.expires_us < before_us)

@@ -157,12 +157,15 @@ class Calls:
         show: Show,
     ) -> None:
         """Agree on media, send the 200, wait for the ACK, then `show` until the call ends."""
+        if offer is None and self._context.srtp == "required":
+            # The 200 would carry our keys to wherever the INVITE came from.
+            raise RequestError(488, "media is SRTP only here: call by TLS, with an offer of RTP/SAVP")
         pairs = [self._context.open_way(transport(offer, "video"))]
         try:
             if sound:
                 pairs.append(self._context.open_way(transport(offer, "audio")))
             local = Local(self._context.address, self._context.session_id(), time=_time(ask))
-            media = capabilities(codec, sound, pairs)
+            media = capabilities(codec, sound, pairs, self._context.keys if offer is not None else lambda: None)
             if offer is not None:
                 agreement = answer_offer(offer, local, media)
                 assert agreement.answer is not None

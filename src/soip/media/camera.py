@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import structlog
 
+from soip.directory.errors import UnavailableError
 from soip.directory.rows import CameraRow, CameraStateRow
 from soip.media.browser import Browser, Feed
 from soip.media.cameracall import CameraCall
@@ -29,12 +31,17 @@ from soip.media.telephone import Telephone
 from soip.net.backoff import default_jitter
 from soip.net.errors import FlowError, NetError, RequestRefusedError
 from soip.net.ports import PortsExhaustedError
-from soip.sip.errors import SipError, TooManyTransactionsError
+from soip.sip.errors import OfferError, SipError, TooManyTransactionsError
 
 WRONG_US = 2_000_000
 """A camera's clock that differs by more is told of."""
 STATE_S = 10.0
 """The state is written so often also when it stays, so that a dead worker's states grow old."""
+
+_UNWILLING = (488, 606)
+"""What is answered to an offer that is not to be done (RFC 3261 §21.4.26, §21.6.4)."""
+_PRIVATE = ("tls:", "wss:")
+"""Flows, in the words of the directory, on which nobody between can read keys."""
 
 _log = structlog.get_logger()
 
@@ -82,6 +89,8 @@ class Camera:
         self._next_state = 0.0
         self._clock_told: CameraCall | None = None
         """The call in which it was said that the camera's clock is wrong."""
+        self._in_the_clear = False
+        """Whether it is known to have registered by UDP or TCP."""
 
     # -- who needs it
 
@@ -199,13 +208,40 @@ class Camera:
         try:
             async with self._context.calling:
                 serves = next(filter(None, self._holders.values()), "")
-                call = await CameraCall.place(self._context, self.row, self._picture, self._sound, serves)
+                call = await self._place(serves)
         except (NetError, SipError, OSError) as error:
             self._missing(_explain(error), _cause(error))
             self._log.warning("camera cannot be called", reason=self.problem)
             return None
         self._log.info("camera called", audio=call.sound.encoding if call.sound else "none")
         return call
+
+    async def _place(self, serves: str) -> CameraCall:
+        """Call it: by SRTP unless it has registered in the clear, and without where it takes none and need not.
+
+        There is no fallback within one offer (RFC 4568 §5.1). Raises what `CameraCall.place` does.
+        """
+        place = partial(CameraCall.place, self._context, self.row, self._picture, self._sound, serves)
+        if not await self._wants_srtp():
+            return await place()
+        try:
+            return await place(secure=True)
+        except (OfferError, RequestRefusedError) as error:
+            if self._context.srtp == "required" or error.status not in _UNWILLING:
+                raise
+            self._log.info("the camera takes no SRTP and is called without", reason=str(error))
+        return await place()
+
+    async def _wants_srtp(self) -> bool:
+        if self._context.srtp == "optional" and self.row.transport != "udp":
+            return False  # SRTP goes over UDP here
+        if self._context.srtp != "optional":
+            return self._context.srtp == "required"
+        # One that has just registered is not in the directory yet: then the SIP server refuses, if it is in the clear.
+        with suppress(UnavailableError):
+            flow = await self._context.directory.calls.registered_over(self.row.device_id, time.time_ns() // 1000)
+            self._in_the_clear = flow != "" and not flow.startswith(_PRIVATE)
+        return not self._in_the_clear
 
     async def _attend(self, call: CameraCall) -> _End:
         """Serve a call until it is over."""
@@ -346,6 +382,8 @@ class Camera:
 def _explain(error: Exception) -> str:
     if isinstance(error, RequestRefusedError) and error.status in (404, 480):
         return "the camera is not registered"
+    if isinstance(error, RequestRefusedError) and error.said:
+        return f"the call to the camera failed: {error} ({error.said})"
     return f"the call to the camera failed: {error}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -16,14 +16,14 @@ from soip.media.intake import AudioIntake, Intake, Picture, Sound, VideoIntake
 from soip.media.journal import journal
 from soip.media.programintake import ProgramIntake
 from soip.net.call import Call
-from soip.net.rtpway import RtpWay
+from soip.net.rtpway import RtpWay, following
 from soip.rtp import rtcp
 from soip.rtp.codec import CODINGS
 from soip.rtp.errors import RtpParseError
 from soip.rtp.reception import Reception
 from soip.rtp.sound import SoundFormat
 from soip.sip.errors import OfferError
-from soip.sip.negotiation import Negotiation, unmoved
+from soip.sip.negotiation import Negotiation
 from soip.sip.offer import ANY_SOUND, PROGRAM, Agreement, Audio, Local, Stream, Video, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
@@ -116,21 +116,28 @@ class CameraCall:
         picture: Callable[[Picture], None],
         sound: Callable[[Sound], None],
         serves: str = "",
+        *,
+        secure: bool = False,
     ) -> CameraCall:
-        """Call a camera, for the sake of the call whose Call-ID is `serves` if there is one. Raises NetError (refused,
-        timed out, no way), OfferError (an answer we cannot use), PortsExhaustedError, SipParseError; nothing is left
-        open then.
+        """Call a camera, for the sake of the call whose Call-ID is `serves` if there is one; `secure`: by SRTP. Raises
+        NetError (refused, timed out, no way), OfferError (an answer we cannot use), PortsExhaustedError, SipParseError;
+        nothing is left open then.
         """
+        if secure and camera.transport != "udp":
+            raise OfferError("media is to be SRTP, which goes over UDP: have the camera added with --transport udp")
         pairs = [context.open_way(camera.transport)]
         try:
             if camera.audio:
                 pairs.append(context.open_way(camera.transport))
             local = Local(context.address, context.session_id())
             over = camera.transport
-            media: list[Video | Audio] = [Video(pairs[0].port, receives=True, program=True, transport=over, mux=True)]
-            media += [Audio(pair.port, ANY_SOUND, receives=True, transport=over, mux=True) for pair in pairs[1:]] or [
-                Audio(DISCARD_PORT)
+            keys = context.keys if secure else lambda: None
+            media: list[Video | Audio] = [
+                Video(pairs[0].port, receives=True, program=True, transport=over, mux=True, srtp=keys())
             ]
+            media += [
+                Audio(pair.port, ANY_SOUND, receives=True, transport=over, mux=True, srtp=keys()) for pair in pairs[1:]
+            ] or [Audio(DISCARD_PORT, srtp=keys())]
             offer = make_offer(local, media)
             uri = Uri.parse(f"sip:{camera.id}@{context.domain}")
             # RFC 3261 §20.21: which call this one refers to, so that a trace can show the two together.
@@ -138,7 +145,7 @@ class CameraCall:
             call = await context.agent.invite(uri, offer.to_bytes(), headers=headers, within=context.patience.setup_s)
             try:
                 agreement = read_answer(offer, SessionDescription.parse(call.remote_sdp))
-                negotiation = Negotiation(local, media, offer, _unchanged(agreement))
+                negotiation = Negotiation(local, media, offer, _unchanged(agreement, pairs))
                 call.on_reinvite(negotiation.offered)
                 call.on_answer(negotiation.answered)
                 return cls._connected(context, camera, call, agreement, pairs, picture, sound)
@@ -321,18 +328,18 @@ def _format_or_none(heard: Stream | None) -> SoundFormat | None:
         return None
 
 
-def _unchanged(agreed: Agreement) -> Callable[[Agreement], None]:
+def _unchanged(agreed: Agreement, pairs: Sequence[RtpWay]) -> Callable[[Agreement], None]:
     """Media may pause and go on in the call, but neither move nor be coded in another way: that takes a new call, and
     with it a new file.
     """
-    still = unmoved(agreed)
+    still = following(agreed, pairs)
     before = _format_or_none(agreed.audio)
 
     def check(agreement: Agreement) -> None:
-        still(agreement)
         now = agreement.audio
         if before is not None and now is not None and now.receives and _format_or_none(now) != before:
             raise OfferError("sound cannot change its encoding in this call; call anew")
+        still(agreement)
 
     return check
 

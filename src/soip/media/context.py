@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from soip.directory.directory import Directory
 from soip.directory.writebehind import WriteBehind
@@ -21,6 +22,7 @@ from soip.net.rtptcp import open_tcp
 from soip.net.rtpway import RtpWay
 from soip.net.ua import UserAgent
 from soip.sip.errors import OfferError
+from soip.sip.sdes import MATERIAL, Srtp
 
 CALLS_AT_ONCE = 64
 """INVITEs under way at once: after a restart all cameras are called, and a proxy is not to be flooded."""
@@ -44,6 +46,9 @@ class Context:
     poll: MediaPoll
     wall: WallClock
     patience: Patience = field(default_factory=Patience)
+    srtp: Literal["off", "optional", "required"] = "optional"
+    """Whether media by RTP may be encrypted, and whether it must be. That keys travel only by TLS is the SIP server's
+    care."""
     holds: Callable[[str], bool] = lambda _camera: True
     """Whether a camera is this worker's to call and record now (`group.py`)."""
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(DATAGRAM_SIZE)))
@@ -65,6 +70,10 @@ class Context:
     def open_way(self, transport: str = "udp") -> RtpWay:
         """A way for RTP and RTCP at our own address, over "udp" or "tcp". Raises PortsExhaustedError."""
         return (open_tcp if transport == "tcp" else open_pair)(self.ports, self.address, self.now)
+
+    def keys(self) -> Srtp | None:
+        """New keys of ours for one media part; None where there is no SRTP here."""
+        return None if self.srtp == "off" else Srtp(secrets.token_bytes(MATERIAL), self.srtp == "required")
 
     def session_id(self) -> int:
         """A number for the o= line, unique among ours (RFC 8866 §5.2)."""

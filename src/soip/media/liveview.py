@@ -61,7 +61,7 @@ class LiveView:
                 self._video = OutLeg(self._context, self._pairs[0], stream, self._camera.ask_keyframe)
             else:
                 self._video.direct(stream)
-            self._sender = self._sender or self._pairs[0].sender(PACKET_SIZE, self._lost)
+            self._sender = self._pairs[0].sender(PACKET_SIZE, self._lost)
             self._viewer = Viewer(self._sender, stream.payload_type)
             if self._numbering is not None:
                 self._numbering.payload_type = stream.payload_type

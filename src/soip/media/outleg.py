@@ -37,7 +37,7 @@ class OutLeg:
         pair.watch(context.poll, lambda: pair.drain(_NOBODY, context.buffer, context.now()), self._control)
 
     def direct(self, stream: Stream) -> None:
-        """Send only to, and hear only from, the negotiated address."""
+        """Send only to, and hear only from, the negotiated address, and with the keys agreed on."""
         for host, _ in (stream.remote, stream.remote_rtcp):
             numeric(host)
         self.pair.direct(stream)

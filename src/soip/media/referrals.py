@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -16,7 +17,7 @@ from soip.directory.errors import UnavailableError
 from soip.media.camera import Camera
 from soip.media.context import Context
 from soip.media.request import RequestError, Wanted, wanted
-from soip.media.showing import Showing, Terms, capabilities, check
+from soip.media.showing import Showing, Terms, capabilities, check, offered_keys
 from soip.net.call import Call
 from soip.net.errors import NetError, RequestRefusedError, RequestTimeoutError
 from soip.net.referral import Referral
@@ -119,7 +120,7 @@ class Referrals:
             if sound:
                 pairs.append(self._context.open_way())
             local = Local(self._context.address, self._context.session_id())
-            media = capabilities(camera.relay.codec, sound, pairs)
+            media = capabilities(camera.relay.codec, sound, pairs, partial(offered_keys, self._context))
             ours = make_offer(local, media)
             call = await self._call(referral, camera.row.id, target, ours)
             try:

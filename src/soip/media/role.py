@@ -124,6 +124,7 @@ def _context(
         ports=PortPairs(ports.low, ports.high),
         poll=MediaPoll(loop),
         wall=WallClock(loop.time()),
+        srtp=settings.srtp,
     )
 
 

@@ -27,6 +27,7 @@ from soip.sip.dialog import DialogId
 from soip.sip.mediaway import transport_of
 from soip.sip.negotiation import Negotiation
 from soip.sip.offer import G711, Aac, Agreement, Audio, Capability, Local, Video
+from soip.sip.sdes import Srtp
 from soip.sip.sdp import SessionDescription
 
 _log = structlog.get_logger()
@@ -151,16 +152,22 @@ def check(agreement: Agreement) -> None:
             numeric(stream.remote_rtcp[0])
 
 
-def capabilities(codec: Codec, sound: SoundFormat | None, pairs: Iterable[RtpWay]) -> list[Video | Audio]:
-    """What a camera's pictures, and its sound if there is any, may be offered as: sound as it is, or as G.711."""
+def capabilities(
+    codec: Codec, sound: SoundFormat | None, pairs: Iterable[RtpWay], keys: Callable[[], Srtp | None]
+) -> list[Video | Audio]:
+    """What a camera's pictures, and its sound if there is any, may be offered as: sound as it is, or as G.711. `keys`
+    gives each part its own.
+    """
     first, *rest = pairs
     video = Video(first.port, codec.encoding, codec.parameters, sends=True)
-    media: list[Video | Audio] = [replace(video, transport=first.transport, mux=True)]
+    media: list[Video | Audio] = [replace(video, transport=first.transport, mux=True, srtp=keys())]
     if sound:
         encodings = tuple(dict.fromkeys((sound.encoding, *G711)))
         config = sound.config
         aac = Aac(sound.clock_rate, sound.channels, format_fmtp(config.config)) if config else None
-        media += [Audio(pair.port, encodings, sends=True, aac=aac, transport=pair.transport, mux=True) for pair in rest]
+        for pair in rest:
+            audio = Audio(pair.port, encodings, sends=True, aac=aac)
+            media.append(replace(audio, transport=pair.transport, mux=True, srtp=keys()))
     return media
 
 
@@ -168,3 +175,10 @@ def transport(offer: SessionDescription | None, kind: str) -> str:
     """What a kind of media is offered over; UDP where nothing is said."""
     media = offer.of_kind(kind) if offer is not None else None
     return "udp" if media is None else transport_of(media)
+
+
+def offered_keys(context: Context) -> Srtp | None:
+    """Keys for an offer of ours to a user's phone: of phones it is not known whether they know SRTP, so they are asked
+    to do it only where it is required.
+    """
+    return context.keys() if context.srtp == "required" else None

@@ -52,6 +52,11 @@ class RequestRefusedError(NetError):
         self.response = response
         self.status = response.status
 
+    @property
+    def said(self) -> str:
+        """The text of its Warning (RFC 3261 §20.43), "" without one."""
+        return (self.response.headers.get("Warning") or "").partition('"')[2].rpartition('"')[0]
+
 
 class AuthError(RequestRefusedError):
     """Challenged again after our answer: wrong password or unknown account."""

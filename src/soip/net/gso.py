@@ -38,6 +38,9 @@ class GsoSender:
 
     def send(self, runs: Sequence[bytes]) -> None:
         """Send runs of datagrams (``rtp.sender.SendStream.stamp``). Never raises for the network's sake."""
+        self._send_runs(runs)
+
+    def _send_runs(self, runs: Sequence[bytes]) -> None:
         if not self.offload:
             self._send_singly(runs)
             return
@@ -66,7 +69,7 @@ class GsoSender:
             # means.
             self.refused += 1
             if len(rest) > 1:
-                self.send(rest[1:])
+                self._send_runs(rest[1:])
 
     def _send_singly(self, runs: Sequence[bytes]) -> None:
         segment = self.segment

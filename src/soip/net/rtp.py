@@ -21,10 +21,12 @@ from soip.net.gso import GsoSender
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs, PortsExhaustedError
 from soip.net.rtpway import Receiver, T
+from soip.net.srtp import Opened, Srtp, SrtpSender
 from soip.rtp.batch import SLOTS, DatagramBatch
 from soip.rtp.framing import is_rtcp
 from soip.rtp.packet import HEADER_SIZE
 from soip.sip.offer import Stream
+from soip.sip.sdes import Keying
 
 RECEIVE_BUFFER = 4 << 20
 """Bytes asked of the kernel per RTP socket: 8 s of a 4 Mbit/s camera, or a burst of several large keyframes.
@@ -73,6 +75,8 @@ class RtpSocketPair:
         latching)."""
         self.refused = 0
         """ICMP errors the sockets were told of."""
+        self.srtp: Srtp | None = None
+        """What protects all that goes and comes (``secure``)."""
         self._release: Callable[[], None] | None = release
         self._poll: MediaPoll | None = None
         self._mux = False
@@ -99,12 +103,14 @@ class RtpSocketPair:
     def hear(self, stream: Stream) -> None:
         """Take media from the negotiated host; its first packet latches the port."""
         self._mux = stream.way.mux
+        self.secure(stream.srtp)
         self.allow([stream.remote[0]])
         self._control_peer = Peer(*stream.remote_rtcp)
 
     def direct(self, stream: Stream) -> None:
         """Send only to, and hear only from, the negotiated address. Raises OSError."""
         self._mux = stream.way.mux
+        self.secure(stream.srtp)
         self._control_peer = None
         self.connect(Peer(*stream.remote), Peer(*stream.remote_rtcp))
 
@@ -127,6 +133,15 @@ class RtpSocketPair:
         self._settled = False
         self._source = None
 
+    def secure(self, keying: Keying | None) -> None:
+        """See `rtpway.RtpWay`."""
+        if keying is None:
+            self.srtp = None
+        elif self.srtp is None:
+            self.srtp = Srtp(keying)
+        else:
+            self.srtp.rekey(keying)
+
     def drain(self, receiver: Receiver[T], buffer: memoryview, now: float) -> list[T]:
         """Read the RTP socket into ``receiver`` until it is empty or MAX_BATCHES were read; return what that
         completed.
@@ -134,6 +149,8 @@ class RtpSocketPair:
         ``buffer`` is one for all sockets of the process, of DATAGRAM_SIZE. ``now`` is monotonic seconds.
         """
         ready: list[T] = []
+        if self.srtp is not None:
+            receiver = Opened(self.srtp, receiver)
         try:
             if not self._settled:
                 for _ in range(MAX_BATCHES * SLOTS):
@@ -202,7 +219,7 @@ class RtpSocketPair:
 
     def drain_control(self, buffer: memoryview) -> list[bytes]:
         """Read the RTCP datagrams of the session's peer, at most 16 at once."""
-        datagrams, self._muxed = self._muxed, []
+        came, self._muxed = self._muxed, []
         for _ in range(CONTROL_AT_ONCE):
             try:
                 size, source = self.rtcp.recvfrom_into(buffer)
@@ -212,13 +229,19 @@ class RtpSocketPair:
                 self.refused += 1
                 continue
             if normal_host(source[0]) in self._allowed:
-                datagrams.append(bytes(buffer[:size]))
+                came.append(bytes(buffer[:size]))
             else:
                 self.foreign += 1
-        return datagrams
+        if self.srtp is None:
+            return came
+        return [plain for packet in came if (plain := self.srtp.unprotect_control(packet))]
 
     def send_control(self, packet: bytes, peer: Peer | None = None) -> bool:
         """Send one RTCP packet to ``peer``, or to the one agreed on; False when it could not leave."""
+        if self.srtp is not None:
+            packet = self.srtp.protect_control(packet)
+            if not packet:
+                return False
         peer = peer or self._control_peer
         sock = self.rtp if self._mux else self.rtcp
         try:
@@ -233,14 +256,17 @@ class RtpSocketPair:
 
     def send_packet(self, packet: bytes) -> None:
         """Send one RTP packet; what the kernel refuses is gone, as on any wire."""
+        if self.srtp is not None:
+            packet = self.srtp.protect(packet)
         try:
-            self.rtp.send(packet)
+            if packet:
+                self.rtp.send(packet)
         except OSError:
             self.refused += 1
 
     def sender(self, size: int, lost: Callable[[], None]) -> GsoSender:
         """A way out by the frame. Nothing waits here, so nothing that waited is lost."""
-        return GsoSender(self.rtp, size)
+        return GsoSender(self.rtp, size) if self.srtp is None else SrtpSender(self.rtp, size, self.srtp)
 
     def trouble(self, now: float) -> str:
         """None that a socket of UDP would know of."""

@@ -30,6 +30,7 @@ from soip.rtp.batch import DatagramBatch
 from soip.rtp.errors import RtpParseError
 from soip.rtp.framing import MAX_LEFT, PREFIX, Deframer, frame, frame_runs, is_rtcp, runs_of
 from soip.sip.offer import Stream
+from soip.sip.sdes import Keying
 
 CONNECT_S = 10.0
 """Seconds in which the connection must be there once it is agreed on."""
@@ -167,7 +168,7 @@ class TcpWay:
         self._early: deque[tuple[float, bytes]] = deque()
         """What waits for the connection to come."""
         self._early_bytes = 0
-        self._senders: list[TcpSender] = []
+        self._sender: TcpSender | None = None
         self._listen()
 
     # -- agreed on
@@ -185,6 +186,9 @@ class TcpWay:
 
     def direct(self, stream: Stream) -> None:
         self._agree(stream)
+
+    def secure(self, keying: Keying | None) -> None:
+        """See `rtpway.RtpWay`: SRTP is not agreed on over TCP."""
 
     def _agree(self, stream: Stream) -> None:
         """Make the connection, or let it come; where there is one, only if a new one was agreed on (RFC 4145 §5)."""
@@ -291,9 +295,8 @@ class TcpWay:
 
     def _connected(self, which: int) -> None:
         self._wanted -= {which}
-        if which == 0:
-            for sender in self._senders:
-                sender.connected()
+        if which == 0 and self._sender is not None:
+            self._sender.connected()
 
     # -- what comes
 
@@ -365,9 +368,8 @@ class TcpWay:
         return True
 
     def sender(self, size: int, lost: Callable[[], None]) -> TcpSender:
-        sender = TcpSender(self, size, lost, self._now)
-        self._senders.append(sender)
-        return sender
+        self._sender = TcpSender(self, size, lost, self._now)
+        return self._sender
 
     def give(self, content: bytes, now: float) -> int:
         """Send frames that belong together, or queue them; returns how many of those before them were dropped, and then

@@ -11,7 +11,9 @@ from typing import Protocol, TypeVar
 
 from soip.net.poll import MediaPoll
 from soip.rtp.batch import DatagramBatch
-from soip.sip.offer import Stream
+from soip.sip.negotiation import unmoved
+from soip.sip.offer import Agreement, Stream
+from soip.sip.sdes import Keying
 
 T = TypeVar("T")
 
@@ -72,6 +74,9 @@ class RtpWay(Protocol):
     def direct(self, stream: Stream) -> None:
         """Send to, and take from, whom it was agreed with. Raises OSError."""
 
+    def secure(self, keying: Keying | None) -> None:
+        """Be SRTP with these keys from now on, or, with None, plain. `hear` and `direct` see to it themselves."""
+
     def drain(self, receiver: Receiver[T], buffer: memoryview, now: float) -> list[T]:
         """Give what has come to the receiver; return what that completed."""
 
@@ -85,8 +90,9 @@ class RtpWay(Protocol):
         """Send one RTCP packet; False when it could not leave."""
 
     def sender(self, size: int, lost: Callable[[], None]) -> Sender:
-        """A way out for packets of at most `size` bytes. `lost` is called when some that were waiting to leave have
-        been dropped: what follows is of no use before the next keyframe.
+        """A way out for packets of at most `size` bytes, as was agreed on last: ask again after `direct`. `lost` is
+        called when some that were waiting to leave have been dropped: what follows is of no use before the next
+        keyframe.
         """
 
     @property
@@ -101,3 +107,18 @@ class RtpWay(Protocol):
 
     def close(self) -> None:
         """Give back everything; again does nothing."""
+
+
+def following(agreed: Agreement, pairs: Sequence[RtpWay]) -> Callable[[Agreement], None]:
+    """For who receives on these ways, in the order of the media: an ``apply`` that lets media pause, go on and have
+    other keys, but not move (``sip.negotiation``).
+    """
+    check = unmoved(agreed)
+
+    def apply(agreement: Agreement) -> None:
+        check(agreement)
+        for pair, stream in zip(pairs, agreement.streams, strict=False):
+            if stream is not None:
+                pair.secure(stream.srtp)
+
+    return apply

@@ -103,7 +103,7 @@ def reason_text(view: View) -> str:
 
 @lru_cache(maxsize=64)  # a proxy sees each twice: as it comes and as it goes
 def media_line(body: bytes) -> str:
-    """A session description in a line: `video H264 20000 sendonly, audio refused`.
+    """A session description in a line: `video H264 20000 sendonly, audio refused`; of SRTP that it is, never its keys.
 
     Read with a glance, not parsed: it is shown, and nothing is decided by it.
     """
@@ -128,10 +128,11 @@ def media_line(body: bytes) -> str:
 class _Media:
     """One m= line and what follows it."""
 
-    __slots__ = ("direction", "formats", "kind", "names", "port")
+    __slots__ = ("direction", "formats", "kind", "names", "port", "secure")
 
     def __init__(self, words: list[str]) -> None:
         self.kind, self.port = words[0] if words else "?", words[1] if len(words) > 1 else "?"
+        self.secure = "SRTP" if len(words) > 2 and "SAVP" in words[2].upper() else ""
         self.formats = words[3:23]
         self.names: dict[str, str] = {}
         self.direction = ""
@@ -147,7 +148,7 @@ class _Media:
         codecs = dict.fromkeys(self.names.get(number) or _STATIC.get(number, "") for number in self.formats)
         named = [codec for codec in codecs if codec]
         shown = "/".join(named[:_CODECS]) + ("/…" if len(named) > _CODECS else "")
-        return " ".join(filter(None, (self.kind, shown, self.port, self.direction or whole)))
+        return " ".join(filter(None, (self.kind, self.secure, shown, self.port, self.direction or whole)))
 
 
 _STATIC = {str(number): entry.encoding for number, entry in STATIC_TYPES.items()}

@@ -23,6 +23,7 @@ from soip.signalling.flowtoken import End, Path
 from soip.signalling.forking import Fork, shares
 from soip.signalling.ladder import Ladder
 from soip.signalling.routing import Forward
+from soip.signalling.srtpkeys import exposed
 from soip.signalling.trunk import Watch
 from soip.signalling.trunks import Trunks
 from soip.signalling.trust import House, strip_credentials
@@ -77,7 +78,7 @@ class Forwarder:
             path = Path(caller, end) if copy.method in DIALOG_METHODS else None
             if path is not None and not isinstance(leg.way, TrunkFlow):
                 self._record_route(copy, path, near, self._book.key(leg.way))
-            copies.append(_Copy(copy, end, leg.identity, path, near))
+            copies.append(_Copy(copy, end, caller.way, leg.identity, path, near))
         await self._send(incoming, copies, [len(group) for group in forward.groups])
 
     def _named(self, way: Way, identity: str, asserted: str) -> str:
@@ -90,11 +91,11 @@ class Forwarder:
             return ours if trunk is not None and trunk.route.assert_identity else ""
         return ours if isinstance(way, InstanceFlow) else asserted or ours
 
-    async def in_dialog(self, incoming: IncomingRequest, far: End) -> None:
+    async def in_dialog(self, incoming: IncomingRequest, near: End, far: End) -> None:
         """Forward a request of a dialog whose path is known; its Request-URI is the remote target, unchanged."""
         copy = self._copy(incoming.request)
         self.pop_routes(copy)
-        await self._send(incoming, [_Copy(copy, far)], [1])
+        await self._send(incoming, [_Copy(copy, far, near.way)], [1])
 
     async def ack(self, request: Request, far: End) -> None:
         """Pass the ACK of a 2xx on, statelessly (RFC 3261 §16.11). Raises FlowError."""
@@ -161,7 +162,7 @@ class Forwarder:
                 if isinstance(copy.end.way, TrunkFlow):
                     await self._abroad(branches, number, copy)
                 else:
-                    await self._start(branches, number, copy.request, copy.end, copy.identity)
+                    await self._start(branches, number, incoming.flow, copy)
                 number += 1
 
     async def _abroad(self, branches: _Branches, number: int, copy: _Copy) -> None:
@@ -192,18 +193,21 @@ class Forwarder:
         if final.status >= 300:
             branches.answered(number, "", final)
 
-    async def _start(self, branches: _Branches, number: int, copy: Request, end: End, identity: str) -> None:
-        way = end.way
+    async def _start(self, branches: _Branches, number: int, source: Flow, copy: _Copy) -> None:
+        way = copy.end.way
         resolved = self._book.resolve(way)
         if resolved is None:
             branches.failed(number, way, FlowError("it is closed"))
             return
-        self._ladder.leads(copy, _address(resolved), end.name)
+        if why := exposed(copy.request, copy.sender, source, way, resolved):
+            branches.refused(number, why)
+            return
+        self._ladder.leads(copy.request, _address(resolved), copy.end.name)
         try:
             outgoing = await self._endpoint.send(
-                copy,
+                copy.request,
                 resolved,
-                on_response=lambda response: branches.answered(number, identity, response),
+                on_response=lambda response: branches.answered(number, copy.identity, response),
                 on_failure=lambda error: branches.failed(number, way, error),
             )
         except NetError as error:
@@ -214,12 +218,13 @@ class Forwarder:
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A copy of a request for one end. `identity` answers there, if that is known. With a `path` the request makes a
-    dialog, whose other end is reached on `near`.
+    """A copy of a request for one end, from who is at the end of the way `sender`. `identity` answers there, if that is
+    known. With a `path` the request makes a dialog, whose other end is reached on `near`.
     """
 
     request: Request
     end: End
+    sender: Way
     identity: str = ""
     path: Path | None = None
     near: FlowKey | None = None
@@ -282,6 +287,12 @@ class _Branches:
         else:
             response = make_response(request, 480, to_tag="closed")
             self._explain(response, "the way to the device failed; it must register again")
+        self.fork.response(number, response)
+
+    def refused(self, number: int, why: str) -> None:
+        """The branch may not be: its description is not for that way."""
+        response = make_response(self._incoming.request, 488, to_tag="exposed")
+        self._explain(response, why)
         self.fork.response(number, response)
 
     def _explain(self, response: Response, text: str) -> None:

@@ -312,8 +312,9 @@ class Server:
 
     def _pass_on(self, incoming: IncomingRequest, path: Path, far: End) -> Coroutine[Any, Any, None]:
         """A request in a dialog, whose sender is known, goes to the other end."""
-        self._ladder.proven(incoming.request, incoming.flow, path.other(far).name)
-        return self._forwarder.in_dialog(incoming, far)
+        near = path.other(far)
+        self._ladder.proven(incoming.request, incoming.flow, near.name)
+        return self._forwarder.in_dialog(incoming, near, far)
 
     def _moved(self, incoming: IncomingRequest) -> Coroutine[Any, Any, None] | None:
         account = self._trusted(incoming, proxy=True)

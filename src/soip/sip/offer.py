@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from soip.sip import h264fmtp, h265fmtp, mediaway
+from soip.sip import h264fmtp, h265fmtp, mediaway, sdes
 from soip.sip.errors import OfferError
 from soip.sip.h264fmtp import ProfileLevel
 from soip.sip.h265fmtp import ProfileTierLevel
 from soip.sip.mediaway import UDP, Way
+from soip.sip.sdes import Crypto, Keying, Srtp
 from soip.sip.sdp import Media, Origin, RtpMap, SessionDescription, TimeRange, address_type
 
 G711 = {"PCMU": 0, "PCMA": 8}
@@ -43,7 +44,10 @@ _PROGRAM_MAP = RtpMap(PROGRAM, 90000)
 FEEDBACK = ("nack pli", "ccm fir")
 """RTCP feedback we send and understand (RFC 4585, RFC 5104)."""
 
-_PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
+_PLAIN = ("RTP/AVP", "RTP/AVPF")
+SECURE = ("RTP/SAVP", "RTP/SAVPF")
+"""Protocols of media parts that are SRTP, with keys in a=crypto (RFC 3711 §13, RFC 5124)."""
+_WITH_FEEDBACK = ("RTP/AVPF", "RTP/SAVPF")
 _FIRST_DYNAMIC = 96
 _FIRST_SOUND = 110
 """Dynamic types of audio: none that video of the same call has, some phones mix them up."""
@@ -87,7 +91,8 @@ class Video:
 
     `encoding` is that of the stream we send, H264, H265 or PS, and `parameters` what its a=fmtp says of profile, level
     and parameter sets, as far as known. Who receives takes H.264 and H.265, and with `program` PS. `transport` is "udp"
-    or "tcp"; `setup` the part we take where an offer lets us choose (RFC 4145).
+    or "tcp"; `setup` the part we take where an offer lets us choose (RFC 4145). With `srtp` it is offered as SRTP, over
+    UDP, and answered as what was offered.
     """
 
     port: int
@@ -99,6 +104,7 @@ class Video:
     transport: str = "udp"
     setup: str = "passive"
     mux: bool = False
+    srtp: Srtp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,7 @@ class Audio:
     transport: str = "udp"
     setup: str = "passive"
     mux: bool = False
+    srtp: Srtp | None = None
 
 
 Capability = Video | Audio
@@ -150,7 +157,7 @@ class Stream:
     `payload_type` is what we send with; `receive_types` what may arrive. `direction` is ours. `remote` is
     where RTP goes, `remote_rtcp` where RTCP goes. `fmtp` are the peer's format parameters; among them
     `packetization_mode` (of H.264) and `parameter_sets`, NAL units. `feedback` is the RTCP feedback
-    the peer named, `ssrc` the source it announced. `way` says what RTP goes over.
+    the peer named, `ssrc` the source it announced. `way` says what RTP goes over, `srtp` are the keys where it is SRTP.
     """
 
     kind: str
@@ -169,6 +176,7 @@ class Stream:
     feedback: frozenset[str] = frozenset()
     ssrc: int | None = None
     way: Way = UDP
+    srtp: Keying | None = None
 
     @property
     def sends(self) -> bool:
@@ -208,7 +216,7 @@ def make_offer(local: Local, capabilities: Sequence[Capability]) -> SessionDescr
     for capability in capabilities:
         formats = _offered_formats(capability)
         kind = "video" if isinstance(capability, Video) else "audio"
-        protocol = mediaway.protocol(capability.transport)
+        protocol = mediaway.protocol(capability.transport, SECURE[0] if capability.srtp else _PLAIN[0])
         media = Media.make(kind, capability.port, protocol, [str(number) for number, _, _ in formats])
         for number, rtpmap, fmtp in formats:
             media.add_attribute("rtpmap", f"{number} {rtpmap}")
@@ -216,6 +224,8 @@ def make_offer(local: Local, capabilities: Sequence[Capability]) -> SessionDescr
                 media.add_attribute("fmtp", f"{number} {fmtp}")
         if kind == "video":
             _add_feedback(media, "*", FEEDBACK)
+        for crypto in sdes.offers(capability.srtp) if capability.srtp else ():
+            media.add_attribute("crypto", str(crypto))
         media.add_attribute(_direction(capability.sends, capability.receives))
         for name, value in mediaway.offered(capability.transport, capability.mux):
             media.add_attribute(name, value)
@@ -332,7 +342,7 @@ def _take(left: list[Capability], media: Media) -> Capability:
     """The capability for a media part, or the reason to reject it."""
     if media.port == 0:
         raise OfferError(f"{media.kind} is switched off", _WARN_MEDIA)
-    if mediaway.profile_of(media) not in _PROTOCOLS:
+    if mediaway.profile_of(media) not in _PLAIN + SECURE:
         raise OfferError(f"{media.kind} over {media.protocol} is not supported", _WARN_TRANSPORT)
     kind = {"video": Video, "audio": Audio}.get(media.kind)
     for capability in left:
@@ -348,23 +358,40 @@ def _answer_media(
 ) -> tuple[Stream, Media]:
     choice = _choose_video(media, capability) if isinstance(capability, Video) else _choose_sound(media, capability)
     direction = _our_direction(offer, media, capability.sends, capability.receives)
+    crypto, keying = _choose_keys(media, capability)
     way = mediaway.answer_to(media, capability.setup, capability.mux)
     port = mediaway.DISCARD_PORT if way.setup == "active" else capability.port
     part = Media.make(media.kind, port, media.protocol, [str(choice.payload_type)])
     part.add_attribute("rtpmap", f"{choice.payload_type} {_written(choice.rtpmap)}")
     if choice.fmtp:
         part.add_attribute("fmtp", f"{choice.payload_type} {choice.fmtp}")
-    if mediaway.profile_of(media) == "RTP/AVPF":
+    if crypto is not None:
+        part.add_attribute("crypto", str(crypto))
+    if mediaway.profile_of(media) in _WITH_FEEDBACK:
         named = media.feedback(choice.payload_type)
         _add_feedback(part, str(choice.payload_type), [kind for kind in FEEDBACK if kind in named])
     part.add_attribute(direction)
     for name, value in way.attributes():
         part.add_attribute(name, value)
     types = frozenset({choice.payload_type})
-    stream = _stream(offer, media, choice, types, direction, capability.port, way)
+    stream = _stream(offer, media, choice, types, direction, capability.port, way, keying)
     if address_type(stream.remote[0]) != address_type(local.address):
         raise OfferError("the address is of another IP version", _WARN_ADDRESS)
     return stream, part
+
+
+def _choose_keys(media: Media, capability: Capability) -> tuple[Crypto | None, Keying | None]:
+    """Our a=crypto and the keys, nothing for plain RTP. Raises OfferError where the other is wanted."""
+    srtp = capability.srtp
+    if mediaway.profile_of(media) in SECURE:
+        if mediaway.transport_of(media) != "udp":
+            raise OfferError(f"{media.kind} over {media.protocol}: SRTP goes over UDP here", _WARN_TRANSPORT)
+        if srtp is None:
+            raise OfferError(f"{media.kind} over {media.protocol} (SRTP) is switched off here", _WARN_TRANSPORT)
+        return sdes.choose(media.attributes("crypto"), srtp)
+    if srtp is not None and srtp.required:
+        raise OfferError(f"{media.kind} is SRTP only here: register by TLS and offer RTP/SAVP", _WARN_TRANSPORT)
+    return None, None
 
 
 def _choose_video(media: Media, capability: Video) -> _Choice:
@@ -480,6 +507,7 @@ def _stream(
     direction: str,
     local_port: int,
     way: Way,
+    srtp: Keying | None,
 ) -> Stream:
     """The agreed stream, with all that the peer says of it. Raises OfferError when it names no address."""
     address = peer.address(media)
@@ -506,6 +534,7 @@ def _stream(
         feedback=media.feedback(choice.payload_type),
         ssrc=_ssrc(media),
         way=way,
+        srtp=srtp,
     )
 
 
@@ -543,8 +572,10 @@ def read_answer(offer: SessionDescription, answer: SessionDescription) -> Agreem
 
 
 def _read_media(offer: SessionDescription, offered: Media, answer: SessionDescription, media: Media) -> Stream:
-    if mediaway.profile_of(media) not in _PROTOCOLS:
+    secure = mediaway.profile_of(offered) in SECURE
+    if mediaway.profile_of(media) not in (SECURE if secure else _PLAIN):
         raise OfferError(f"{media.kind} is answered over {media.protocol}", _WARN_TRANSPORT)
+    keying = sdes.agreed(offered.attributes("crypto"), media.attributes("crypto")) if secure else None
     ours = offered.rtpmaps
     # Where an answer has no rtpmap, a number means what we said it is.
     theirs = {**{n: ours[n] for n in ours if str(n) in media.formats}, **media.rtpmaps}
@@ -563,7 +594,7 @@ def _read_media(offer: SessionDescription, offered: Media, answer: SessionDescri
         types = frozenset({number, *same})
         choice = _Choice(number, entry, mode=0 if mode is None else mode)
         way = mediaway.answered(offered, media)
-        return _stream(answer, media, choice, types, direction, offered.port, way)
+        return _stream(answer, media, choice, types, direction, offered.port, way, keying)
     raise OfferError(f"{media.kind} is answered with a format that was not offered", _WARN_FORMAT)
 
 
