@@ -179,7 +179,7 @@ class Depacketiser:
         """What the NAL units of the access unit under way do, all together."""
         self._arrival = 0.0
         self._lost = 0
-        self._header = coding.header
+        self._name, self._header = coding.name, coding.header
         self._length_header = _LENGTH_HEADERS[coding.header]
         # The type stands in the header's first byte.
         self._shift, self._mask = coding.shift + 8 * (coding.header - 1), coding.mask
@@ -203,17 +203,19 @@ class Depacketiser:
             self._abandon()
             return
         header = data[start] if size == 1 else data[start] << 8 | data[start + 1]
-        begin = data[start + size]
         kind = header >> self._shift & self._mask
-        coding = self.coding
         if lost:
-            self._gap(kind == coding.fragment and not begin & 0x80, timestamp, lost)
+            beheaded = kind == self.coding.fragment and not data[start + size] & 0x80
+            self._gap(beheaded, timestamp, lost)
         if timestamp != self.raw:
             self._turn(timestamp, arrival)
-        if kind == coding.fragment:
+        if kind in self._types and not header & self._layer:
+            self._append(header, data[start + size : end])
+        elif kind == self.coding.fragment:
+            begin = data[start + size]
             if begin & 0x80:
                 self._abandon()
-                header = header & coding.kept | (begin & self._mask) << self._shift
+                header = header & self.coding.kept | (begin & self._mask) << self._shift
                 if self._usable(header):
                     self._begin(header)
                 else:
@@ -222,11 +224,9 @@ class Depacketiser:
                 self._put(data[start + size + 1 : end])
                 if begin & 0x40:
                     self._complete()
-        elif kind in self._types and not header & self._layer:
-            self._append(header, data[start + size : end])
         else:
             self._abandon()
-            if kind == coding.aggregate:
+            if kind == self.coding.aggregate:
                 self._aggregate(data[start + size : end])
             else:
                 self.malformed += 1
@@ -418,7 +418,7 @@ class Depacketiser:
                 roles & KEYFRAME != 0,
                 self._arrival,
                 self._lost,
-                self.coding.name,
+                self._name,
                 roles & LEADING != 0,
             )
         )

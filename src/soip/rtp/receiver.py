@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from soip.rtp.batch import DatagramBatch
 from soip.rtp.errors import RtpParseError
@@ -39,37 +39,23 @@ _BEGIN, _END = 0x80, 0x40
 """Bits of the FU header (RFC 6184 §5.8, RFC 7798 §4.4.3), which is the last byte of a fragment's start."""
 
 
-class _Start(NamedTuple):
-    """The start of a datagram that is a fragment, as one number: RTP header, NAL unit header, FU header."""
-
-    size: int
-    """Bytes."""
-    bits: int
-    last: tuple[int, int, int]
-    """How the start of the last fragment in a row may differ from that of those in the middle."""
-    marker: int
-    """The place of the marker bit."""
-    rtp: int
-    """The place of the RTP header's lowest bit."""
-    told: int
-    """Bits of the NAL unit header that say what it is…"""
-    fragment: int
-    """… and what they are in a fragment."""
-    kept: int
-    lowest: int
-    highest: int
-    """Of the types that come in fragments."""
-    shift: int
-    """The place of the type in a NAL unit header."""
+_Start = tuple[int, int, tuple[int, int, int], int, int, int, int, int, int, int, int]
 
 
 @cache
 def _start(coding: Coding) -> _Start:
+    """The start of a datagram that is a fragment, as one number: RTP header, NAL unit header, FU header.
+
+    Returned are its bytes; its bits; how that of the last fragment in a row may differ from those in the middle; the
+    places of the marker bit and of the RTP header's lowest bit; the bits of the NAL unit header that say what it is,
+    and what they are in a fragment; those that say something else; the lowest and the highest type that comes in
+    fragments; the place of the type. A plain tuple, for one with names is taken apart more slowly.
+    """
     size = HEADER_SIZE + coding.header + 1
     bits = 8 * size
     marker = bits - 9
     shift = coding.shift + 8 * (coding.header - 1)
-    return _Start(
+    return (
         size,
         bits,
         (0, _END, _END | 1 << marker),
@@ -273,9 +259,8 @@ class VideoReceiver(StreamReceiver):
     def __init__(self, payload_type: int, also: Collection[int] = (), coding: Coding = H264) -> None:
         super().__init__(payload_type, CLOCK_RATE, also)
         self._depacketiser = Depacketiser(coding)
-        start = _start(coding)
-        self._start = tuple(start)  # which is taken apart quicker than one with names
-        self._same_and_rising = _rows(start.bits)
+        self._start = _start(coding)
+        self._same_and_rising = _rows(self._start[1])
 
     @property
     def broken_payloads(self) -> int:
