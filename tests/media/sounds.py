@@ -34,7 +34,7 @@ def encode(form: SoundFormat, samples: bytes) -> list[bytes]:
     """Frames of mono 16-bit samples at the format's rate; for AAC the first is the encoder's own, before the sound."""
     encoder = av.CodecContext.create(_NAMES[form.encoding], "w")
     assert isinstance(encoder, AudioCodecContext)
-    encoder.sample_rate, encoder.layout = form.clock_rate, "mono"
+    encoder.sample_rate, encoder.layout = form.clock_rate, "stereo" if form.config and form.channels == 2 else "mono"
     encoder.format = "fltp" if form.config else "s16"
     encoder.time_base = Fraction(1, form.clock_rate)
     encoder.open()
@@ -42,7 +42,9 @@ def encode(form: SoundFormat, samples: bytes) -> list[bytes]:
     frame.planes[0].update(samples.ljust(frame.planes[0].buffer_size, b"\0"))
     frame.sample_rate = form.clock_rate
     fifo, out = AudioFifo(), []
-    for piece in AudioResampler(format=encoder.format.name, layout="mono", rate=form.clock_rate).resample(frame):
+    for piece in AudioResampler(format=encoder.format.name, layout=encoder.layout.name, rate=form.clock_rate).resample(
+        frame
+    ):
         piece.pts = None
         fifo.write(piece)
     for piece in fifo.read_many(encoder.frame_size or form.clock_rate // 50):

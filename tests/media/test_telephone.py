@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from soip.media.audio import PHONE_SAMPLES, PhoneSound
 from soip.media.intake import Sound
 from soip.media.telephone import WAITING, Telephone
+from soip.rtp.aac import build_config
 from soip.rtp.receiver import AudioFrame
 from soip.rtp.sound import OPUS, PCMA, PCMU, SoundFormat
 from tests.media.house import until
@@ -37,7 +39,7 @@ def sounds(form: SoundFormat, count: int, first: int = 0) -> list[Sound]:
 @pytest.mark.parametrize("wanted", [PCMU, PCMA])
 def test_a_phone_hears_what_the_camera_says(source: SoundFormat, wanted: SoundFormat) -> None:
     given = sounds(source, len(tone(source)))
-    made = PhoneSound(wanted).feed(given)
+    made = PhoneSound().feed(given, [wanted])
     assert {len(sound.frame.payload) for sound in made} == {PHONE_SAMPLES}
     assert {sound.format for sound in made} == {wanted}
     steps = {later.frame.timestamp - earlier.frame.timestamp for earlier, later in itertools.pairwise(made)}
@@ -49,12 +51,12 @@ def test_a_phone_hears_what_the_camera_says(source: SoundFormat, wanted: SoundFo
 
 
 def test_what_is_missing_is_a_jump_of_the_timestamps_and_what_is_broken_is_left_out() -> None:
-    maker = PhoneSound(PCMU)
-    before = maker.feed(sounds(AAC, 10))
+    maker = PhoneSound()
+    before = maker.feed(sounds(AAC, 10), [PCMU])
     broken = sounds(AAC, 1, first=10)[0]
     broken.frame.payload = b"\xff" * 50
-    assert len(maker.feed([broken])) < 5
-    after = maker.feed(sounds(AAC, 10, first=40))
+    assert len(maker.feed([broken], [PCMU])) < 5
+    after = maker.feed(sounds(AAC, 10, first=40), [PCMU])
     jump = after[0].frame.timestamp - before[-1].frame.timestamp
     apart_us = after[0].utc_us - before[-1].utc_us
     assert 30 * 64_000 - 200_000 < apart_us < 30 * 64_000 + 200_000
@@ -62,8 +64,8 @@ def test_what_is_missing_is_a_jump_of_the_timestamps_and_what_is_broken_is_left_
 
 
 def test_a_camera_that_is_called_anew_may_speak_in_another_way() -> None:
-    maker = PhoneSound(PCMU)
-    made = maker.feed([*sounds(AAC, 10), *sounds(OPUS, 40), *sounds(PCMU, 40)])
+    maker = PhoneSound()
+    made = maker.feed([*sounds(AAC, 10), *sounds(OPUS, 40), *sounds(PCMU, 40)], [PCMU])
     stamps = [sound.frame.timestamp for sound in made]
     assert stamps == sorted(set(stamps))
     assert len(made) > 80
@@ -123,6 +125,26 @@ async def test_what_comes_in_the_wanted_encoding_goes_out_as_it_came() -> None:
     camera.telephone.leave(other.append)
     assert not camera.working()
     camera.telephone.leave(heard.append)
+
+
+def test_a_stream_that_is_not_what_it_was_said_to_be_is_no_end() -> None:
+    """Two channels where one was told, in the middle of the stream; then as told."""
+    stereo = SoundFormat.of_aac(build_config(16_000, 2))
+    maker = PhoneSound()
+    before = maker.feed(sounds(AAC, 10), [PCMU])
+    odd = [replace(sound, format=AAC) for sound in sounds(stereo, 10, first=10)]
+    maker.feed(odd, [PCMU])
+    after = maker.feed(sounds(AAC, 20, first=20), [PCMU])
+    assert before
+    assert len(after) > 40
+
+
+def test_both_kinds_of_phones_are_served_by_one_decoding() -> None:
+    made = PhoneSound().feed(sounds(AAC, 20), [PCMU, PCMA])
+    mu, a = ([sound for sound in made if sound.format == form] for form in (PCMU, PCMA))
+    assert [sound.frame.timestamp for sound in mu] == [sound.frame.timestamp for sound in a]
+    for form, packets in ((PCMU, mu), (PCMA, a)):
+        assert pitch(decode(form, [sound.frame.payload for sound in packets])[1600:]) == pytest.approx(PITCH, rel=0.02)
 
 
 async def test_what_the_thread_cannot_take_in_time_is_dropped() -> None:

@@ -1,6 +1,6 @@
 """Sound coded anew, once per camera: G.711 to AAC for recordings, anything to G.711 for phones."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 import av
@@ -94,26 +94,34 @@ def _decoder(form: SoundFormat) -> AudioCodecContext:
     return decoder
 
 
+def _g711_encoder(encoding: str) -> AudioCodecContext:
+    encoder = av.CodecContext.create(_G711[encoding], "w")
+    assert isinstance(encoder, AudioCodecContext)
+    encoder.sample_rate, encoder.layout, encoder.format = RATE, "mono", "s16"
+    encoder.time_base = Fraction(1, RATE)
+    encoder.open()
+    return encoder
+
+
+def _phone_resampler() -> AudioResampler:
+    return AudioResampler(format="s16", layout="mono", rate=RATE)
+
+
 class PhoneSound:
     """Sound in any of our formats to packets of PCMU or PCMA. Used by one thread at a time, none in particular.
 
-    `feed` takes frames in order, of whichever format each is, and gives whole packets of `PHONE_SAMPLES`, whose
-    timestamps rise with what was heard. What cannot be decoded is left out.
+    `feed` takes frames in order, of whichever format each is, and gives whole packets of `PHONE_SAMPLES` in each of the
+    wanted formats, whose timestamps rise with what was heard. What cannot be decoded is left out.
     """
 
-    def __init__(self, form: SoundFormat) -> None:
-        encoder = av.CodecContext.create(_G711[form.encoding], "w")
-        assert isinstance(encoder, AudioCodecContext)
-        encoder.sample_rate, encoder.layout, encoder.format = RATE, "mono", "s16"
-        encoder.time_base = Fraction(1, RATE)
-        encoder.open()
-        self._form, self._encoder = form, encoder
+    def __init__(self) -> None:
+        self._encoders = {name: _g711_encoder(name) for name in _G711}
         self._source: SoundFormat | None = None
         self._ticks = 0
         self._next_us = 0
 
-    def feed(self, sounds: Sequence[Sound]) -> list[Sound]:
-        """The packets that are complete now."""
+    def feed(self, sounds: Sequence[Sound], forms: Collection[SoundFormat]) -> list[Sound]:
+        """The packets that are complete now, in PCMU, PCMA or both."""
         packets: list[Sound] = []
         for sound in sounds:
             if sound.format != self._source:
@@ -122,13 +130,13 @@ class PhoneSound:
             self._decode(sound.frame.payload)
             while (samples := self._fifo.read(PHONE_SAMPLES)) is not None:
                 assert isinstance(samples, AudioFrame)
-                packets += self._packets(samples, sound)
+                packets += self._packets(samples, sound, forms)
         return packets
 
     def _begin(self, form: SoundFormat) -> None:
         self._source = form
         self._decoder = _decoder(form)
-        self._resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
+        self._resampler = _phone_resampler()
         self._fifo = AudioFifo()
         self._next_us = 0
 
@@ -146,15 +154,17 @@ class PhoneSound:
                 for piece in self._resampler.resample(decoded):
                     piece.pts = None
                     self._fifo.write(piece)
-        except av.FFmpegError:
-            return
+        except (av.FFmpegError, ValueError):
+            # Nothing a decoder takes, or other channels or another rate in the middle: what follows may be as told.
+            self._resampler = _phone_resampler()
 
-    def _packets(self, samples: AudioFrame, sound: Sound) -> list[Sound]:
+    def _packets(self, samples: AudioFrame, sound: Sound, forms: Collection[SoundFormat]) -> list[Sound]:
         samples.pts, samples.time_base = self._ticks, Fraction(1, RATE)
         packets: list[Sound] = []
-        for encoded in self._encoder.encode(samples):
-            frame = receiver.AudioFrame(bytes(encoded), self._ticks, sound.frame.arrival, 0)
-            packets.append(Sound(frame, self._next_us, self._form))
+        for form in forms:
+            for encoded in self._encoders[form.encoding].encode(samples):
+                frame = receiver.AudioFrame(bytes(encoded), self._ticks, sound.frame.arrival, 0)
+                packets.append(Sound(frame, self._next_us, form))
         self._ticks += PHONE_SAMPLES
         self._next_us += PHONE_SAMPLES * 1_000_000 // RATE
         return packets

@@ -240,7 +240,8 @@ class _Heard:
 
     def __init__(self, context: Context, pair: RtpSocketPair, stream: Stream) -> None:
         self.leg = AudioLeg(context, pair, stream)
-        self._phone = PhoneSound(SoundFormat(stream.encoding)) if stream.encoding in G711 else None
+        self._phone = PhoneSound() if stream.encoding in G711 else None
+        self._wanted = (SoundFormat(stream.encoding),)
         self._waiting: deque[Sound] = deque()
         self._muted = False
         self._offset = secrets.randbits(32)
@@ -264,7 +265,7 @@ class _Heard:
         if form is None:
             return
         sound = Sound(AudioFrame(bytes(frame.data), 0, 0.0, 0), frame.utc_us, form)
-        self._waiting += await asyncio.to_thread(self._phone.feed, [sound]) if self._phone else [sound]
+        self._waiting += await asyncio.to_thread(self._phone.feed, [sound], self._wanted) if self._phone else [sound]
 
     def next(self, before_us: int) -> Sound | None:
         """What is to be heard next, if before that time of the recording."""

@@ -11,16 +11,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-import structlog
-
 from soip.media.audio import PhoneSound
 from soip.media.intake import Sound
 from soip.rtp.sound import SoundFormat
 
 WAITING = 32
 """Frames that may wait for the thread: 640 ms of most sounds."""
-
-_log = structlog.get_logger()
 
 Listener = Callable[[Sound], None]
 
@@ -80,16 +76,14 @@ class Telephone:
         self._waiting.clear()
 
     async def _work(self) -> None:
-        makers: dict[SoundFormat, PhoneSound] = {}
+        maker = PhoneSound()
         with suppress(asyncio.CancelledError):
             while True:
                 await self._there.wait()
                 self._there.clear()
                 sounds = list(self._waiting)
                 self._waiting.clear()
-                for form in self._wanted():
-                    maker = makers.setdefault(form, PhoneSound(form))
-                    for made in await asyncio.to_thread(maker.feed, sounds):
-                        for listener, wanted in tuple(self._listeners.items()):
-                            if wanted == form:
-                                listener(made)
+                for made in await asyncio.to_thread(maker.feed, sounds, self._wanted()):
+                    for listener, wanted in tuple(self._listeners.items()):
+                        if wanted == made.format:
+                            listener(made)
