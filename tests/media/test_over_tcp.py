@@ -49,7 +49,7 @@ class TcpCamera:
 
     async def _take(self, incoming: IncomingCall) -> None:
         self.offers.append(SessionDescription.parse(incoming.offer))
-        shows = Video(9, "42e01f", sends=True, transport="tcp", setup="active", mux=True)
+        shows = Video(9, "H264", {"profile-level-id": "42e01f"}, sends=True, transport="tcp", setup="active", mux=True)
         agreement = answer_offer(self.offers[-1], Local("127.0.0.1", 1), [shows])
         assert agreement.answer is not None
         assert agreement.video is not None

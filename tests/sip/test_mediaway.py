@@ -14,7 +14,7 @@ from soip.sip.offer import Agreement, Audio, Capability, Local, Stream, Video, a
 from soip.sip.sdp import SessionDescription
 
 SERVER, PEER = Local("192.0.2.1", 1), Local("192.0.2.2", 2)
-CAMERA = Video(30000, "42e01f", sends=True, mux=True)
+CAMERA = Video(30000, "H264", {"profile-level-id": "42e01f"}, sends=True, mux=True)
 RECORDER = Video(20000, receives=True, mux=True)
 OVER_TCP = replace(RECORDER, transport="tcp")
 

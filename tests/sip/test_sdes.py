@@ -20,7 +20,7 @@ MINE = Srtp(bytes(range(MATERIAL)))
 YOURS = Srtp(bytes(range(100, 100 + MATERIAL)))
 SERVER = Local("192.0.2.1", 1)
 PEER = Local("192.0.2.2", 2)
-CAMERA = Video(30000, "42e01f", sends=True, srtp=MINE)
+CAMERA = Video(30000, "H264", {"profile-level-id": "42e01f"}, sends=True, srtp=MINE)
 RECORDER = Video(20000, receives=True, srtp=YOURS)
 KEY30 = b64encode(bytes(range(30))).decode()
 
