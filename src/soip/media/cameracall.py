@@ -14,6 +14,7 @@ from soip.directory.rows import CameraRow
 from soip.media.context import Context, numeric
 from soip.media.intake import AudioIntake, Picture, Sound, VideoIntake, attach
 from soip.media.journal import journal
+from soip.media.tally import Tally
 from soip.net.call import Call
 from soip.net.rtp import Peer, RtpSocketPair
 from soip.rtp import rtcp
@@ -175,6 +176,16 @@ class CameraCall:
         """The video's way in."""
         assert isinstance(self.video.intake, VideoIntake)
         return self.video.intake
+
+    def tally(self) -> Tally:
+        """What was counted of this call so far."""
+        total = Tally()
+        for leg in filter(None, (self.video, self.audio)):
+            receiver = leg.intake.receiver
+            received, lost, late = receiver.counted
+            total.add(Tally(received, lost, late, receiver.foreign + leg.pair.foreign, receiver.malformed, leg.dropped))
+        total.malformed += self.intake.receiver.broken_payloads
+        return total
 
     @property
     def audio_encoding(self) -> str | None:

@@ -22,6 +22,7 @@ from soip.media.gaps import Cause, Gaps
 from soip.media.intake import Codec, Picture, Sound
 from soip.media.rows import recording_row
 from soip.media.soundtrack import SoundTrack
+from soip.media.tally import Tally
 from soip.mp4.times import us_of
 from soip.mp4.tracks import video_track
 from soip.mp4.writer import Run, Sample
@@ -129,6 +130,8 @@ class Recorder:
         """The disk refused, and has not been found good again since."""
         self._looking = False
         self._last_us = 0
+        self.tally = Tally()
+        """Fragments that were written and refused."""
         self._anew = False
         """The timeline has begun anew since the last file."""
         self._not_before = self._calm_at = 0.0
@@ -243,6 +246,7 @@ class Recorder:
         if file.sound is not None and (heard := file.sound.take()):
             runs.append(heard)
         if not file.writer.append(runs, first.utc_us):
+            self.tally.refused += 1
             self._refused(file, first.utc_us, "the disk does not keep up" if not file.writer.failed else "")
             return
         if not file.begun:
@@ -341,6 +345,9 @@ class Recorder:
             self._log.info("recording", file=event.recording.path)
             self._save(event.recording)
         elif isinstance(event, Written):
+            self.tally.fragments += 1
+            self.tally.write_seconds += event.seconds
+            self.tally.wait_seconds += event.waited
             self._save(event.recording)
         elif isinstance(event, Sealed):
             self._save(event.recording)
