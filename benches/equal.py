@@ -1,9 +1,9 @@
 """That what is recorded is what was sent: every access unit of every camera, byte by byte, with the cameras on one core
 and the media worker on the other.
 
-Every camera sends for the same time; what it has sent since its first keyframe must be in its files in order, whole, and
-once, with times that rise by one frame. A camera's frames are made anew here to be compared with: what was sent is not
-taken from who received it.
+Every camera sends for the same time; what it has sent since its first keyframe must be in its files in order, whole,
+and once, with times that rise by one frame. A camera's frames are made anew here to be compared with: what was sent is
+not taken from who received it.
 """
 
 from __future__ import annotations

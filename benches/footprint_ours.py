@@ -2,8 +2,8 @@
 
     python -m benches.footprint_ours FIRST_PORT CAMERAS SECONDS DIRECTORY
 
-As `benches.ingest_ours`, and with a relay for each camera, which keeps its newest GOP. Prints "ready"; SECONDS after the
-first picture: resident bytes, and the bytes of the GOPs.
+As `benches.ingest_ours`, and with a relay for each camera, which keeps its newest GOP. Prints "ready"; SECONDS after
+the first picture: resident bytes, and the bytes of the GOPs.
 """
 
 from __future__ import annotations
