@@ -207,7 +207,12 @@ class _Phone:
         moment = f"{datetime.fromtimestamp(at_us / _SECOND, UTC):%Y%m%dT%H%M%SZ}"
         pair = open_pair(self.ports, "127.0.0.1", loop.time)
         came: asyncio.Future[float] = loop.create_future()
-        loop.add_reader(pair.rtp, lambda: came.done() or came.set_result(loop.time()))
+
+        def readable() -> None:
+            if not came.done():
+                came.set_result(loop.time())
+
+        loop.add_reader(pair.rtp, readable)
         try:
             offer = make_offer(Local("127.0.0.1", random.getrandbits(32)), [Video(pair.port, receives=True)])
             began = loop.time()
