@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,19 @@ from starlette.applications import Starlette
 
 from soip.config import Settings, SettingsError
 from soip.lifeline import StartError
-from soip.metrics import CONTENT_TYPE, PROCESS, Family, Sample, Spread, access_token, face, merge, of_process, write
+from soip.metrics import (
+    CONTENT_TYPE,
+    PROCESS,
+    SLICE,
+    Family,
+    Sample,
+    Spread,
+    access_token,
+    face,
+    merge,
+    of_process,
+    write,
+)
 
 PACKETS = Family("soip_packets", "counter", "Packets.", ("camera", "cause"))
 DEPTH = Family("soip_depth_bytes", "gauge", "What waits.\nIn two lines, with a \\.")
@@ -60,6 +73,29 @@ async def test_figures_are_written_as_prometheus_reads_them() -> None:
 
 async def test_a_family_without_samples_is_left_out() -> None:
     assert await write([(PACKETS, []), (DEPTH, [((), 1)])]) == await write([(DEPTH, [((), 1)])])
+
+
+async def test_many_samples_are_written_in_turns_with_other_work() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    text = await write([(PACKETS, [((f"cam-{number}", "lost"), number) for number in range(20 * SLICE + 1)])])
+    beside.cancel()
+    assert turns >= 20
+    assert text.count("# HELP") == text.count("# TYPE") == 1
+    assert len(read(text)) == 20 * SLICE + 1
+
+
+@pytest.mark.parametrize("text", ["", "# HELP", "# HELP soip_x", "# HELP soip_x x", "soip_x 1", "\n\n"])
+def test_what_is_no_text_of_ours_spoils_no_other(text: str) -> None:
+    good = "# HELP soip_y y\n# TYPE soip_y gauge\nsoip_y 1.0\n"
+    assert merge([text, good]).endswith(good)
 
 
 async def test_a_sample_has_as_many_values_as_its_family_has_labels() -> None:

@@ -125,7 +125,7 @@ class Gathering:
         except (httpx.HTTPError, TimeoutError) as error:
             _log.debug("a process tells no figures", address=address, reason=repr(error))
             return ""
-        return body.decode()
+        return body.decode("utf-8", "replace")
 
     def _own(self, up: dict[str, bool], there: bool) -> Iterator[tuple[Family, list[Sample]]]:
         traffic = self._traffic
