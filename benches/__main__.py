@@ -39,7 +39,7 @@ NAMES: dict[str, Measure] = {
     "fanout": lambda o: [fanout.run(o.rounds, o.seconds, o.viewers)],
     "sendto": lambda o: [*fanout.beside_sendto(o.rounds, o.seconds, o.viewers)],
     "curve": lambda o: [*fanout.curve(o.rounds, o.seconds, o.viewers)],
-    "capacity": lambda o: [capacity.run(o.rounds, o.seconds, o.cameras)],
+    "capacity": lambda o: [capacity.run(min(o.rounds, 3), o.seconds, o.cameras)],
     "age": lambda o: [age.run(o.rounds, o.seconds, o.half)],
     "footprint": lambda o: [footprint.run(o.rounds, o.recorded)],
     "playback": lambda o: [*playback.run(o.rounds, o.files, o.calls, o.sessions)],
