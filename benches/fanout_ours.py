@@ -1,6 +1,6 @@
 """The measured process of the fan-out benchmark: the product's relay with its viewers.
 
-    python -m benches.fanout_ours FIRST_PORT VIEWERS ROUNDS INTERVAL_MS
+    python -m benches.fanout_ours FIRST_PORT VIEWERS ROUNDS INTERVAL_MS BIT_RATE
 
 Access unit → `media.relay` (repacketise, number, send) → every viewer. Prints: packets, CPU µs.
 """
@@ -22,10 +22,10 @@ from soip.rtp.h264_sets import parse_sps
 from soip.rtp.nal import PACKET_SIZE, AccessUnit
 
 
-def main(first_port: int, viewers: int, rounds: int, interval: float) -> None:
+def main(first_port: int, viewers: int, rounds: int, interval: float, bit_rate: int) -> None:
     relay = Relay(lambda: None)
     codec = Codec(H264, ((SPS,), (PPS,)), parse_sps(SPS))
-    pictures = gop()
+    pictures = gop(bit_rate=bit_rate)
 
     def picture(number: int) -> Picture:
         nals: list[bytes | bytearray] = list(pictures[number % len(pictures)])
@@ -61,4 +61,4 @@ def main(first_port: int, viewers: int, rounds: int, interval: float) -> None:
 
 if __name__ == "__main__":
     pin(MEASURED_CPU)
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]) / 1000)
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]) / 1000, int(sys.argv[5]))

@@ -270,6 +270,7 @@ class Settings(BaseSettings):
     file_seconds: float = Field(default=600, gt=0, le=86400)
     sync_seconds: float = Field(default=5, gt=0, le=3600)
     fragment_seconds: float = Field(default=2, gt=0, le=60)
+    metrics_token: str | None = Field(default=None, repr=False, pattern=r"^[!-~]{16,256}$")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
 
@@ -313,6 +314,11 @@ class Settings(BaseSettings):
     def media_server_file(self) -> Path:
         """Id and SIP secret of this machine's media server."""
         return self.data / "media-server.json"
+
+    @property
+    def metrics_token_file(self) -> Path:
+        """The token that opens the figures, where the settings give none."""
+        return self.data / "metrics-token"
 
     @property
     def tls_folder(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +60,11 @@ class Archive:
         if not await asyncio.to_thread(self._place.disk.close, CLOSE_S):
             _log.error("the disk did not take all that was queued", waited_s=CLOSE_S)
         await asyncio.sleep(0)
+
+    @property
+    def disks(self) -> Sequence[DiskWriter]:
+        """The disks of the recordings."""
+        return (self._place.disk,)
 
     async def mend(self) -> None:
         """Seal what an earlier run of this worker left unsealed, and make the catalog say so."""

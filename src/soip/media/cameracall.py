@@ -15,6 +15,7 @@ from soip.media.context import Context, numeric
 from soip.media.intake import AudioIntake, Intake, Picture, Sound, VideoIntake, attach
 from soip.media.journal import journal
 from soip.media.programintake import ProgramIntake
+from soip.media.tally import Tally
 from soip.net.call import Call
 from soip.net.rtp import Peer, RtpSocketPair
 from soip.rtp import rtcp
@@ -222,6 +223,16 @@ class CameraCall:
             return intake.video
         assert isinstance(intake, VideoIntake)
         return intake
+
+    def tally(self) -> Tally:
+        """What was counted of this call so far."""
+        total = Tally()
+        for leg in filter(None, (self.video, self.audio)):
+            receiver = leg.intake.receiver
+            received, lost, late = receiver.counted
+            malformed = receiver.malformed + receiver.broken_payloads
+            total.add(Tally(received, lost, late, receiver.foreign + leg.pair.foreign, malformed, leg.dropped))
+        return total
 
     @property
     def sound(self) -> SoundFormat | None:

@@ -22,6 +22,7 @@ from soip.media.gaps import Cause, Gaps
 from soip.media.intake import Picture, Sound
 from soip.media.rows import recording_row
 from soip.media.soundtrack import SoundTrack
+from soip.media.tally import Tally
 from soip.mp4.times import us_of
 from soip.mp4.tracks import video_track
 from soip.mp4.writer import Run, Sample
@@ -136,6 +137,8 @@ class Recorder:
         self._last_us = 0
         self._opening = False
         """Nothing was recorded before the newest keyframe: pictures that refer to it cannot be decoded."""
+        self.tally = Tally()
+        """Fragments that were written and refused."""
         self._anew = False
         """The timeline has begun anew since the last file."""
         self._not_before = self._calm_at = 0.0
@@ -255,6 +258,7 @@ class Recorder:
         if file.sound is not None and (heard := file.sound.take()):
             runs.append(heard)
         if not file.writer.append(runs, first.utc_us):
+            self.tally.refused += 1
             self._refused(file, first.utc_us, "the disk does not keep up" if not file.writer.failed else "")
             return
         if not file.begun:
@@ -358,6 +362,9 @@ class Recorder:
             self._log.info("recording", file=event.recording.path)
             self._save(event.recording)
         elif isinstance(event, Written):
+            self.tally.fragments += 1
+            self.tally.write_seconds += event.seconds
+            self.tally.wait_seconds += event.waited
             self._save(event.recording)
         elif isinstance(event, Sealed):
             self._save(event.recording)

@@ -49,8 +49,15 @@ class Viewer:
         """It lost a part of the stream and gets nothing until the next keyframe."""
         self.opening = False
         """It began anew with the newest keyframe: pictures that refer to what was before cannot be decoded."""
+        self.unshown = 0
+        """Access units that were thrown away, since they would have waited for too long."""
         self._backlog: deque[list[bytes]] = deque()
         self._backlog_bytes = 0
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What waits to be paced out."""
+        return self._backlog_bytes
 
     @property
     def waiting(self) -> bool:
@@ -77,6 +84,7 @@ class Viewer:
         self._backlog.append(datagrams)
         self._backlog_bytes += sum(map(len, datagrams))
         if self._backlog_bytes > BACKLOG_BYTES:
+            self.unshown += len(self._backlog)
             self._backlog.clear()
             self._backlog_bytes = 0
             self.broken = True
@@ -123,10 +131,17 @@ class Relay:
         self._gop_bytes = 0
         self._gop_whole = False
         self._groups: list[_Group] = []
+        self._unshown = 0
+        """What viewers who have left were not sent."""
 
     @property
     def viewers(self) -> Iterable[Viewer]:
         return (viewer for group in self._groups for viewer in group.viewers)
+
+    @property
+    def unshown(self) -> int:
+        """Access units that viewers were not sent, since their ways are too slow."""
+        return self._unshown + sum(viewer.unshown for viewer in self.viewers)
 
     @property
     def gop(self) -> list[Picture]:
@@ -204,6 +219,8 @@ class Relay:
         group, viewer.group = viewer.group, None
         if group is None:
             return
+        self._unshown += viewer.unshown
+        viewer.unshown = 0
         group.viewers.remove(viewer)
         if not group.viewers:
             self._groups.remove(group)

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
 
-from soip import asgi
+from soip import asgi, metrics
 from soip.config import Settings
 from soip.directory.directory import Directory
 from soip.directory.errors import UnavailableError
@@ -31,6 +31,7 @@ from soip.media.face import create_app
 from soip.media.grants import Grants
 from soip.media.group import Group
 from soip.media.journal import end_old_dialogs
+from soip.media.metrics import Metrics
 from soip.media.patience import Patience
 from soip.media.referrals import Referrals
 from soip.media.rights import Rights
@@ -162,7 +163,7 @@ class _Worker:
         self._endpoint = endpoint
         self._listener = listener
         self._cameras = Cameras(context, archive, group)
-        showing = Showing(context)
+        self._showing = showing = Showing(context)
         self._calls = Calls(context, self._cameras.all, self._cameras.find, archive.programme, showing)
         self._referrals = Referrals(context, self._cameras.find, showing)
 
@@ -171,6 +172,9 @@ class _Worker:
         grants = Grants(key, self._context.rights)
         snapshots = Snapshots(self._context)
         app = create_app(self._cameras, self._archive, snapshots, grants, self._context.instance)
+        counted = Metrics(self._context, self._cameras, self._archive, self._showing, snapshots)
+        metrics_key = await self._context.directory.settings.secret(metrics.KEY)
+        app.router.routes.append(metrics.face(counted.figures, metrics_key))
         self._context.agent.on_message(Alarms(self._context, self._archive.note, self._cameras.lost).take)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             stack.push_async_callback(snapshots.close)

@@ -58,6 +58,12 @@ class Showing:
         self._context = context
         self._shown: dict[DialogId, Wanted] = {}
 
+    @property
+    def calls(self) -> tuple[int, int]:
+        """How many calls show live pictures, and how many recorded ones."""
+        live = sum(ask.range_us is None for ask in self._shown.values())
+        return live, len(self._shown) - live
+
     def shown_in(self, call: Call) -> Wanted | None:
         """What is shown in a call."""
         return self._shown.get(call.dialog.id)

@@ -109,6 +109,8 @@ class StreamReceiver(ABC):
         """Packets given up as missing."""
         self.late = 0
         """Packets that came twice, or after their gap was given up."""
+        self.earlier = [0, 0, 0]
+        """Packets received, lost and late of the SSRCs before this one."""
         self.foreign = 0
         """Packets of another SSRC or payload type, dropped."""
         self.malformed = 0
@@ -132,6 +134,17 @@ class StreamReceiver(ABC):
     def expected_packets(self) -> int:
         """Packets expected since the SSRC was latched (RFC 3550 §A.3)."""
         return self._expected - self._base
+
+    @property
+    def counted(self) -> tuple[int, int, int]:
+        """Packets received, lost and late, of every SSRC so far."""
+        received, lost, late = self.earlier
+        return received + self.expected_packets - self.lost, lost + self.lost, late + self.late
+
+    @property
+    @abstractmethod
+    def broken_payloads(self) -> int:
+        """Payloads, and frames made of them, that were dropped for their shape or size."""
 
     def _packet(self, view: memoryview, size: int, now: float) -> None:
         """The plain path of one datagram in ``view[:size]``."""
@@ -172,6 +185,7 @@ class StreamReceiver(ABC):
         if self.ssrc is not None and now - self._last < SSRC_SILENCE:
             return False
         self.ssrc = ssrc
+        self.earlier = list(self.counted)
         self._resync(sequence)
         self._base = self._expected
         self.lost = self.late = 0
