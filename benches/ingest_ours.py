@@ -26,9 +26,10 @@ import uvloop
 from benches.frames import PAYLOAD_TYPE
 from benches.measured import MEASURED_CPU, cpu_us, pin, tell
 from soip.media.context import Context
+from soip.media.disks import Disks, Place
 from soip.media.gaps import Gaps
 from soip.media.intake import Picture, VideoIntake
-from soip.media.recorder import Place, Recorder
+from soip.media.recorder import Recorder
 from soip.media.walltime import WallClock
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
@@ -67,14 +68,14 @@ async def measure(first_port: int, cameras: int, warm_up: float, seconds: float,
     buffer = memoryview(bytearray(DATAGRAM_SIZE))
     disk = DiskWriter(Root.open(directory, "bench"))
     disk.start()
-    place = Place(disk, "bench", "bench-0", file_seconds=600, fragment_seconds=2)
+    disks = Disks([Place(disk, "bench", "bench-0", file_seconds=600, fragment_seconds=2)], time.monotonic)
     started = asyncio.Event()
     intakes, recorders = [], []
     for camera in range(cameras):
         pair = open_pair(ports, "127.0.0.1", time.monotonic)
         pair.allow({"127.0.0.1"})
         gaps = Gaps(f"cam-{camera}", "bench-0", around.save, around.save)
-        recorder = Recorder(cast(Context, around), f"cam-{camera}", place, gaps)
+        recorder = Recorder(cast(Context, around), f"cam-{camera}", disks, gaps)
         recorder.enable(True)
         recorder.begin(None)
         intake = VideoIntake(PAYLOAD_TYPE, (), around.wall, partial(take, recorder, started))

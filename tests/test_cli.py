@@ -486,7 +486,7 @@ def recorded(soip: Soip, data: Path) -> RecordingRow:
     """A camera with one real file of four seconds, its row as the media role would make it, and a gap after it."""
     soip("camera", "add", "cam1", "--password", "p")
     settings = Settings.load(data=data)
-    disk = DiskWriter(Root.open(settings.media_root, "media-1", reserve_bytes=4096, room_bytes=0))
+    disk = DiskWriter(Root.open(settings.media_roots[0], "media-1", reserve_bytes=4096, room_bytes=0))
     disk.start()
     writer = RecordingWriter(disk, "cam1", [video_track([SPS], [PPS], 640, 360)], lambda event: None, server="media-1")
     picture = b"\0\0\0\x05\x65abcd"
@@ -497,7 +497,7 @@ def recorded(soip: Soip, data: Path) -> RecordingRow:
     gap = Entry("gap", "g1", START_US + 4_000_000, START_US + 9_000_000, "camera offline", facts={"detail": "no reply"})
     disk.journal("cam1", gap)
     assert disk.close(10)
-    (path,) = settings.media_root.rglob("*.mp4")
+    (path,) = settings.media_roots[0].rglob("*.mp4")
     soip("store", "rebuild")
     (row,) = in_directory(data, lambda directory: directory.catalog.recordings("cam1"))
     assert Path(row.root, row.path) == path

@@ -42,7 +42,7 @@ def test_the_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     assert settings.media_workers == default_media_workers() >= 1
     assert (settings.file_seconds, settings.sync_seconds, settings.fragment_seconds) == (600, 5, 2)
     assert settings.database_url == f"sqlite+aiosqlite:///{tmp_path}/run/soip.db"
-    assert settings.media_root == tmp_path / "run" / "media"
+    assert settings.media_roots[0] == tmp_path / "run" / "media"
     assert settings.media_server_file == tmp_path / "run" / "media-server.json"
 
 

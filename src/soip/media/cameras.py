@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 
 import structlog
@@ -44,6 +45,7 @@ class Cameras:
         """Read the cameras from the directory: new ones begin, those removed or moved end, plans are followed."""
         async with self._reading:
             rows = {row.id: row for row in await self._context.directory.cameras.all()}
+            self._archive.rank(rows.values())
             for gone in self.all.keys() - rows.keys():
                 self._end(gone)
             self.keep()
@@ -89,7 +91,7 @@ class Cameras:
 
     async def beat(self) -> None:
         """Send a heartbeat, and learn which cameras are this worker's. Raises UnavailableError."""
-        disk = await self._archive.space()
+        disk = self._archive.space()
         self._load = self._measure(self._load, disk)
         await self._group.beat(self._load, self._context.now_us())
 
@@ -124,7 +126,7 @@ class Cameras:
                 camera.received = camera.sent = 0
         streams = sum(camera.call is not None for camera in cameras)
         viewers = sum(camera.viewers for camera in cameras)
-        return Load(disk.accepting, streams, viewers, *rates, disk.free, disk.total)
+        return Load(disk.accepting, streams, viewers, *rates, disk.free, disk.total, json.dumps(disk.disks))
 
     async def _take(self, row: CameraRow) -> Camera:
         camera = self.all.get(row.id)
