@@ -58,6 +58,8 @@ class Pair:
         await until(lambda: any(disk.asked is None for disk in self.disks.all), True)
 
     async def look_at_all(self) -> None:
+        """The same, of all: asked after this was called."""
+        await until(lambda: all(disk.asked is None for disk in self.disks.all), True)
         self.disks.look()
         await until(lambda: all(disk.asked is None for disk in self.disks.all), True)
 

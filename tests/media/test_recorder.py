@@ -163,6 +163,23 @@ async def test_every_picture_is_in_the_file_with_its_time(desk: Desk) -> None:
     assert desk.explained == {}
 
 
+@pytest.mark.parametrize(("size", "most"), [(3000, 50), (200_000, 21)])
+async def test_a_fragment_is_short_however_long_the_group_of_pictures_is(desk: Desk, size: int, most: int) -> None:
+    """A keyframe every 50 s: what a killed process may cost is two seconds, or 4 MB, all the same."""
+    desk.on()
+    for first in range(0, 1300, 100):
+        desk.show(first, 100, gop=1250, size=size)
+        await desk.settle()
+    desk.recorder.interrupt()
+    await desk.settle()
+    fragments = desk.fragments()
+    assert sum(fragments) == 1300
+    assert max(fragments) == most
+    (path,) = desk.paths
+    with RecordingFile(path) as file:
+        assert [entry.utc_us for entry in file.index.fragments if entry.sync] == [START_US, START_US + 50 * SECOND]
+
+
 async def test_a_fragment_ends_with_its_group_of_pictures(desk: Desk) -> None:
     desk.on()
     desk.show(0, 100, gop=20)
