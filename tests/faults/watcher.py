@@ -13,6 +13,7 @@ from typing import Self
 import av
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from soip.agents.blockcode import read
 from tests.site import PATIENT_S, Site
@@ -30,7 +31,7 @@ def open_live(site: Site, camera: str) -> ClientConnection:
         assert answer.status_code == 200, answer.text
         grant = answer.json()
     address = f"ws://{site.host}:{site.http}{grant['url']}/live/{camera}?token={grant['token']}"
-    return connect(address, origin=site.base, proxy=None, max_size=None, open_timeout=PATIENT_S)  # type: ignore[arg-type]
+    return connect(address, origin=Origin(site.base), proxy=None, max_size=None, open_timeout=PATIENT_S)
 
 
 class Watcher:
@@ -69,7 +70,7 @@ class Watcher:
         assert self._openings == 1, "the camera has changed its codec, or the page was sent away"
         stream = io.BytesIO(b"".join(data for _, data in self._messages))
         stamps = []
-        with av.open(stream) as container:
+        with av.open(stream, mode="r") as container:
             for frame in container.decode(video=0):
                 luma = frame.planes[0]
                 stamp = read(bytes(luma), luma.line_size, frame.width, frame.height)

@@ -286,7 +286,6 @@ async def test_a_camera_gives_way_to_more_important_ones_and_goes_on_when_there_
     desk.disks._min_free = 1 << 60
     desk.on()
     desk.show(0, 60)
-    assert desk.recorder.running
     for disk in desk.disks.all:
         disk.health = replace(disk.health, total=1 << 60)  # of which a tenth should be free
         disk.exhausted = True

@@ -72,7 +72,7 @@ class Archive:
             return self.missing_bytes - (before - self.size())
 
         before = self.size()
-        expirer._missing = missing  # type: ignore[method-assign]
+        expirer._missing = missing  # type: ignore[method-assign, assignment]
         return expirer
 
     def size(self) -> int:
@@ -148,7 +148,7 @@ async def test_a_hold_is_never_broken(archive: Archive) -> None:
     await archive.agree()
     archive.missing_bytes = 0
     await archive.expirer().look_after(archive.disks.all[0])
-    assert not archive.disks.all[0].exhausted
+    assert [disk.exhausted for disk in archive.disks.all] == [False]
     assert len(archive.files()) == 3
 
 
@@ -300,7 +300,11 @@ def lose(table: str, connection: Connection) -> None:
 async def settled(disks: Disks) -> None:
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
-    disks.all[0].place.disk.submit(lambda: loop.call_soon_threadsafe(done.set) and None, 0)
+
+    def finished() -> None:
+        loop.call_soon_threadsafe(done.set)
+
+    disks.all[0].place.disk.submit(finished, 0)
     await done.wait()
 
 

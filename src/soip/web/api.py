@@ -130,7 +130,7 @@ async def holds(
 
 
 @router.post("/cameras/{camera}/holds", status_code=status.HTTP_201_CREATED, dependencies=[Depends(own_page)])
-async def hold(camera: str, body: HoldRequest, user: SignedIn, state: Shared) -> HoldView:
+async def add_hold(camera: str, body: HoldRequest, user: SignedIn, state: Shared) -> HoldView:
     """Keeps what is recorded of a camera in a range, until the hold is released."""
     require(user, Permission.EXPORT)
     start_us, end_us = parse(body.start, "from"), parse(body.end, "to")
@@ -146,12 +146,12 @@ async def hold(camera: str, body: HoldRequest, user: SignedIn, state: Shared) ->
     return _hold(row)
 
 
-@router.delete("/holds/{identity}", dependencies=[Depends(own_page)])
-async def release(identity: str, user: SignedIn, state: Shared) -> HoldView:
+@router.delete("/holds/{hold}", dependencies=[Depends(own_page)])
+async def release(hold: str, user: SignedIn, state: Shared) -> HoldView:
     """Ends a hold: what it kept may expire."""
     require(user, Permission.ADMINISTER)
     try:
-        row = await state.directory.holds.release(identity)
+        row = await state.directory.holds.release(hold)
     except NotFoundError as error:
         raise UnknownError(str(error)) from error
     await state.directory.settings.audit(user.id, "hold.release", row.camera_id, row.id)
