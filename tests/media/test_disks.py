@@ -139,6 +139,18 @@ async def test_what_was_refused_is_looked_at_before_it_is_used_again(pair: Pair)
     await until(pair.used, before)
 
 
+async def test_a_queue_that_refuses_one_camera_is_there_for_the_others(pair: Pair) -> None:
+    before = pair.used()
+    chosen = pair.disks.choose("cam-1")
+    assert chosen is not None
+    with pair.stalled(pair.places.index(chosen)):
+        pair.disks.refused(chosen, "cam-1")
+        assert pair.disks.choose("cam-1") not in (None, chosen)
+        assert sum(pair.used()) == len(CAMERAS)
+        assert abs(pair.used()[0] - before[0]) == 1
+    await until(pair.used, before)
+
+
 async def test_an_answer_from_before_a_refusal_says_nothing(pair: Pair) -> None:
     with pair.stalled(0):
         pair.disks.look()  # This question lies before the refusal in the queue.

@@ -84,7 +84,9 @@ class Disk:
         self.asked: float | None = None
         """Since when a question is under way."""
         self.refused = False
-        """It has refused something, and has not been found good again since."""
+        """It has failed to write something, and has not been found good again since."""
+        self.shunned: set[str] = set()
+        """Cameras that its queue has refused, likewise: less important ones may be refused first."""
         self.doubts = 0
 
     @property
@@ -159,11 +161,16 @@ class Disks:
         """The part of a queue that this camera may fill."""
         return self.ranks.get(camera, Rank()).share
 
-    def refused(self, place: Place) -> None:
-        """The disk has refused something: it is to be found good before it is chosen again."""
+    def refused(self, place: Place, camera: str = "") -> None:
+        """The disk has failed, or its queue has refused a fragment of `camera`: before it is chosen again, for all or
+        for this one, it is to be found good.
+        """
         disk = self._of(place)
         if disk is not None:
-            disk.refused = True
+            if camera:
+                disk.shunned.add(camera)
+            else:
+                disk.refused = True
             disk.doubts += 1
             disk.asked = None  # An answer that is under way may be from before.
             self._ask(disk)
@@ -204,6 +211,7 @@ class Disks:
         disk.asked = None
         if answer.room and not answer.problem:
             disk.refused = False
+            disk.shunned.clear()
 
     def _tell(self, disk: Disk) -> None:
         state = disk.state(self._now())
@@ -215,7 +223,8 @@ class Disks:
     # -- judging
 
     def _takes(self, disk: Disk, camera: str) -> bool:
-        return not disk.refused and disk not in self._unwell() and self._matters(disk, camera)
+        refused = disk.refused or camera in disk.shunned
+        return not refused and disk not in self._unwell() and self._matters(disk, camera)
 
     def _unwell(self) -> list[Disk]:
         return [disk for disk in self.all if disk.state(self._now()) in ("away", "slow")]

@@ -25,6 +25,8 @@ from soip.store.journal import Entry
 
 PASS_S = 5.0
 """How often the disks are looked after: a gigabyte of room lasts longer at any rate that disks take."""
+AGE_S = 60.0
+"""How often it is looked whether something is too old."""
 
 _log = structlog.get_logger()
 
@@ -38,6 +40,9 @@ class Expirer:
         self._server = server
         self._retention_us = retention_us
         self._min_free = min_free
+        self._problems: dict[str, str] = {}
+        self._aged: dict[str, float] = {}
+        """When it was last looked on each disk for what is too old, in monotonic seconds."""
 
     async def run(self) -> None:
         while True:
@@ -47,10 +52,18 @@ class Expirer:
                 except UnavailableError:
                     pass  # Nothing can be condemned without the directory: a full disk stops recording meanwhile.
                 except (OSError, StoreError) as error:
-                    _log.error("nothing can expire here", disk=disk.path, reason=str(error))
+                    self._tell(disk, str(error))
                 except Exception:  # A bug here must not end the expiry of everything for ever.
                     _log.exception("expiry failed", disk=disk.path)
+                else:
+                    self._tell(disk, "")
             await asyncio.sleep(PASS_S)
+
+    def _tell(self, disk: Disk, problem: str) -> None:
+        """Once, however often it is tried."""
+        if problem and self._problems.get(disk.path) != problem:
+            _log.error("nothing can expire here", disk=disk.path, reason=problem)
+        self._problems[disk.path] = problem
 
     async def look_after(self, disk: Disk) -> None:
         """Let expire on one disk what must. Raises UnavailableError, OSError, StoreError."""
@@ -71,16 +84,26 @@ class Expirer:
         count = size = 0
         while True:
             missing = await self._missing(disk)
-            before_us = self._context.now_us() - self._retention_us if self._retention_us else 0
+            before_us = self._too_old(disk)
+            if missing <= 0 and not before_us:
+                break
             choose = partial(outlived, before_us=before_us, missing=missing)
             gone = await expiry.condemn(self._server, disk.path, choose)
             if not gone:
+                self._aged[disk.path] = self._context.now()
                 break
             await self._carry_out(disk, expiry, gone)
             count, size = count + len(gone), size + sum(each.row.bytes for each in gone)
         if count:
             _log.info("recordings expired", disk=disk.path, files=count, bytes=size)
         self._judge(disk, exhausted=missing > 0)
+
+    def _too_old(self, disk: Disk) -> int:
+        """What ended before this (µs UTC) is too old; 0: nothing is, or it was looked at a moment ago."""
+        looked = self._aged.get(disk.path)
+        if not self._retention_us or (looked is not None and self._context.now() - looked < AGE_S):
+            return 0
+        return self._context.now_us() - self._retention_us
 
     async def _missing(self, disk: Disk) -> int:
         """How many bytes less are free than should be."""

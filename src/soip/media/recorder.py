@@ -217,7 +217,11 @@ class Recorder:
         if file.sound is not None and (heard := file.sound.take()):
             runs.append(heard)
         if not file.writer.append(runs, first.utc_us):
-            self._refused(file, first.utc_us, "the disk does not keep up" if not file.writer.failed else "")
+            if not file.writer.failed:
+                self._disks.refused(file.place, self._camera)
+                self._refused(file, first.utc_us, "the disk does not keep up")
+            else:
+                self._failed(file, first.utc_us, "")
             return
         if not file.begun:
             file.begun = True
@@ -292,7 +296,6 @@ class Recorder:
         """Nothing of this file since then is on the disk. Recording goes on with the next keyframe where another disk
         is good, else when this one is again.
         """
-        self._disks.refused(file.place)
         if file is not self._file:
             self._gaps.lost(since_us, file.end_us, why)
             return
@@ -305,6 +308,11 @@ class Recorder:
         else:
             effect = "another one is recorded to from the next keyframe on"
             self._log.error("recording leaves a disk", disk=str(file.place.disk.root.path), reason=why, effect=effect)
+
+    def _failed(self, file: _File, since_us: int, why: str) -> None:
+        """The disk has failed to write."""
+        self._disks.refused(file.place)
+        self._refused(file, since_us, why)
 
     def _give_way(self) -> None:
         """What is free on the disk is for more important cameras."""
@@ -343,9 +351,9 @@ class Recorder:
             self._save(file, event.recording)
             self._log.info("recording sealed", file=event.recording.path, frames=event.recording.frames)
         elif isinstance(event, DiskFull):
-            self._refused(file, event.since_us, "the disk is full: free some space, or give another one with --media")
+            self._failed(file, event.since_us, "the disk is full: free some space, or give another one with --media")
         elif isinstance(event, WriteFailed):
-            self._refused(file, event.since_us, event.reason)
+            self._failed(file, event.since_us, event.reason)
 
     def _save(self, file: _File, recording: Recording) -> None:
         self._context.later.save(file.place.row(recording))

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 
 from . import journal
 from .openfile import sync_folder
-from .root import Root
-
-LOCK = ".expiry"
+from .root import IDENTITY, Root
 
 
 @contextmanager
@@ -19,7 +17,8 @@ def alone(root: Root) -> Iterator[bool]:
     Raises OSError, RootError.
     """
     root.verify()
-    descriptor = os.open(root.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    # A file that is there already: on a full disk none can be made.
+    descriptor = os.open(root.path / IDENTITY, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
