@@ -286,23 +286,23 @@ def test_what_is_no_lifetime(text: object) -> None:
 
 
 def test_folders_for_recordings(tmp_path: Path) -> None:
-    settings = Settings(data=tmp_path, media_dirs=("/disk1", "/disk2"))  # type: ignore[arg-type]
+    settings = Settings(data=tmp_path, media_dirs=("/disk1", "/disk2"))
     assert settings.media_roots == (Path("/disk1"), Path("/disk2"))
     assert settings.environment()["SOIP_MEDIA_DIRS"] == "/disk1:/disk2"
     assert Settings(data=tmp_path).media_roots == (tmp_path / "media",)
     for wrong in ("/a:/a", ("/a:b",), 7):
         with pytest.raises(ValueError, match=r"folder"):
-            Settings(data=tmp_path, media_dirs=wrong)  # type: ignore[arg-type]
+            Settings(data=tmp_path, media_dirs=wrong)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("0", 0), ("512M", 512 << 20), ("20 G", 20 << 30), ("1K", 1024)])
 def test_numbers_of_bytes(tmp_path: Path, text: str, expected: int) -> None:
-    settings = Settings(data=tmp_path, min_free=text)  # type: ignore[arg-type]
+    settings = Settings(data=tmp_path, min_free=text)
     assert settings.min_free == expected
-    assert Settings(data=tmp_path, min_free=settings.environment()["SOIP_MIN_FREE"]).min_free == expected  # type: ignore[arg-type]
+    assert Settings(data=tmp_path, min_free=settings.environment()["SOIP_MIN_FREE"]).min_free == expected
 
 
 def test_what_is_no_number_of_bytes(tmp_path: Path) -> None:
     for wrong in ("", "-1", "1.5G", "much"):
         with pytest.raises(ValueError, match="number of bytes"):
-            Settings(data=tmp_path, min_free=wrong)  # type: ignore[arg-type]
+            Settings(data=tmp_path, min_free=wrong)

@@ -16,7 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from soip.agents.blockcode import read
-from tests.site import PATIENT_S, Site
+from tests.site import PATIENT_S, Site, until
 
 
 def p99(ages: list[float]) -> float:
@@ -41,13 +41,17 @@ class Watcher:
         self._socket = open_live(site, camera)
         self._messages: list[tuple[int, bytes]] = []
         self._openings = 0
+        self._closing = False
+        self.ended = ""
         self._thread = threading.Thread(target=self._take, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
+        until(lambda: self.count > 2, explain=lambda: "no picture came")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._closing = True
         self._socket.close()
         self._thread.join(PATIENT_S)
 
@@ -62,12 +66,13 @@ class Watcher:
                     self._messages.append((time.time_ns(), message))
                 elif json.loads(message)["type"] == "init":
                     self._openings += 1
-        except ConnectionClosed:
-            pass
+        except ConnectionClosed as closed:
+            self.ended = "" if self._closing else str(closed)
 
     def ages(self) -> list[float]:
         """In seconds, of each picture but those that were sent at once, as the start."""
-        assert self._openings == 1, "the camera has changed its codec, or the page was sent away"
+        assert self._openings == 1, f"{self._openings} openings: the camera has begun anew"
+        assert not self.ended, f"the page was sent away: {self.ended}"
         stream = io.BytesIO(b"".join(data for _, data in self._messages))
         stamps = []
         with av.open(stream, mode="r") as container:
