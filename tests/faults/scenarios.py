@@ -12,7 +12,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -226,16 +226,17 @@ def slow_viewer(ground: Ground, chance: random.Random, long: bool) -> str:
     output = site.folder / f"stopped-{began}.mp4"
     calls = site.count("viewer's call begins")
     phone = site.run("stopped", [sys.executable, "-m", "soip", *site.play_command(ground.well, output)], site.settings)
-    sockets = [open_live(site, ground.well) for _ in range(5)]  # of which nobody reads
+    pages = ExitStack()
+    sockets = [pages.enter_context(open_live(site, ground.well)) for _ in range(5)]  # of which nobody reads
     try:
         until(lambda: site.count("viewer's call begins") > calls or phone.process.poll() is not None)
         os.kill(phone.pid, signal.SIGSTOP)
         ground.pause(60 if long else 5)
     finally:
-        for socket in sockets:
-            with suppress(OSError):
-                socket.close_socket()
         phone.kill()
+        for socket in sockets:
+            socket.close_socket()  # without a word: a farewell would wait behind what nobody has read
+        pages.close()
     ground.all_recorded()
     ground.untouched(began)
     return f"{len(sockets)} pages and a phone"

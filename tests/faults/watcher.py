@@ -7,6 +7,7 @@ import json
 import math
 import threading
 import time
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -24,8 +25,8 @@ def p99(ages: list[float]) -> float:
     return sorted(ages)[math.ceil(len(ages) * 0.99) - 1]
 
 
-def open_live(site: Site, camera: str) -> ClientConnection:
-    """The WebSocket of a camera's live pictures."""
+def open_live(site: Site, camera: str) -> AbstractContextManager[ClientConnection]:
+    """The WebSocket of a camera's live pictures, to be used in a `with`."""
     with site.client() as client:
         answer = client.post(f"/api/cameras/{camera}/grants", json={"action": "live"}, headers={"Origin": site.base})
         assert answer.status_code == 200, answer.text
@@ -38,7 +39,8 @@ class Watcher:
     """Use as `with Watcher(site, "cam1") as watcher: …`; `ages` after that."""
 
     def __init__(self, site: Site, camera: str) -> None:
-        self._socket = open_live(site, camera)
+        self._stack = ExitStack()
+        self._socket = self._stack.enter_context(open_live(site, camera))
         self._messages: list[tuple[int, bytes]] = []
         self._openings = 0
         self._closing = False
@@ -52,7 +54,7 @@ class Watcher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._closing = True
-        self._socket.close()
+        self._stack.close()
         self._thread.join(PATIENT_S)
 
     @property
