@@ -9,6 +9,7 @@ devices and what `scripts/peers` installs. docs/faults.md tells of it. Exit code
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, scenario in sorted(ALL.items()):
             print(f"{name:16} {scenario.rounds:>4} rounds  {scenario.says}")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that disks are unmounted on the way out
     seed = campaign.new_seed() if options.seed is None else options.seed
     print(f"seed {seed}: give it with --seed to see the same again", flush=True)
     with tempfile.TemporaryDirectory(prefix="soip-faults-") as temporary:
