@@ -86,7 +86,7 @@ def run(
         if chosen:
             place = folder / ("clock" if clock else "site")
             place.mkdir(parents=True)
-            outcomes += _run_on(Ground(place), chosen, seed, long, rounds, tell, clock)
+            outcomes += _run_on(Ground(place, 20 if long else 8), chosen, seed, long, rounds, tell, clock)
     return outcomes
 
 
@@ -142,7 +142,7 @@ def _run_one(ground: Ground, scenario: Scenario, number: int, chance: random.Ran
     try:
         if scenario.viewer:
             with Watcher(ground.site, ground.well) as before:
-                ground.pause(QUIET_S)
+                ground.pause(QUIET_S if long else QUIET_S / 2)
             quiet = p99(before.ages())
             with Watcher(ground.site, ground.well) as during:
                 saw = scenario.run(ground, chance, long)

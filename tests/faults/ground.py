@@ -24,12 +24,12 @@ ALWAYS = {"", "camera offline", "not planned"}
 class Ground:
     """Use as `with Ground(folder) as ground:`. The site is up and records inside; `finish` looks at all there is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, file_seconds: float) -> None:
         self.sick_disk = LoopDisk(folder / "sick")
         self.well_disk = LoopDisk(folder / "well")
         disks = [self.sick_disk.path, self.well_disk.path]
         places = ":".join(map(str, disks))
-        self.site = Site(folder, media_dirs=places, min_free="32M", file_seconds=20)
+        self.site = Site(folder, media_dirs=places, min_free="32M", file_seconds=file_seconds)
         sizes = dict.fromkeys(map(str, disks), SIZE_OF_BOTH)
         names = [f"cam{number}" for number in range(100)]
         self.sick = next(name for name in names if disk_for(name, sizes) == str(self.sick_disk.path))

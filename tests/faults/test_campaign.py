@@ -12,7 +12,7 @@ from tests.faults import campaign
 from tests.faults.campaign import Outcome
 from tests.faults.scenarios import ALL
 
-SAMPLE = ("kill-worker", "stalled-disk", "vanished-disk", "expiring-disk")
+SAMPLE = ("kill-worker", "stalled-disk", "vanished-disk")
 """Those that break most, in less than three minutes together."""
 
 
