@@ -27,9 +27,10 @@ import uvloop
 from benches.frames import PAYLOAD_TYPE
 from benches.measured import MEASURED_CPU, cpu_us, pin, tell
 from soip.media.context import Context
+from soip.media.disks import Disks, Place
 from soip.media.gaps import Gaps
 from soip.media.intake import Picture, VideoIntake
-from soip.media.recorder import Place, Recorder
+from soip.media.recorder import Recorder
 from soip.media.relay import Relay
 from soip.media.walltime import WallClock
 from soip.net.poll import MediaPoll
@@ -80,11 +81,12 @@ class Recorded:
         self.disk = DiskWriter(Root.open(directory, "bench"))
         self.disk.start()
         place = Place(self.disk, "bench", "bench-0", file_seconds=600, fragment_seconds=2)
+        disks = Disks([place], time.monotonic)
         for camera in range(cameras):
             pair = open_pair(ports, "127.0.0.1", time.monotonic)
             pair.allow({"127.0.0.1"})
             gaps = Gaps(f"cam-{camera}", "bench-0", around.save, around.save)
-            recorder = Recorder(cast(Context, around), f"cam-{camera}", place, gaps)
+            recorder = Recorder(cast(Context, around), f"cam-{camera}", disks, gaps)
             recorder.enable(True)
             recorder.begin(None)
             intake = VideoIntake(PAYLOAD_TYPE, (), around.wall, partial(self._take, camera))

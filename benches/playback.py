@@ -110,7 +110,7 @@ async def _furnish(settings: Settings, files: int) -> int:
         await directory.cameras.add(CAMERA, realm=realm, password="p", plan="never")
         await directory.users.add(PHONE, password="x", role="viewer", realm=realm, sip_password=PASSWORD)
         server = await directory.media.create_or_load(settings.media_server_file, realm)
-    root = Root.open(settings.media_root, server.id, note=settings.data / NOTE)
+    root = Root.open(settings.media_roots[0], server.id, note=settings.data / NOTE)
     real = await asyncio.to_thread(_write, root, start_us)
     made = [recording_row(each, root=root.path, server=server.id, instance=server.instance(0)) for each in real]
     rows = [{name: getattr(row, name) for name in row.__slots__} for row in made]

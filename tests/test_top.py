@@ -75,7 +75,7 @@ def server(*cameras: Figures, requests: float = 0, cpu: float = 0, refused: floa
             "soip_process_resident_memory_bytes": [({"process": "m-0"}, 105e6)],
             "soip_disk_queue_bytes": [({**W, "disk": "/srv/soip/media"}, 120_000)],
             "soip_disk_fragments_refused_total": [({**W, "disk": "/srv/soip/media"}, refused)],
-            "soip_disk_free_bytes": [(W, 80e9)],
+            "soip_disk_free_bytes": [({**W, "disk": "/srv/soip/media"}, 80e9)],
         }
     return merge([text_of(figures), *map(text_of, cameras)])
 

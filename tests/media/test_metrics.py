@@ -61,13 +61,14 @@ async def test_a_camera_is_told_of_from_its_packets_to_the_disk(home: House, nam
     assert of(found, "soip_worker_leased") == 1
     # and what is one worker's, one disk's
     assert of(found, "soip_worker_packets_received_total") >= packets
-    root = str(home.settings.media_root)
+    root = str(home.settings.media_roots[0])
     assert of(found, "soip_disk_written_bytes_total", disk=root) > 1000
     written = of(found, "soip_disk_write_seconds_count", disk=root)
     assert written >= of(found, "soip_worker_fragments_written_total") >= 1
     assert of(found, "soip_disk_write_seconds_bucket", disk=root, le="+Inf") == written
     assert of(found, "soip_disk_queue_limit_bytes", disk=root) > of(found, "soip_disk_queue_bytes", disk=root) >= 0
-    assert of(found, "soip_disk_size_bytes") > of(found, "soip_disk_free_bytes") > 0
+    assert of(found, "soip_disk_size_bytes", disk=root) > of(found, "soip_disk_free_bytes", disk=root) > 0
+    assert of(found, "soip_disk_accepting", disk=root) == 1
 
 
 async def test_every_family_is_told_of_and_none_else(home: House, name: str) -> None:

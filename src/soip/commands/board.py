@@ -217,17 +217,17 @@ def _worker(rates: _Rates, worker: str, up: bool) -> WorkerLine:
 
 
 def _disk(rates: _Rates, own: dict[str, str]) -> DiskLine:
-    now, worker = rates.now, own["worker"]
+    now = rates.now
     return DiskLine(
         path=own["disk"],
-        worker=worker,
+        worker=own["worker"],
         queue_bytes=int(now.get("soip_disk_queue_bytes", **own)),
         write=rates.mean("soip_disk_write_seconds_sum", "soip_disk_write_seconds_count", **own),
         sync=rates.mean("soip_disk_sync_seconds_sum", "soip_disk_sync_seconds_count", **own),
         written_bps=8 * rates.sum("soip_disk_written_bytes_total", **own),
         refused=int(rates.grown("soip_disk_fragments_refused_total", **own)),
-        free_bytes=int(now.get("soip_disk_free_bytes", worker=worker)),
-        size_bytes=int(now.get("soip_disk_size_bytes", worker=worker)),
+        free_bytes=int(now.get("soip_disk_free_bytes", **own)),
+        size_bytes=int(now.get("soip_disk_size_bytes", **own)),
     )
 
 

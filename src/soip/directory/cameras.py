@@ -26,6 +26,7 @@ class CameraChange(TypedDict, total=False):
     purpose: str
     legal_basis: str
     classification: str
+    priority: int
 
 
 class Cameras:
@@ -44,6 +45,7 @@ class Cameras:
         plan: str = "always",
         audio: bool = False,
         digest: str = "MD5",
+        priority: int = 5,
     ) -> CameraRow:
         """Adds a plain SIP camera: a device with one camera of the same id. In force within two seconds.
 
@@ -56,7 +58,9 @@ class Cameras:
             connection.execute(insert(schema.device).values(id=identity, name=name or identity, **common))
             set_credentials(connection, identity, realm, password, [digest])
             _check_plan(connection, plan)
-            row = CameraRow(identity, identity, name or identity, plan, audio, created_us=_created(common))
+            _check_priority(priority)
+            created = _created(common)
+            row = CameraRow(identity, identity, name or identity, plan, audio, created_us=created, priority=priority)
             connection.execute(insert(schema.camera).values(**_columns(row)))
             connection.execute(insert(schema.stream).values(camera_id=identity, name="main"))
             raise_version(connection)
@@ -82,6 +86,7 @@ class Cameras:
         def work(connection: Connection) -> CameraRow:
             if "plan" in changes:
                 _check_plan(connection, changes["plan"])
+            _check_priority(changes.get("priority", 0))
             connection.execute(update(schema.camera).where(schema.camera.c.id == identity).values(**changes))
             raise_version(connection)
             row = _camera(connection, identity)
@@ -154,6 +159,11 @@ def _check_plan(connection: Connection, plan: str) -> None:
     plans = [name for (name,) in connection.execute(select(schema.plan.c.name).order_by(schema.plan.c.name))]
     if plan not in plans:
         raise InvalidValueError(f"there is no plan {plan!r}: use one of {', '.join(plans)}")
+
+
+def _check_priority(priority: int) -> None:
+    if not 0 <= priority <= 9:
+        raise InvalidValueError(f"{priority} is no priority: give one from 0 (stops first) to 9")
 
 
 def _no_camera(identity: str) -> NotFoundError:

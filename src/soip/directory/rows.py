@@ -50,7 +50,7 @@ class UserRow:
 @dataclass(frozen=True, slots=True)
 class CameraRow:
     """What is addressed and recorded. `plan` is the plan's name: always or never. `audio`: record its
-    sound too.
+    sound too. `priority` from 0 to 9: where disks cannot take all cameras, the lowest stop first.
     """
 
     id: str
@@ -65,6 +65,7 @@ class CameraRow:
     legal_basis: str = ""
     classification: str = ""
     created_us: int = 0
+    priority: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class MediaInstance:
 
     `lease_s`: for so many seconds after a heartbeat it holds its cameras. `accepting`: it takes new ones. `streams` are
     cameras in a call with it, `in_bps` and `out_bps` their pictures in bit/s, live; `disk_free` and `disk_total` are
-    bytes.
+    bytes, of all its disks. `disks` is JSON, one list for each: [path, state, free, total].
     """
 
     id: str
@@ -119,6 +120,7 @@ class MediaInstance:
     out_bps: int = 0
     disk_free: int = 0
     disk_total: int = 0
+    disks: str = "[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,21 @@ class GapRow:
     instance_id: str = ""
     stream: str = "main"
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRow:
+    """Recordings of a camera that touch this time are kept until it is released. `reference`: a case number, say."""
+
+    id: str
+    camera_id: str
+    start_us: int
+    end_us: int
+    reason: str = ""
+    reference: str = ""
+    created_by: str = ""
+    created_us: int = 0
+    released_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

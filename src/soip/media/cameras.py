@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 
 import structlog
@@ -53,6 +54,7 @@ class Cameras:
         """Read the cameras from the directory: new ones begin, those removed or moved end, plans are followed."""
         async with self._reading:
             rows = {row.id: row for row in await self._context.directory.cameras.all()}
+            self._archive.rank(rows.values())
             for gone in self.all.keys() - rows.keys():
                 self._end(gone)
             self.keep()
@@ -98,8 +100,7 @@ class Cameras:
 
     async def beat(self) -> None:
         """Send a heartbeat, and learn which cameras are this worker's. Raises UnavailableError."""
-        disk = await self._archive.space()
-        self.carried = self._measure(self.carried, disk)
+        self.carried = self._measure(self.carried, self._archive.space())
         await self._group.beat(self.carried, self._context.now_us())
 
     async def run(self) -> None:
@@ -132,7 +133,7 @@ class Cameras:
             self._counted += elapsed
         streams = sum(camera.call is not None for camera in cameras)
         viewers = sum(camera.viewers for camera in cameras)
-        return Load(disk.accepting, streams, viewers, *rates, disk.free, disk.total)
+        return Load(disk.accepting, streams, viewers, *rates, disk.free, disk.total, json.dumps(disk.disks))
 
     async def _take(self, row: CameraRow) -> Camera:
         camera = self.all.get(row.id)

@@ -99,9 +99,9 @@ WRITTEN = Family("soip_disk_written_bytes", "counter", "Bytes written to recordi
 REFUSED = Family("soip_disk_fragments_refused", "counter", "Fragments the queue had no room for.", _BY_DISK)
 WRITE = Family("soip_disk_write_seconds", "histogram", "How long the write of a fragment took.", _BY_DISK)
 SYNC = Family("soip_disk_sync_seconds", "histogram", "How long the sync of a file took.", _BY_DISK)
-FREE = Family("soip_disk_free_bytes", "gauge", "Room on the disk of the recordings, at the last heartbeat.", _BY_WORKER)
-SIZE = Family("soip_disk_size_bytes", "gauge", "Size of the disk of the recordings.", _BY_WORKER)
-ACCEPTING = Family("soip_disk_accepting", "gauge", "Whether there is room for recordings.", _BY_WORKER)
+FREE = Family("soip_disk_free_bytes", "gauge", "Room on the disk, as it last answered.", _BY_DISK)
+SIZE = Family("soip_disk_size_bytes", "gauge", "Size of the disk.", _BY_DISK)
+ACCEPTING = Family("soip_disk_accepting", "gauge", "Whether the disk is there, answers and has room.", _BY_DISK)
 
 FAMILIES = (
     *(each.camera for each in _COUNTED),
@@ -197,8 +197,9 @@ class Metrics:
         yield SNAPSHOTS, [((me, "taken"), self._snapshots.taken), ((me, "failed"), self._snapshots.failed)]
 
     def _of_disks(self) -> Iterator[tuple[Family, list[Sample]]]:
-        me, load = self._context.instance, self._cameras.carried
-        disks = [((me, str(disk.root.path)), disk) for disk in self._archive.disks]
+        me = self._context.instance
+        disks = [((me, disk.path), disk.place.disk) for disk in self._archive.disks.all]
+        space = self._archive.space().disks
         yield QUEUE, [(labels, disk.queued_bytes) for labels, disk in disks]
         yield LIMIT, [(labels, disk.limit_bytes) for labels, disk in disks]
         yield WRITTEN, [(labels, disk.stats.bytes) for labels, disk in disks]
@@ -206,9 +207,9 @@ class Metrics:
         stats = [(labels, disk.stats) for labels, disk in disks]
         yield WRITE, [(labels, Spread(BOUNDS, each.write_times, each.seconds)) for labels, each in stats]
         yield SYNC, [(labels, Spread(BOUNDS, each.sync_times, each.sync_seconds)) for labels, each in stats]
-        yield FREE, [((me,), load.disk_free)]
-        yield SIZE, [((me,), load.disk_total)]
-        yield ACCEPTING, [((me,), float(load.accepting))]
+        yield FREE, [((me, path), free) for path, _, free, _ in space]
+        yield SIZE, [((me, path), total) for path, _, _, total in space]
+        yield ACCEPTING, [((me, path), float(state == "ready")) for path, state, _, _ in space]
 
 
 def _ways(me: str, looks: list[_Look], figures: Callable[[_Look], tuple[int, int]]) -> list[Sample]:

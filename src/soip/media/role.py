@@ -182,6 +182,7 @@ class _Worker:
             tasks.create_task(self._heartbeat())
             tasks.create_task(self._stay_awake())
             tasks.create_task(self._clock())
+            tasks.create_task(self._archive.run())
             async with asyncio.TaskGroup() as start:
                 start.create_task(self._archive.mend())
                 start.create_task(self._join())
@@ -219,6 +220,7 @@ class _Worker:
             await self._cameras.beat()  # cameras that were added are placed, and moved ones known
             await self._cameras.load()
             await self._context.rights.check_again()
+            await self._archive.follow()
 
         await self._context.directory.follow(load, self._context.patience.follow_s)
 

@@ -77,13 +77,13 @@ class DiskWriter:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def submit(self, job: Callable[[], None], size: int) -> bool:
-        """Queue a job that holds `size` bytes; False when it does not fit. A job of no bytes is always taken, but it
-        leaves less room for others.
+    def submit(self, job: Callable[[], None], size: int, share: float = 1.0) -> bool:
+        """Queue a job that holds `size` bytes; False when it does not fit into this share of the queue. A job of no
+        bytes is always taken, but it leaves less room for others.
         """
         counted = size or JOB_BYTES
         with self._lock:
-            if size and self._queued + size > self.limit_bytes:
+            if size and self._queued + size > self.limit_bytes * share:
                 self.stats.refused += 1
                 return False
             self._queued += counted
