@@ -72,8 +72,9 @@ def random_unit(random: Random, keyframe: bool) -> list[bytes]:
     return nals
 
 
-def comparable(units: Sequence[AccessUnit]) -> list[tuple[list[bytes], int, bool, float, int]]:
+def comparable(units: Sequence[AccessUnit]) -> list[tuple[list[bytes], int, bool, float, int, bool]]:
     """Access units as values: NAL units may be bytes or bytearrays."""
     return [
-        ([bytes(nal) for nal in unit.nals], unit.timestamp, unit.keyframe, unit.arrival, unit.lost) for unit in units
+        ([bytes(nal) for nal in unit.nals], unit.timestamp, unit.keyframe, unit.arrival, unit.lost, unit.damaged)
+        for unit in units
     ]

@@ -60,6 +60,8 @@ class AccessUnit:
     """Monotonic seconds at which its first packet was read."""
     lost: int = 0
     """Packets missing before or in it; over a stream the sum is the number of packets lost."""
+    damaged: bool = False
+    """Something of it is missing, or of a picture it is decoded from: it cannot be shown as it was taken."""
 
     @property
     def size(self) -> int:
@@ -91,7 +93,9 @@ class AccessUnit:
 class Depacketiser:
     """Payloads in sequence order → access units, collected in ``ready``; the caller takes them out.
 
-    A NAL unit of which a fragment is missing is dropped whole (RFC 6184 §5.8).
+    A NAL unit of which a fragment is missing is dropped whole (RFC 6184 §5.8). An access unit of which something was
+    lost or dropped is damaged, and so are all after it up to a keyframe that is whole: they are decoded from it. Where
+    it cannot be told whether a loss has reached a picture, it has.
 
     Each byte is put at once where it stays: into the arena, behind the access units before it.
     """
@@ -116,6 +120,12 @@ class Depacketiser:
         self._keyframe = False
         self._arrival = 0.0
         self._lost = 0
+        self._torn = False
+        """Something of the access unit under way is missing."""
+        self._doubt = False
+        """Something may be missing of the next one."""
+        self._unfounded = True
+        """What the next picture is decoded from is damaged, or missing."""
 
     def push(
         self,
@@ -129,13 +139,17 @@ class Depacketiser:
     ) -> None:
         """Take the payload ``data[start:end]`` of the next packet; ``lost`` packets are missing before it."""
         if end - start < 2:  # a keepalive, or the end of a sequence: nothing that a file or a viewer needs
-            self._lost += lost
             self._abandon()
+            if lost:
+                self._lost += lost
+                self._torn = self._doubt = True
             return
         indicator, header = data[start], data[start + 1]
         if lost:
-            self._gap(indicator, header, timestamp, lost)
+            self._gap(data[start:end], timestamp, lost)
         if timestamp != self.raw:
+            if self.raw < 0:
+                self._doubt = self._doubt or not _may_begin(data[start:end])
             self._turn(timestamp, arrival)
         kind = indicator & 0x1F
         if kind == TYPE_FU_A:
@@ -152,7 +166,7 @@ class Depacketiser:
             elif kind == TYPE_STAP_A:
                 self._aggregate(data[start + 1 : end])
             else:
-                self.malformed += 1
+                self._malformed()
         if marker and self._picture:
             self._finish()
 
@@ -186,12 +200,14 @@ class Depacketiser:
         """Forget the access unit under way and the timestamp: the stream begins anew from another SSRC."""
         self._drop()
         self.raw = -1
+        self._torn = False
+        self._unfounded = True
 
     def _begin(self, header: int) -> None:
         """Begin a NAL unit in fragments (RFC 6184 §5.8)."""
         self._abandon()
         if not 0 < header & 0x1F < TYPE_STAP_A:
-            self.malformed += 1
+            self._malformed()
             return
         self._room(5)
         self._nal = self._at
@@ -204,6 +220,12 @@ class Depacketiser:
         if self.fragmented >= 0:
             self.fragmented = -1
             self._at = self._nal
+            self._torn = True
+
+    def _malformed(self) -> None:
+        """Drop what has no known shape."""
+        self.malformed += 1
+        self._torn = True
 
     def _put(self, content: Nal) -> None:
         """Put bytes behind what is there."""
@@ -264,6 +286,7 @@ class Depacketiser:
 
     def _overflow(self) -> None:
         self.oversize += 1
+        self._torn = True
         self._drop()
 
     def _aggregate(self, content: memoryview) -> None:
@@ -275,24 +298,31 @@ class Depacketiser:
             size = content[at] << 8 | content[at + 1]
             at += 2
             if not size or at + size > len(content):
-                self.malformed += 1
+                self._malformed()
                 return
             nal = content[at : at + size]
             at += size
             if 0 < nal[0] & 0x1F < TYPE_STAP_A:
                 self._append(nal[0], nal[1:])
             else:
-                self.malformed += 1
+                self._malformed()
         if at != len(content):
-            self.malformed += 1
+            self._malformed()
 
-    def _gap(self, indicator: int, header: int, timestamp: int, lost: int) -> None:
-        """Account for lost packets: to the picture under way as far as it lacks its end, else to the next."""
+    def _gap(self, payload: memoryview, timestamp: int, lost: int) -> None:
+        """Account for packets lost before a payload: to the picture under way as far as it lacks its end, else to the
+        next.
+        """
         self._abandon()
-        if timestamp == self.raw or not self._picture:
+        self._torn = True
+        if timestamp == self.raw:
             self._lost += lost
             return
-        beheaded = indicator & 0x1F == TYPE_FU_A and not header & 0x80
+        self._doubt = not _opens(payload)
+        if not self._picture:
+            self._lost += lost
+            return
+        beheaded = payload[0] & 0x1F == TYPE_FU_A and not payload[1] & 0x80
         self._lost += lost - beheaded
         self._finish()
         self._lost += beheaded
@@ -320,22 +350,53 @@ class Depacketiser:
             self._ticks = extend_timestamp(self._ticks, timestamp)
         self.raw = timestamp
         self._arrival = arrival
+        # What is torn by now and no picture was to be one.
+        self._unfounded |= self._torn
+        self._torn, self._doubt = self._doubt, False
 
     def _finish(self) -> None:
         if self.fragmented >= 0:
             self._abandon()
         start, self._start = self._start, self._at
+        self._unfounded = self._torn or (self._unfounded and not self._keyframe)
         self.ready.append(
-            AccessUnit(self._arena, start, self._at, self._ticks, self._keyframe, self._arrival, self._lost)
+            AccessUnit(
+                self._arena, start, self._at, self._ticks, self._keyframe, self._arrival, self._lost, self._unfounded
+            )
         )
         self._lost = self._count = 0
-        self._picture = self._keyframe = False
+        self._picture = self._keyframe = self._torn = False
 
     def _drop(self) -> None:
         self._at = self._start
         self._count = 0
         self.fragmented = -1
         self._picture = self._keyframe = False
+
+
+def _first_nal(payload: memoryview) -> memoryview:
+    """The first NAL unit of a payload, as far as it is there; of a fragment from its FU header on (RFC 6184 §5.8)."""
+    kind = payload[0] & 0x1F
+    return payload[1:] if kind == TYPE_FU_A else payload[3:] if kind == TYPE_STAP_A else payload
+
+
+def _opens(payload: memoryview) -> bool:
+    """Whether an access unit certainly begins with this payload: nothing of it that matters comes before its delimiter
+    or its sequence parameter set (ITU-T H.264 §7.4.1.2.3).
+    """
+    nal = _first_nal(payload)
+    begins = payload[0] & 0x1F != TYPE_FU_A or payload[1] & 0x80
+    return bool(nal and begins and nal[0] & 0x1F in (TYPE_SPS, TYPE_AUD))
+
+
+def _may_begin(payload: memoryview) -> bool:
+    """Whether an access unit may begin with this payload: not with the middle of a NAL unit, nor with a slice that is
+    not the picture's first. Of that one first_mb_in_slice is 0, one bit that is set (ITU-T H.264 §7.3.3, §9.1).
+    """
+    if payload[0] & 0x1F == TYPE_FU_A and not payload[1] & 0x80:
+        return False
+    nal = _first_nal(payload)
+    return len(nal) < 2 or nal[0] & 0x1F > TYPE_IDR or bool(nal[1] & 0x80)
 
 
 @dataclass(slots=True)
