@@ -279,6 +279,8 @@ class Camera:
         self.recorder.picture(picture)
         self.relay.push(picture)
         self.feed.push(picture)
+        if picture.unit.damaged:
+            self.ask_keyframe()  # RFC 4585 §6.3.1: nothing else ends it, and the next one may be far
         if picture.unit.keyframe:
             self._pictures.set()
 

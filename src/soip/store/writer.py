@@ -8,7 +8,7 @@ made when its first fragment reaches the disk's thread.
 import time
 from collections.abc import Callable, Sequence
 
-from soip.mp4.index import Fragment
+from soip.mp4.index import Fragment, with_damage
 from soip.mp4.tracks import Track
 from soip.mp4.writer import Edit, Head, Run, fragment_parts, init_segment
 
@@ -89,6 +89,12 @@ class RecordingWriter:
             first.samples[0].sync,
             utc_us,
             len(first.samples),
+        )
+        entry = with_damage(
+            entry,
+            [sample.duration for sample in first.samples],
+            [sample.damaged for sample in first.samples],
+            first.lost,
         )
         queued = time.monotonic()
         if not self._disk.submit(lambda: self._file.write(front, parts, entry, queued), len(front) + size):
