@@ -94,6 +94,9 @@ class CameraCall:
         self._next_report = context.now()
         self._keyframe_asked = -KEYFRAME_S
         self._fir_number = 0
+        if "nack" in video.stream.feedback:
+            self.intake.receiver.ask_again()
+            self.intake.ask = self._ask_again
         journal(context, camera.id, call, video.pair.port)
         call.on_end(lambda end: self._over(end.reason))
 
@@ -217,6 +220,11 @@ class CameraCall:
             self.video.send(rtcp.FullIntraRequest(self.video.ssrc, ((ssrc, self._fir_number),)))
         else:
             self.video.send(rtcp.PictureLossIndication(self.video.ssrc, ssrc))
+
+    def _ask_again(self, sequences: list[int]) -> None:
+        ssrc = self.intake.receiver.ssrc
+        if ssrc is not None and not self.ended.done():
+            self.video.send(rtcp.Nack(self.video.ssrc, ssrc, tuple(sequences)))
 
     def restart_clocks(self) -> None:
         """The wall clock was stepped."""

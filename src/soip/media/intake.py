@@ -74,6 +74,8 @@ class VideoIntake:
         self.clock = MediaClock(CLOCK_RATE)
         self.codec: Codec | None = None
         self.last_arrival: float | None = None
+        self.ask: Callable[[list[int]], None] | None = None
+        """Asks the camera for packets again, by their numbers."""
         self._wall = wall
         self._picture = picture
         self._decode = DecodeTime()
@@ -86,6 +88,8 @@ class VideoIntake:
         """The socket has datagrams."""
         for unit in pair.drain(self.receiver, buffer, now):
             self.take(unit)
+        if self.ask is not None and (missing := self.receiver.wanted(now)):
+            self.ask(missing)
 
     def take(self, unit: AccessUnit) -> None:
         """One access unit, in decoding order."""
