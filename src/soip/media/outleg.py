@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from soip.media.context import Context, numeric
 from soip.net.rtp import Peer, RtpSocketPair
@@ -12,7 +12,8 @@ from soip.sip.offer import Stream
 
 
 class OutLeg:
-    """Made when the call is answered; `keyframe` is called when the viewer asks for one (PLI, FIR).
+    """Made when the call is answered; `keyframe` is called when the viewer asks for one (PLI, FIR), `heed` with all
+    that it says.
 
     Raises OfferError for an address that is none, OSError for one there is no way to; so does `direct`.
     """
@@ -23,12 +24,16 @@ class OutLeg:
         pair: RtpSocketPair,
         stream: Stream,
         keyframe: Callable[[], None],
+        heed: Callable[[Sequence[rtcp.Packet]], None] = lambda _packets: None,
     ) -> None:
         self.pair = pair
         self.heard: float | None = None
         """When the viewer's last RTCP came (monotonic)."""
+        self.unreachable = 0
+        """How often its host has said that nobody listens where RTP goes."""
         self._context = context
         self._keyframe = keyframe
+        self._heed = heed
         self._next_report = context.now() + context.patience.report_s
         self.direct(stream)
         context.poll.add(pair.rtcp, self._control)
@@ -47,10 +52,13 @@ class OutLeg:
         if timestamp is None or now < self._next_report:
             return
         self._next_report = now + self._context.patience.report_s
-        ntp = rtcp.us_to_ntp(self._context.wall.utc_us(now))
-        report = rtcp.SenderReport(ssrc, ntp, timestamp, packets & 0xFFFFFFFF, octets & 0xFFFFFFFF)
+        report = rtcp.SenderReport(ssrc, self.ntp(), timestamp, packets & 0xFFFFFFFF, octets & 0xFFFFFFFF)
         name = rtcp.SourceDescription(ssrc, f"{self._context.instance}@{self._context.domain}")
         self.pair.send_control(rtcp.build([report, name]))
+
+    def ntp(self) -> int:
+        """The time now, as sender reports tell it."""
+        return rtcp.us_to_ntp(self._context.wall.utc_us(self._context.now()))
 
     def close(self) -> None:
         self._context.poll.remove(self.pair.rtp)
@@ -66,6 +74,7 @@ class OutLeg:
                 continue
             if any(isinstance(packet, rtcp.PictureLossIndication | rtcp.FullIntraRequest) for packet in packets):
                 self._keyframe()
+            self._heed(packets)
 
     def _discard(self) -> None:
         for _ in range(64):
@@ -74,4 +83,4 @@ class OutLeg:
             except BlockingIOError:
                 return
             except ConnectionError:
-                continue  # An ICMP error for something we sent: the call ends by other means.
+                self.unreachable += 1  # An ICMP error for something we sent.

@@ -8,6 +8,9 @@ viewer can join it only in ways that leave no hole in its numbering:
 - later it gets the cached keyframe at once, stamped as now, in a class of its own; a new keyframe is asked for, and
   what lies between is not sent, since it cannot be decoded.
 
+A viewer that cannot bear the stream is thinned: it gets keyframes only, in a class of its own, whose numbering tells of
+no hole. One that asks for packets again (NACK) is answered out of what its class was last sent.
+
 While a viewer's backlog is being paced out, live datagrams queue behind it. A backlog that grows too large is thrown
 away and the viewer starts anew at the next keyframe: a slow way slows nobody else.
 """
@@ -16,11 +19,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from random import SystemRandom
 
 from soip.media.intake import Codec, Picture
 from soip.net.gso import GsoSender
-from soip.rtp.h264 import PayloadRun, packetise
+from soip.rtp.h264 import PACKET_SIZE, PayloadRun, packetise
+from soip.rtp.retransmission import Answers, History
 from soip.rtp.sender import SendStream
 
 FRESH_S = 1.0
@@ -31,6 +36,11 @@ GOP_UNITS = 1500
 BURST_BYTES = 64 << 10
 BURST_S = 0.005
 """A backlog leaves in bursts of this size at this interval: about 100 Mbit/s."""
+SMALL_BURST = 16 * PACKET_SIZE
+SPREAD_S = 0.033
+"""To a distant viewer no more leaves at once: a larger picture takes the time of a frame, so that no router on the way
+has to hold it.
+"""
 BACKLOG_BYTES = 8 << 20
 """What may wait for one viewer."""
 
@@ -38,11 +48,29 @@ _random = SystemRandom()
 
 
 class Viewer:
-    """One RTP viewer: a way out, and what waits for it."""
+    """One RTP viewer: a way out, and what waits for it.
 
-    def __init__(self, sender: GsoSender, payload_type: int) -> None:
+    `asks`: it may ask for packets again. `pace` is called when something begins to wait: `burst` is then to be called
+    every `interval` until nothing is `waiting`.
+    """
+
+    def __init__(
+        self,
+        sender: GsoSender,
+        payload_type: int,
+        *,
+        asks: bool = False,
+        pace: Callable[[], None] = lambda: None,
+    ) -> None:
         self.sender = sender
         self.payload_type = payload_type
+        self.asks = asks
+        self.distant = False
+        """Only small bursts reach it."""
+        self.thinned = False
+        """It gets keyframes only. Set by `Relay.thin`."""
+        self.interval = BURST_S
+        self._pace = pace
         self.group: _Group | None = None
         self.broken = False
         """It lost a part of the stream and gets nothing until the next keyframe."""
@@ -61,10 +89,22 @@ class Viewer:
 
     def give(self, datagrams: list[bytes]) -> None:
         """Send now, or behind what waits already."""
-        if not self._backlog:
-            self.sender.send(datagrams)
-        else:
+        if self._backlog:
             self.queue(datagrams)
+        elif self.distant and (size := sum(map(len, datagrams))) > SMALL_BURST:
+            for run in datagrams:
+                for at in range(0, len(run), SMALL_BURST):
+                    self.queue([run[at : at + SMALL_BURST]])
+            self.interval = min(BURST_S, SPREAD_S * SMALL_BURST / size)
+            self.burst()
+            self._pace()
+        else:
+            self.sender.send(datagrams)
+
+    def answer(self, answers: Answers, sequences: Iterable[int], rtt: float, now: float) -> None:
+        """Send again what it asks for, as far as that is still there and within bounds."""
+        if self.group is not None and self.group.sent is not None:
+            self.sender.send(answers.answer(self.group.sent, sequences, rtt, now))
 
     def queue(self, datagrams: list[bytes]) -> None:
         self._backlog.append(datagrams)
@@ -75,11 +115,14 @@ class Viewer:
             self.broken = True
 
     def burst(self) -> None:
-        """Send the next `BURST_BYTES` of what waits; whole access units' runs, at least one."""
-        sent = 0
-        while self._backlog and sent < BURST_BYTES:
-            datagrams = self._backlog.popleft()
+        """Send the next of what waits, at least one entry of it."""
+        sent, most = 0, SMALL_BURST if self.distant else BURST_BYTES
+        while self._backlog and sent < most:
+            datagrams = self._backlog[0]
             size = sum(map(len, datagrams))
+            if self.distant and sent and sent + size > most:
+                return
+            self._backlog.popleft()
             self._backlog_bytes -= size
             sent += size
             self.sender.send(datagrams)
@@ -96,10 +139,15 @@ class _Group:
         )
         self.viewers: list[Viewer] = []
         self.history: list[list[bytes]] = []
+        self.sent: History | None = None
+        """What was last sent, once somebody may ask for it again."""
 
     def stamp(self, runs: Sequence[PayloadRun], picture: Picture, *, keep: bool) -> list[bytes]:
         # Media time goes on when the camera is called anew, the camera's own timestamps do not.
+        first = self.stream.sequence
         datagrams = self.stream.stamp(runs, picture.pts)
+        if self.sent is not None:
+            self.sent.add(first, datagrams, picture.unit.arrival)
         if picture.unit.keyframe:
             self.history.clear()
         if keep:
@@ -165,6 +213,7 @@ class Relay:
                     viewer.broken = False
                 if not viewer.broken:
                     viewer.give(datagrams)
+                    viewer.broken = viewer.broken or viewer.thinned
 
     def join(self, viewer: Viewer, now: float, numbering: SendStream | None = None) -> None:
         """Begin to serve a viewer; it has a picture at once if there is any. One that was served before goes on with
@@ -186,6 +235,24 @@ class Relay:
             self._ask_keyframe()
         group.viewers.append(viewer)
         viewer.group = group
+        if viewer.asks and group.sent is None:
+            group.sent = History(PACKET_SIZE)
+
+    def thin(self, viewer: Viewer, on: bool) -> None:
+        """Send a viewer keyframes only, or all pictures again from the next keyframe on."""
+        group = viewer.group
+        if group is None or on == viewer.thinned:
+            return
+        viewer.thinned = on
+        viewer.broken = True
+        if group.shared:
+            own = _Group(viewer.payload_type, shared=False)
+            own.stream = copy(group.stream)  # the others go on with the original
+            own.sent = History(PACKET_SIZE) if viewer.asks else None
+            self.leave(viewer)
+            self._groups.append(own)
+            own.viewers.append(viewer)
+            viewer.group = own
 
     def leave(self, viewer: Viewer) -> None:
         """Stop serving a viewer; one who is not served is ignored."""

@@ -93,9 +93,16 @@ class Showing:
             else:
                 self.end(call, 404, "the camera has been removed")
 
+        def tick() -> float | None:
+            heard = view.tick()
+            if why := view.gone:
+                _log.info("a viewer is hung up", camera=camera.row.id, reason=why)
+                self.end(call, 503, why)
+            return heard
+
         camera.farewells.add(removed)
         try:
-            await self.until_end(call, view.tick)
+            await self.until_end(call, tick)
         finally:
             camera.farewells.discard(removed)
             view.close()
