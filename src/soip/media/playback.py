@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
@@ -17,9 +17,11 @@ from soip.media.outleg import OutLeg
 from soip.mp4.times import us_of
 from soip.net.gso import GsoSender
 from soip.net.rtp import RtpSocketPair
+from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
 from soip.rtp.h264 import CLOCK_RATE, PACKET_SIZE, packetise
 from soip.rtp.h264_sets import find_sets, parse_sps
+from soip.rtp.retransmission import Answers, History
 from soip.rtp.sender import SendStream
 from soip.sip.errors import OfferError
 from soip.sip.offer import Agreement
@@ -93,7 +95,8 @@ class Playback:
         self._going.set()
         stream = agreement.video
         if stream is not None and stream.sends:
-            self._leg = OutLeg(context, pairs[0], stream, lambda: None)
+            self._leg = OutLeg(context, pairs[0], stream, lambda: None, self._heed)
+            self._sent, self._answers = History(PACKET_SIZE), Answers()
             self._sender = GsoSender(pairs[0].rtp, PACKET_SIZE)
             # RFC 3550 §5.1: SSRC, first sequence number and timestamp offset are random.
             self._stream = SendStream(
@@ -119,7 +122,10 @@ class Playback:
                 await self._until(began + (decode_us - origin_us) / 1e6)
                 timestamp = (picture.utc_us - origin_us) * CLOCK_RATE // 1_000_000
                 nals = [bytes(nal) for nal in picture.nals()]
-                self._sender.send(self._stream.stamp(packetise(nals), timestamp))
+                first = self._stream.sequence
+                datagrams = self._stream.stamp(packetise(nals), timestamp)
+                self._sent.add(first, datagrams, self._context.now())
+                self._sender.send(datagrams)
                 self._leg.report(self._stream.ssrc, self._stream.timestamp, self._stream.packets, self._stream.octets)
 
     def direct(self, agreement: Agreement) -> None:
@@ -147,6 +153,15 @@ class Playback:
     def close(self) -> None:
         if self._leg is not None:
             self._leg.close()
+
+    def _heed(self, packets: Sequence[rtcp.Packet]) -> None:
+        """Send again what the viewer asks for, where that was agreed on (RFC 4585 §6.2.1)."""
+        assert self._leg is not None
+        if "nack" not in self._leg.stream.feedback:
+            return
+        for packet in packets:
+            if isinstance(packet, rtcp.Nack) and packet.media_ssrc == self._stream.ssrc:
+                self._sender.send(self._answers.answer(self._sent, packet.sequences, 0.0, self._context.now()))
 
     async def _held(self) -> float:
         """Wait while on hold; gives for how long."""

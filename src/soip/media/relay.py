@@ -103,7 +103,7 @@ class Viewer:
 
     def answer(self, answers: Answers, sequences: Iterable[int], rtt: float, now: float) -> None:
         """Send again what it asks for, as far as that is still there and within bounds."""
-        if self.group is not None and self.group.sent is not None:
+        if self.asks and self.group is not None and self.group.sent is not None:
             self.sender.send(answers.answer(self.group.sent, sequences, rtt, now))
 
     def queue(self, datagrams: list[bytes]) -> None:
