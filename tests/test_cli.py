@@ -529,8 +529,9 @@ def recorded(soip: Soip, data: Path) -> RecordingRow:
     )
     picture = b"\0\0\0\x05\x65abcd"
     for second in range(4):
-        samples = [Frame([picture], 3600, sync=number == 0) for number in range(25)]
-        assert writer.append([run_of(1, second * 90_000, samples)], START_US + second * 1_000_000)
+        lost = 2 * (second == 2)
+        samples = [Frame([picture], 3600, sync=number == 0, damaged=lost > 0 and number > 4) for number in range(25)]
+        assert writer.append([run_of(1, second * 90_000, samples, lost)], START_US + second * 1_000_000)
     writer.seal()
     gap = Entry("gap", "g1", START_US + 4_000_000, START_US + 9_000_000, "camera offline", facts={"detail": "no reply"})
     disk.journal("cam1", gap)
@@ -602,6 +603,10 @@ def test_recordings_as_json(soip: Soip, recorded: RecordingRow) -> None:
     assert facts["sealed"] is True
     assert facts["frames"] == 100
     assert facts["tracks"] == ["avc1.42C01E"]
+    assert (facts["damaged_pictures"], facts["lost_packets"]) == (20, 2)
+    (stretch,) = facts["damage"]
+    assert (stretch["pictures"], stretch["packets"]) == (20, 2)
+    assert (stretch["start"], stretch["end"]) == ("2026-11-20T12:03:52.700000Z", "2026-11-20T12:03:53.500000Z")
     assert Path(facts["path"]).is_absolute()
     assert Path(facts["path"]).stat().st_size == facts["bytes"]
 
@@ -610,6 +615,7 @@ def test_recordings_for_people(soip: Soip, recorded: RecordingRow, monkeypatch: 
     monkeypatch.setenv("COLUMNS", "40")
     out = soip("recordings", "cam1").out
     assert "2026-11-20T12:03:50Z" in out
+    assert "2 packets" in out
     assert str(Path(recorded.root, recorded.path)) in out  # Whole, however narrow the terminal.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
@@ -66,6 +67,8 @@ async def test_a_timeline_tells_what_is_there_and_why_the_rest_is_not(system: Sy
         RecordingRow(f"r{index}", "cam1", "m", "m-0", "/r", f"{index}.mp4", T + start, T + end, sealed=sealed)
         for index, (start, end, sealed) in enumerate([(0, MINUTE, True), (3 * MINUTE, 4 * MINUTE, False)])
     ]
+    stretches = [[T, T + 10, 1, 1], [T + MINUTE // 2, T + MINUTE // 2 + 10, 25, 3]]
+    rows[0] = replace(rows[0], damaged=26, lost=4, damage=json.dumps(stretches))
     await system.directory.save(*rows)
     await system.gap("cam1", T + MINUTE, T + 3 * MINUTE, "camera offline")
     query = {"from": render(T + MINUTE // 2), "to": render(T + 10 * MINUTE)}
@@ -76,6 +79,10 @@ async def test_a_timeline_tells_what_is_there_and_why_the_rest_is_not(system: Sy
     assert found["camera"] == "cam1"
     assert (found["from"], found["to"]) == (query["from"], query["to"])
     assert abs(parse(found["now"], "now") - now_us()) < 5_000_000
+    assert found["damage"] == [
+        {"start": render(T + MINUTE // 2), "end": render(T + MINUTE // 2 + 10), "pictures": 25, "packets": 3}
+    ], "what lies before the range is not told"
+    assert empty["damage"] == []
     assert found["recordings"] == [
         {"start": render(T), "end": render(T + MINUTE), "sealed": True},
         {"start": render(T + 3 * MINUTE), "end": render(T + 4 * MINUTE), "sealed": False},

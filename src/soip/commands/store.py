@@ -191,6 +191,7 @@ def _reading(work: Callable[[], T]) -> T:
 
 
 def _recording(row: RecordingRow) -> Recording:
+    from soip.store.damage import Damage
     from soip.store.recording import Recording
 
     return Recording(
@@ -206,6 +207,7 @@ def _recording(row: RecordingRow) -> Recording:
         server=row.server_id,
         sealed=row.sealed,
         sha256=row.sha256,
+        damage=tuple(Damage(*one) for one in json.loads(row.damage)),
     )
 
 

@@ -150,7 +150,8 @@ class CameraStateRow:
 @dataclass(frozen=True, slots=True)
 class RecordingRow:
     """One file. `path` is relative to `root`; `tracks` is JSON; `sha256` covers the fragments, empty until
-    sealed.
+    sealed. `damaged` pictures cannot be shown as they were taken, for `lost` packets were lost on the way from the
+    camera; `damage` is JSON: [[start µs, end µs, pictures, packets]] of each damaged stretch.
     """
 
     id: str
@@ -168,6 +169,9 @@ class RecordingRow:
     trigger: str = "plan"
     sealed: bool = False
     sha256: str = ""
+    damaged: int = 0
+    lost: int = 0
+    damage: str = "[]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,6 +287,9 @@ recording = Table(
     _text("trigger"),
     Column("sealed", Boolean, nullable=False),
     _text("sha256"),
+    Column("damaged", BigInteger, nullable=False, server_default="0"),
+    Column("lost", BigInteger, nullable=False, server_default="0"),
+    Column("damage", Text, nullable=False, server_default="[]"),
     # Its time is a gap with cause *expired* already, only its file may still be there (`expiry.py`).
     Column("expiring", Boolean, nullable=False, server_default="0"),
     Index(None, "camera_id", "start_us"),

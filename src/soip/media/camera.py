@@ -148,7 +148,9 @@ class Camera:
         total.add(self.recorder.tally)
         total.pictures, total.keyframes = self.pictures, self.keyframes
         total.received, total.sent = self.received, self.sent
-        total.unshown_rtp, total.unshown_browser = self.relay.unshown, self.feed.dropped
+        viewers = self.relay.counted
+        total.unshown_rtp, total.unshown_browser = viewers.unshown, self.feed.dropped
+        total.resent, total.resend_refused = viewers.resent, viewers.refused
         return total
 
     async def ready(self, within: float) -> bool:
@@ -321,6 +323,8 @@ class Camera:
         self.recorder.picture(picture)
         self.relay.push(picture)
         self.feed.push(picture)
+        if picture.unit.damaged:
+            self.ask_keyframe()  # RFC 4585 §6.3.1: nothing else ends it, and the next one may be far
         if picture.unit.keyframe:
             self._pictures.set()
 

@@ -98,6 +98,9 @@ class CameraCall:
         self._next_report = context.now()
         self._keyframe_asked = -KEYFRAME_S
         self._fir_number = 0
+        if "nack" in video.stream.feedback and isinstance(video.intake, VideoIntake | ProgramIntake):
+            video.intake.receiver.ask_again()
+            video.intake.ask = self._ask_again
         journal(context, camera.id, call, video.pair.port)
         call.on_end(lambda end: self._over(end.reason))
 
@@ -232,6 +235,8 @@ class CameraCall:
             received, lost, late = receiver.counted
             malformed = receiver.malformed + receiver.broken_payloads
             total.add(Tally(received, lost, late, receiver.foreign + leg.pair.foreign, malformed, leg.dropped))
+            if receiver.requests is not None:
+                total.add(Tally(asked=receiver.requests.asked, answered=receiver.requests.answered))
         return total
 
     @property
@@ -276,6 +281,11 @@ class CameraCall:
             self.video.send(rtcp.FullIntraRequest(self.video.ssrc, ((ssrc, self._fir_number),)))
         else:
             self.video.send(rtcp.PictureLossIndication(self.video.ssrc, ssrc))
+
+    def _ask_again(self, sequences: list[int]) -> None:
+        ssrc = self.video.intake.receiver.ssrc
+        if ssrc is not None and not self.ended.done():
+            self.video.send(rtcp.Nack(self.video.ssrc, ssrc, tuple(sequences)))
 
     def restart_clocks(self) -> None:
         """The wall clock was stepped."""

@@ -60,6 +60,14 @@ def _losses(tally: Tally) -> list[tuple[tuple[str, ...], float]]:
 _COUNTED = (
     _counted("packets_received", "RTP packets taken from cameras", _one(lambda t: t.packets)),
     _counted("packets_dropped", "RTP packets that did not come or were not taken", _losses, "cause"),
+    _counted("packets_asked", "Packets that cameras were asked for again", _one(lambda t: t.asked)),
+    _counted("packets_answered", "Packets that came since they were asked for again", _one(lambda t: t.answered)),
+    _counted(
+        "packets_resent",
+        "Packets that viewers asked for again",
+        lambda t: [(("sent",), t.resent), (("refused",), t.resend_refused)],
+        "result",
+    ),
     _counted("pictures", "Pictures received", _one(lambda t: t.pictures)),
     _counted("keyframes", "Keyframes received", _one(lambda t: t.keyframes)),
     _counted("received_bytes", "Bytes of pictures received", _one(lambda t: t.received)),

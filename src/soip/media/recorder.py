@@ -64,6 +64,7 @@ class _Fragment:
         self.first = first
         self.bytes = 0
         self.samples: list[Sample] = []
+        self.lost = 0
         self._pieces: list[memoryview] = []
         self._data = first.unit.data
         self._start = self._end = first.unit.start
@@ -72,7 +73,8 @@ class _Fragment:
         """The next picture, `duration` ticks long."""
         unit = picture.unit
         size = unit.end - unit.start
-        self.samples.append(Sample(size, duration, picture.pts - picture.dts, unit.keyframe))
+        self.samples.append(Sample(size, duration, picture.pts - picture.dts, unit.keyframe, unit.damaged))
+        self.lost += unit.lost
         self.bytes += size
         if unit.data is not self._data or unit.start != self._end:
             self._pieces = self._all()
@@ -81,7 +83,7 @@ class _Fragment:
 
     def run(self) -> Run:
         """What is to be written."""
-        return Run(1, self.first.dts, self.samples, self._all())
+        return Run(1, self.first.dts, self.samples, self._all(), self.lost)
 
     def _all(self) -> list[memoryview]:
         return [*self._pieces, memoryview(self._data)[self._start : self._end]]

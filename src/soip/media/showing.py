@@ -102,9 +102,13 @@ class Showing:
 
         def tick() -> float | None:
             agreed, relay = terms.agreement.video, camera.relay
+            heard = view.tick()
             if agreed and relay.begun and relay.codec.encoding != agreed.encoding:
                 self.end(call, 488, f"the camera sends {relay.codec.encoding} now: call again")
-            return view.tick()
+            elif why := view.gone:
+                _log.info("a viewer is hung up", camera=camera.row.id, reason=why)
+                self.end(call, 503, why)
+            return heard
 
         camera.farewells.add(removed)
         try:

@@ -21,6 +21,12 @@ class Tally:
     malformed: int = 0
     kernel: int = 0
     """Dropped by the kernel, since this process did not read them in time."""
+    asked: int = 0
+    answered: int = 0
+    """Packets that the camera was asked for again, and those of them that came."""
+    resent: int = 0
+    resend_refused: int = 0
+    """Packets that viewers asked for and were sent again, and that they were not."""
     pictures: int = 0
     keyframes: int = 0
     received: int = 0

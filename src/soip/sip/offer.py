@@ -39,7 +39,7 @@ PROGRAM = "PS"
 
 _PROGRAM_MAP = RtpMap(PROGRAM, 90000)
 
-FEEDBACK = ("nack pli", "ccm fir")
+FEEDBACK = ("nack", "nack pli", "ccm fir")
 """RTCP feedback we send and understand (RFC 4585, RFC 5104)."""
 
 _PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
@@ -338,9 +338,9 @@ def _answer_media(
     part.add_attribute("rtpmap", f"{choice.payload_type} {_written(choice.rtpmap)}")
     if choice.fmtp:
         part.add_attribute("fmtp", f"{choice.payload_type} {choice.fmtp}")
-    if media.protocol == "RTP/AVPF":
-        named = media.feedback(choice.payload_type)
-        _add_feedback(part, str(choice.payload_type), [kind for kind in FEEDBACK if kind in named])
+    # RFC 4585 has these lines in AVPF alone; who offers them in AVP, as most do, understands them there.
+    named = media.feedback(choice.payload_type)
+    _add_feedback(part, str(choice.payload_type), [kind for kind in FEEDBACK if kind in named])
     part.add_attribute(direction)
     types = frozenset({choice.payload_type})
     stream = _stream(offer, media, choice, types, direction, capability.port)

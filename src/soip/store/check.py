@@ -73,7 +73,7 @@ def _compare(root: Root, path: str, row: Recording | None, digests: bool) -> Ite
 def _differences(found: Recording, row: Recording) -> Iterator[Finding]:
     if not found.sealed:
         yield Finding("unsealed", row.path, "sealed in the catalog, but not on the disk: the next start repairs it")
-    for name in ("camera", "bytes", "frames"):
+    for name in ("camera", "bytes", "frames", "damaged", "lost"):
         one, other = getattr(row, name), getattr(found, name)
         if one != other:
             yield Finding("differs", row.path, f"{name}: {one} in the catalog, {other} on the disk")

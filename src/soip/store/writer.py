@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from soip.mp4.index import Fragment
+from soip.mp4.index import Fragment, with_damage
 from soip.mp4.tracks import Track
 from soip.mp4.writer import Edit, Head, Run, fragment_parts, init_segment
 
@@ -95,6 +95,12 @@ class RecordingWriter:
             first.samples[0].sync,
             utc_us,
             len(first.samples),
+        )
+        entry = with_damage(
+            entry,
+            [sample.duration for sample in first.samples],
+            [sample.damaged for sample in first.samples],
+            first.lost,
         )
         queued = time.monotonic()
         write = partial(self._file.write, front, parts, entry, queued)

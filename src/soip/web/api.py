@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterator
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -10,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response, status
 from fastapi.responses import RedirectResponse
 
 from soip.directory.errors import InvalidValueError, NotFoundError
-from soip.directory.rows import HoldRow, UserRow
+from soip.directory.rows import HoldRow, RecordingRow, UserRow
 from soip.policy import mediaurl, siptoken
 from soip.policy.access import ACTIONS, Permission
 from soip.web import calls, sessions
@@ -18,6 +20,7 @@ from soip.web.errors import BadRangeError, NoMediaServerError, UnknownError
 from soip.web.models import (
     CallView,
     CameraView,
+    DamageView,
     ErrorView,
     EventsView,
     EventView,
@@ -114,6 +117,7 @@ async def timeline(
             RecordingView(start=render(row.start_us), end=render(row.end_us), sealed=row.sealed) for row in recordings
         ],
         gaps=[GapView(start=render(row.start_us), end=render(row.end_us), cause=row.cause) for row in gaps],
+        damage=[one for row in recordings for one in _damage(row, from_us, to_us)],
     )
 
 
@@ -285,3 +289,10 @@ async def _camera(state: State, camera: str) -> CameraView:
     if found is None:
         raise UnknownError(f"there is no camera {camera[:64]!r}")
     return found
+
+
+def _damage(row: RecordingRow, from_us: int, to_us: int) -> Iterator[DamageView]:
+    """The damaged stretches of a file that touch a range."""
+    for start_us, end_us, pictures, packets in json.loads(row.damage):
+        if start_us < to_us and end_us >= from_us:
+            yield DamageView(start=render(start_us), end=render(end_us), pictures=pictures, packets=packets)

@@ -83,8 +83,19 @@ class GapView(BaseModel):
     cause: str
 
 
+class DamageView(BaseModel):
+    """A recorded time in which pictures cannot be shown as they were taken: packets were lost on the way from the
+    camera.
+    """
+
+    start: Time
+    end: Time
+    pictures: int
+    packets: int
+
+
 class TimelineView(BaseModel):
-    """What is recorded of a camera in a range, and what is not. `now` is the server's clock."""
+    """What is recorded of a camera in a range, what is not, and what of it is damaged. `now` is the server's clock."""
 
     camera: str
     start: Time = Field(serialization_alias="from")
@@ -92,6 +103,7 @@ class TimelineView(BaseModel):
     now: Time
     recordings: list[RecordingView]
     gaps: list[GapView]
+    damage: list[DamageView]
 
 
 class HoldView(BaseModel):
