@@ -35,6 +35,7 @@ bench: .venv/.dev  ## CPU time against C floors and against Kamailio, in one run
 faults: .venv/.dev src/soip/web/static/.built  ## the whole fault harness: kill -9, disk full, torn writes
 	scripts/peers
 	$(PY) -m pytest -m faults --faults=all
+	$(PY) -m tests.faults
 
 fuzz: .venv/.dev  ## every fuzz target for a minute (FUZZ_SECONDS)
 	$(PY) -m tests.fuzz

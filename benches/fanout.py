@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from struct import pack
 
 from benches import floor
-from benches.frames import FRAME_RATE, FRAME_TICKS, GOP, PAYLOAD_TYPE, gop
+from benches.frames import BIT_RATE, FRAME_RATE, FRAME_TICKS, GOP, PAYLOAD_TYPE, gop
 from benches.measured import MEASURED_CPU, pinned
 from benches.report import Comparison, Figure, free_ports
 from soip.rtp.h264 import H264
@@ -17,28 +18,33 @@ from soip.rtp.nal import PACKET_SIZE, packetise
 from soip.rtp.sender import SendStream
 from soip.sip.sdes import AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80
 
-MARK = 1.5
+MARK = 1.3
+SENDTO_MARK = 0.4
+CURVE = (0.5, 1, 2, 8)
+"""Mbit/s beside the 4 of the mark: at a low rate there is little of a frame to send at once."""
 SRTP = {AEAD_AES_128_GCM: 5.0, AES_CM_128_HMAC_SHA1_80: 5.5}
 """Suites, and how much more a packet may cost with them than in the clear."""
 INTERVAL_MS = 1000 / FRAME_RATE
 
 
-def run(rounds: int, seconds: float, viewers: int) -> Comparison:
+def run(rounds: int, seconds: float, viewers: int, mbit: float = 4) -> Comparison:
     """Measure in turn. Raises RuntimeError or CalledProcessError if a part does not run."""
-    comparison = Comparison("fan-out", f"{viewers} viewers of one camera at 4 Mbit/s, {seconds:g} s a round", MARK)
-    repeats = max(1, round(seconds * FRAME_RATE / GOP))
-    with tempfile.TemporaryDirectory(prefix="soip-bench-") as name:
-        program = floor.build("fanout", Path(name))
-        frames = _frames()
+    name = "fan-out" if mbit == 4 else f"fan-out at {mbit:g} Mbit/s"
+    comparison = Comparison(name, f"{viewers} viewers of one camera at {mbit:g} Mbit/s, {seconds:g} s a round", MARK)
+    side = _Side(seconds, viewers, int(mbit * 1_000_000))
+    with tempfile.TemporaryDirectory(prefix="soip-bench-") as folder:
+        program = floor.build("fanout", Path(folder))
         for _ in range(rounds):
-            port = free_ports(viewers)
-            times = [str(repeats), str(INTERVAL_MS)]
-            ours = [sys.executable, "-m", "benches.fanout_ours", str(port), str(viewers), *times]
-            comparison.ours.append(_round(ours, b"", port, viewers))
+            comparison.ours.append(side.python("benches.fanout_ours"))
             if program:
-                theirs = [str(program), str(port), str(viewers), str(PACKET_SIZE), *times]
-                comparison.floor.append(_round(theirs, frames, port, viewers))
+                comparison.floor.append(side.program(program))
     return comparison
+
+
+def curve(rounds: int, seconds: float, viewers: int) -> Iterator[Comparison]:
+    """The same at other bit rates."""
+    for mbit in CURVE:
+        yield run(rounds, seconds, viewers, mbit)
 
 
 def srtp(rounds: int, seconds: float, viewers: int) -> list[Comparison]:
@@ -47,22 +53,59 @@ def srtp(rounds: int, seconds: float, viewers: int) -> list[Comparison]:
     comparisons = {
         suite: Comparison(f"fan-out, {suite.name}", what, mark, other="plain") for suite, mark in SRTP.items()
     }
-    repeats = max(1, round(seconds * FRAME_RATE / GOP))
+    side = _Side(seconds, viewers, BIT_RATE)
     for _ in range(rounds):
-        port = free_ports(viewers)
-        command = [sys.executable, "-m", "benches.fanout_ours", str(port), str(viewers), str(repeats), str(INTERVAL_MS)]
-        plain = _round(command, b"", port, viewers)
+        plain = side.python("benches.fanout_ours")
         for suite, comparison in comparisons.items():
             comparison.floor.append(plain)
-            comparison.ours.append(_round([*command, suite.name], b"", port, viewers))
+            comparison.ours.append(side.python("benches.fanout_ours", suite.name))
     return list(comparisons.values())
 
 
-def _frames() -> bytes:
+def beside_sendto(rounds: int, seconds: float, viewers: int) -> Iterator[Comparison]:
+    """Ours beside programs that send each packet by a call of its own: in Python and in C."""
+    side = _Side(seconds, viewers, BIT_RATE)
+    what = f"{viewers} viewers of one camera at 4 Mbit/s, {seconds:g} s a round"
+    python = Comparison("fan-out beside sendto in Python", what, SENDTO_MARK, other="sendto")
+    c = Comparison("fan-out beside sendto in C", what, SENDTO_MARK, other="sendto")
+    with tempfile.TemporaryDirectory(prefix="soip-bench-") as folder:
+        program = floor.build("fanout", Path(folder))
+        for _ in range(rounds):
+            ours = side.python("benches.fanout_ours")
+            python.ours.append(ours)
+            c.ours.append(ours)
+            python.floor.append(side.python("benches.fanout_sendto"))
+            if program:
+                c.floor.append(side.program(program, "single"))
+    yield python
+    yield c
+
+
+class _Side:
+    """Rounds of one size."""
+
+    def __init__(self, seconds: float, viewers: int, bit_rate: int) -> None:
+        self._times = [str(max(1, round(seconds * FRAME_RATE / GOP))), str(INTERVAL_MS)]
+        self._viewers = viewers
+        self._bit_rate = bit_rate
+        self._frames = _frames(bit_rate)
+
+    def python(self, module: str, *how: str) -> Figure:
+        port = free_ports(self._viewers)
+        command = [sys.executable, "-m", module, str(port), str(self._viewers), *self._times, str(self._bit_rate), *how]
+        return _round(command, b"", port, self._viewers)
+
+    def program(self, program: Path, *how: str) -> Figure:
+        port = free_ports(self._viewers)
+        command = [str(program), str(port), str(self._viewers), str(PACKET_SIZE), *self._times, *how]
+        return _round(command, self._frames, port, self._viewers)
+
+
+def _frames(bit_rate: int) -> bytes:
     """The same datagrams as ours, in the floor's form."""
     stream = SendStream(PAYLOAD_TYPE, 1)
     out = []
-    for number, nals in enumerate(gop()):
+    for number, nals in enumerate(gop(bit_rate=bit_rate)):
         runs = stream.stamp(packetise(H264, nals), FRAME_TICKS * number)
         out.append(pack("=I", len(runs)))
         out += [pack("=I", len(run)) + run for run in runs]

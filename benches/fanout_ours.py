@@ -1,6 +1,6 @@
 """The measured process of the fan-out benchmark: the product's relay with its viewers.
 
-    python -m benches.fanout_ours FIRST_PORT VIEWERS ROUNDS INTERVAL_MS [SUITE]
+    python -m benches.fanout_ours FIRST_PORT VIEWERS ROUNDS INTERVAL_MS BIT_RATE [SUITE]
 
 Access unit → `media.relay` (repacketise, number, send) → every viewer, with SRTP of that suite if one is named, each
 with keys of its own. Prints: packets, CPU µs.
@@ -26,10 +26,12 @@ from soip.rtp.nal import PACKET_SIZE, AccessUnit
 from soip.sip.sdes import SUITES, Keying, Suite
 
 
-def main(first_port: int, viewers: int, rounds: int, interval: float, suite: Suite | None) -> None:
+def main(
+    first_port: int, viewers: int, rounds: int, interval: float, bit_rate: int, suite: Suite | None = None
+) -> None:
     relay = Relay(lambda: None)
     codec = Codec(H264, ((SPS,), (PPS,)), parse_sps(SPS))
-    pictures = gop()
+    pictures = gop(bit_rate=bit_rate)
 
     def picture(number: int) -> Picture:
         nals: list[bytes | bytearray] = list(pictures[number % len(pictures)])
@@ -72,5 +74,5 @@ def _sender(sock: socket.socket, suite: Suite | None) -> GsoSender:
 
 if __name__ == "__main__":
     pin(MEASURED_CPU)
-    asked = next((suite for suite in SUITES if suite.name in sys.argv[5:]), None)
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]) / 1000, asked)
+    asked = next((suite for suite in SUITES if suite.name in sys.argv[6:]), None)
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]) / 1000, int(sys.argv[5]), asked)

@@ -18,10 +18,10 @@ _KEYFRAME_SHARE = 7
 """A keyframe is this many times as large as another picture."""
 
 
-def gop(seed: int = 1) -> list[list[bytes]]:
+def gop(seed: int = 1, bit_rate: int = BIT_RATE) -> list[list[bytes]]:
     """Return the NAL units of one GOP's pictures; each carries a small SEI before its slice, as cameras send them."""
     random = Random(seed)
-    mean = BIT_RATE // 8 * GOP // FRAME_RATE // (GOP - 1 + _KEYFRAME_SHARE)
+    mean = bit_rate // 8 * GOP // FRAME_RATE // (GOP - 1 + _KEYFRAME_SHARE)
     pictures = [[SPS, PPS, _nal(random, 6, 24), _nal(random, 5, mean * _KEYFRAME_SHARE)]]
     for _ in range(GOP - 1):
         pictures.append([_nal(random, 6, 24), _nal(random, 1, random.randint(mean * 3 // 4, mean * 5 // 4))])

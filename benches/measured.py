@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from pathlib import Path
 
 MEASURED_CPU, OTHER_CPU = 0, 1
 """Processors of the measured process and of the other end of the wire."""
@@ -19,6 +20,11 @@ def cpu_us() -> float:
     """CPU time of this process and its threads so far, in µs."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return (usage.ru_utime + usage.ru_stime) * 1e6
+
+
+def resident() -> int:
+    """Bytes of this process that are in RAM."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def tell(line: str) -> None:

@@ -43,6 +43,11 @@ class Comparison:
     """Lines about figures that are no comparison."""
 
     @property
+    def value(self) -> float | None:
+        """What a later run is held against."""
+        return self.ratio
+
+    @property
     def ratio(self) -> float | None:
         """Median of ours over median of the floor; None without a floor."""
         if not self.floor:
@@ -69,6 +74,60 @@ class Comparison:
                     f"         of ours {hashing:.2f} µs is SHA-256, which the floor does not do: {rest:.2f} without"
                 )
         return [*out, *self.more]
+
+
+@dataclass(slots=True)
+class Value:
+    """Something measured that is no ratio: its rounds, and the mark that their median should keep."""
+
+    name: str
+    what: str
+    unit: str
+    mark: float
+    rounds: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    least: bool = False
+    """The mark is what there should be at least; else at most."""
+
+    @property
+    def value(self) -> float | None:
+        """The median; None when nothing was measured."""
+        return median(self.rounds) if self.rounds else None
+
+    def lines(self) -> list[str]:
+        """Return the report for people."""
+        value = self.value
+        if value is None:
+            return [f"{self.name}: {self.what}", "  nothing was measured", *(f"         {note}" for note in self.notes)]
+        kept = value >= self.mark if self.least else value <= self.mark
+        bound = "at least" if self.least else "at most"
+        rounds = " ".join(f"{each:.2f}" for each in self.rounds)
+        verdict = "kept" if kept else "MISSED"
+        return [
+            f"{self.name}: {self.what}",
+            f"  {value:.2f} {self.unit}, mark {bound} {self.mark:g} {verdict}   (rounds: {rounds})",
+            *(f"         {note}" for note in self.notes),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A report that is lines only."""
+
+    name: str
+    text: list[str]
+
+    @property
+    def value(self) -> None:
+        """Nothing that a later run could be held against."""
+        return None
+
+    def lines(self) -> list[str]:
+        """Return the report for people."""
+        return self.text
+
+
+Result = Comparison | Value | Told
 
 
 def _median(figures: list[Figure]) -> float:

@@ -127,6 +127,8 @@ class Site:
         }
         self.settings = {f"SOIP_{name.upper()}": str(value) for name, value in {**defaults, **settings}.items()}
         self.server: Program | None = None
+        self.server_environment: dict[str, str] = {}
+        """Of the server alone, beside its settings."""
         self._programs: list[Program] = []
         self._runs = 0
 
@@ -191,7 +193,9 @@ class Site:
 
     def start(self, within: float = PATIENT_S) -> None:
         """`soip serve`, and wait until every worker and the console are ready."""
-        self.server = self.run("serve", [sys.executable, "-m", "soip", "serve"], self.settings)
+        self.server = self.run(
+            "serve", [sys.executable, "-m", "soip", "serve"], {**self.settings, **self.server_environment}
+        )
         workers = int(self.settings["SOIP_MEDIA_WORKERS"])
         until(lambda: self.count("media worker ready") >= workers and self._answers(), within, self.explain)
 

@@ -122,6 +122,7 @@ def test_a_camera_is_added_and_listed(soip: Soip, data: Path) -> None:
             "device": "cam1",
             "record": "always",
             "audio": False,
+            "transport": "udp",
             "signalling": "offline",
             "media": "offline",
             "since": None,
@@ -266,6 +267,13 @@ def test_what_commands_change_is_in_the_audit_log(soip: Soip, data: Path) -> Non
         (("store", "rebuild"), 1, "nothing was recorded in"),
         (("serve", "--http", "8080"), 2, "setting 'http': '8080' is not HOST:PORT"),
         (("serve", "--media-workers", "0"), 2, "media_workers"),
+        (("serve", "--media", "/a", "--media", "/a"), 2, "each folder is named once"),
+        (("hold", "add", "nobody", "--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T00:01:00Z", "--reason", "x"),
+         1, "there is no camera 'nobody'"),
+        (("hold", "add", "taken", "--from", "2026-01-01T00:01:00Z", "--to", "2026-01-01T00:00:00Z", "--reason", "x"),
+         2, "--to must be later than --from"),
+        (("hold", "remove", "nothing"), 1, "there is no hold 'nothing'"),
+        (("camera", "priority", "nobody", "3"), 1, "there is no camera 'nobody'"),
         (("media", "--worker", "9", "--media-workers", "2"), 2, "there is no worker 9"),
     ],
 )  # fmt: skip
@@ -516,20 +524,21 @@ def recorded(soip: Soip, data: Path) -> RecordingRow:
     """A camera with one real file of four seconds, its row as the media role would make it, and a gap after it."""
     soip("camera", "add", "cam1", "--password", "p")
     settings = Settings.load(data=data)
-    disk = DiskWriter(Root.open(settings.media_root, "media-1", reserve_bytes=4096, room_bytes=0))
+    disk = DiskWriter(Root.open(settings.media_roots[0], "media-1", reserve_bytes=4096, room_bytes=0))
     disk.start()
     writer = RecordingWriter(
         disk, "cam1", [video_track("H264", [[SPS], [PPS]], 640, 360)], lambda event: None, server="media-1"
     )
     picture = b"\0\0\0\x05\x65abcd"
     for second in range(4):
-        samples = [Frame([picture], 3600, sync=number == 0) for number in range(25)]
-        assert writer.append([run_of(1, second * 90_000, samples)], START_US + second * 1_000_000)
+        lost = 2 * (second == 2)
+        samples = [Frame([picture], 3600, sync=number == 0, damaged=lost > 0 and number > 4) for number in range(25)]
+        assert writer.append([run_of(1, second * 90_000, samples, lost)], START_US + second * 1_000_000)
     writer.seal()
     gap = Entry("gap", "g1", START_US + 4_000_000, START_US + 9_000_000, "camera offline", facts={"detail": "no reply"})
     disk.journal("cam1", gap)
     assert disk.close(10)
-    (path,) = settings.media_root.rglob("*.mp4")
+    (path,) = settings.media_roots[0].rglob("*.mp4")
     soip("store", "rebuild")
     (row,) = in_directory(data, lambda directory: directory.catalog.recordings("cam1"))
     assert Path(row.root, row.path) == path
@@ -548,6 +557,46 @@ def test_the_catalog_is_rebuilt_from_the_folder(soip: Soip, data: Path, recorded
     assert soip("store", "check").code == 0
 
 
+def test_recordings_are_held_until_the_hold_is_removed(soip: Soip, data: Path, recorded: RecordingRow) -> None:
+    assert "nothing is held" in soip("hold", "list").out
+    span = ("--from", "2026-01-01T00:00:00Z", "--to", "2026-12-31T00:00:00Z")
+    added = soip("hold", "add", "cam1", *span, "--reason", "case 7", "--reference", "A-1")
+    (hold,) = soip("hold", "list", "--json").json
+    assert hold["id"] in added.out
+    assert (hold["camera"], hold["reason"], hold["removed"]) == ("cam1", "case 7", None)
+    assert "case 7 (A-1)" in soip("hold", "list", "cam1").out
+    assert soip("hold", "list", "cam2", "--json").json == []
+    assert "removed" in soip("hold", "remove", hold["id"]).out
+    assert soip("hold", "list", "--json").json == []
+    (ended,) = soip("hold", "list", "--all", "--json").json
+    assert ended["removed"] is not None
+
+
+def test_a_camera_has_a_priority(soip: Soip, data: Path) -> None:
+    soip("camera", "add", "cam1", "--password", "p", "--priority", "2")
+    assert soip("camera", "priority", "cam1", "9").code == 0
+    row = in_directory(data, lambda directory: directory.cameras.get("cam1"))
+    assert row is not None
+    assert row.priority == 9
+
+
+def test_the_catalog_is_rebuilt_from_several_folders(soip: Soip, data: Path, recorded: RecordingRow) -> None:
+    other = data / "disk2"
+    Root.open(other, "media-1", reserve_bytes=4096, room_bytes=0)
+    place = other / recorded.path
+    place.parent.mkdir(parents=True)
+    Path(recorded.root, recorded.path).rename(place)
+    both = ("--media", recorded.root, "--media", str(other))
+    result = soip("store", "check", *both)
+    assert (result.code, "2 findings" in result.err) == (1, True)
+    assert soip("store", "rebuild", *both).code == 0
+    assert soip("store", "check", *both).code == 0
+    (row,) = in_directory(data, lambda directory: directory.catalog.recordings("cam1"))
+    assert (row.root, row.path, row.frames) == (str(other), recorded.path, recorded.frames)
+    result = soip("store", "check")
+    assert (result.code, f"missing: {other}: 1 recordings" in result.out) == (1, True)
+
+
 def test_recordings_as_json(soip: Soip, recorded: RecordingRow) -> None:
     (facts,) = soip("recordings", "cam1", "--json").json
     assert facts["camera"] == "cam1"
@@ -556,6 +605,10 @@ def test_recordings_as_json(soip: Soip, recorded: RecordingRow) -> None:
     assert facts["sealed"] is True
     assert facts["frames"] == 100
     assert facts["tracks"] == ["avc1.42C01E"]
+    assert (facts["damaged_pictures"], facts["lost_packets"]) == (20, 2)
+    (stretch,) = facts["damage"]
+    assert (stretch["pictures"], stretch["packets"]) == (20, 2)
+    assert (stretch["start"], stretch["end"]) == ("2026-11-20T12:03:52.700000Z", "2026-11-20T12:03:53.500000Z")
     assert Path(facts["path"]).is_absolute()
     assert Path(facts["path"]).stat().st_size == facts["bytes"]
 
@@ -564,6 +617,7 @@ def test_recordings_for_people(soip: Soip, recorded: RecordingRow, monkeypatch: 
     monkeypatch.setenv("COLUMNS", "40")
     out = soip("recordings", "cam1").out
     assert "2026-11-20T12:03:50Z" in out
+    assert "2 packets" in out
     assert str(Path(recorded.root, recorded.path)) in out  # Whole, however narrow the terminal.
 
 
@@ -607,7 +661,7 @@ def test_rebuild_names_what_it_cannot_read(soip: Soip, data: Path, recorded: Rec
     file.write_bytes(b"nonsense")
     result = soip("store", "rebuild")
     assert result.code == 1
-    assert f"unreadable: {recorded.path}" in result.err
+    assert f"unreadable: {file}" in result.err
     assert soip("recordings", "cam1", "--json").json == []
 
 

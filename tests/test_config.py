@@ -42,7 +42,7 @@ def test_the_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     assert settings.media_workers == default_media_workers() >= 1
     assert (settings.file_seconds, settings.sync_seconds, settings.fragment_seconds) == (600, 5, 2)
     assert settings.database_url == f"sqlite+aiosqlite:///{tmp_path}/run/soip.db"
-    assert settings.media_root == tmp_path / "run" / "media"
+    assert settings.media_roots[0] == tmp_path / "run" / "media"
     assert settings.media_server_file == tmp_path / "run" / "media-server.json"
 
 
@@ -283,3 +283,26 @@ def test_lifetimes_of_registrations(text: str) -> None:
 def test_what_is_no_lifetime(text: object) -> None:
     with pytest.raises(ValueError, match="no range of seconds"):
         Lifetime.parse(text)
+
+
+def test_folders_for_recordings(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, media_dirs=("/disk1", "/disk2"))
+    assert settings.media_roots == (Path("/disk1"), Path("/disk2"))
+    assert settings.environment()["SOIP_MEDIA_DIRS"] == "/disk1:/disk2"
+    assert Settings(data=tmp_path).media_roots == (tmp_path / "media",)
+    for wrong in ("/a:/a", ("/a:b",), 7):
+        with pytest.raises(ValueError, match=r"folder"):
+            Settings(data=tmp_path, media_dirs=wrong)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0", 0), ("512M", 512 << 20), ("20 G", 20 << 30), ("1K", 1024)])
+def test_numbers_of_bytes(tmp_path: Path, text: str, expected: int) -> None:
+    settings = Settings(data=tmp_path, min_free=text)
+    assert settings.min_free == expected
+    assert Settings(data=tmp_path, min_free=settings.environment()["SOIP_MIN_FREE"]).min_free == expected
+
+
+def test_what_is_no_number_of_bytes(tmp_path: Path) -> None:
+    for wrong in ("", "-1", "1.5G", "much"):
+        with pytest.raises(ValueError, match="number of bytes"):
+            Settings(data=tmp_path, min_free=wrong)

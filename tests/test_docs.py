@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute
 
 from soip.config import PREFIX, Settings
+from soip.media import metrics as media_metrics
 from soip.media.face import UNAVAILABLE
 from soip.media.livesocket import EXPIRED, RIGHT_ENDED, UNKNOWN_CAMERA
+from soip.signalling import metrics as sip_metrics
 from soip.web import errors as web_errors
+from soip.web import metrics as web_metrics
 from soip.web.api import router
 from soip.web.errors import ApiError
+from tests.peers import need
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -97,6 +102,34 @@ def test_the_example_settings_are_accepted(tmp_path: Path) -> None:
     settings = Settings.load(data=tmp_path)
     assert settings.http.port == 8080
     assert settings.domain == "site.example"
+
+
+def test_every_figure_is_described() -> None:
+    text = (ROOT / "docs/metrics.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `soip_")]
+    families = {*media_metrics.FAMILIES, *sip_metrics.FAMILIES, *web_metrics.FAMILIES}
+    assert len(families) > 50
+    written = set()
+    for family in families:
+        labels = ", ".join(f"`{label}`" for label in family.labels) or "–"
+        written.add(f"| `{family.written}` | {family.kind} | {labels} | {family.help.rstrip('.')} |")
+    assert set(rows) == written
+    assert len(rows) == len(written)
+
+
+def test_the_examples_for_prometheus_are_accepted_by_it(tmp_path: Path) -> None:
+    text = (ROOT / "docs/metrics.md").read_text("utf-8")
+    config, rules = re.findall(r"```yaml\n(.+?)```", text, flags=re.DOTALL)
+    (tmp_path / "token").write_text("x")
+    (tmp_path / "soip-rules.yml").write_text(rules)
+    config = config.replace("/etc/prometheus/soip-token", str(tmp_path / "token"))
+    (tmp_path / "prometheus.yml").write_text(config)
+    command = [need("promtool"), "check", "config", "prometheus.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    named = set(re.findall(r"soip_[a-z_]+", rules))
+    known = {family.written for family in (*media_metrics.FAMILIES, *sip_metrics.FAMILIES, *web_metrics.FAMILIES)}
+    assert {name.removesuffix("_bucket") for name in named} <= known
 
 
 def test_every_error_and_address_of_the_api_is_described() -> None:

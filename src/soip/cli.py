@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from soip import __version__
-from soip.commands import agents, camera, demo, media, recordings, route, server, store, tls, trace, user
+from soip.commands import agents, camera, demo, hold, media, recordings, route, server, store, tls, top, trace, user
 from soip.commands.terminal import CommandError
 from soip.lifeline import StartError
 
@@ -31,8 +31,10 @@ app.add_typer(tls.app, name="tls")
 app.add_typer(route.app, name="route")
 app.command("recordings")(recordings.recordings)
 app.command("export")(recordings.export)
+app.add_typer(hold.app, name="hold")
 app.add_typer(store.app, name="store")
 app.command("trace")(trace.trace)
+app.command("top")(top.top)
 app.command("simulate")(agents.simulate)
 app.command("play")(agents.play)
 

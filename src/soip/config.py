@@ -133,6 +133,28 @@ def default_media_workers() -> int:
     return max(1, (os.cpu_count() or 1) - 1)
 
 
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def _bytes(value: object) -> int:
+    """A number of bytes: 1073741824, "1024M" or "1G". Raises ValueError."""
+    match = re.fullmatch(r"(\d{1,15})\s*([KMGT]?)", str(value))
+    if match is None:
+        raise ValueError(f'{value!r} is no number of bytes, for example "512M" or "20G"')
+    return int(match[1]) << _UNITS[match[2]]
+
+
+def _folders(value: object) -> tuple[Path, ...]:
+    """Folders: as TOML writes lists, or with colons in an environment variable, like PATH. Raises ValueError."""
+    parts = value.split(":") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str | Path) for part in parts):
+        raise ValueError(f'{value!r} is not a list of folders, for example ["/disk1/soip", "/disk2/soip"]')
+    folders = tuple(_place(part) for part in parts if part)
+    if len(set(folders)) < len(folders) or any(":" in str(folder) for folder in folders):
+        raise ValueError("each folder is named once, and without a colon")
+    return folders
+
+
 def _optional_address(value: object) -> HostPort | None:
     return None if value in (None, "") else HostPort.parse(value)
 
@@ -155,6 +177,8 @@ _Domain = Annotated[str, AfterValidator(_domain)]
 _Address = Annotated[HostPort, NoDecode, BeforeValidator(HostPort.parse), PlainSerializer(str)]
 _OptionalAddress = Annotated[HostPort | None, NoDecode, BeforeValidator(_optional_address)]
 _Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+_Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_folders)]
+_Bytes = Annotated[int, NoDecode, BeforeValidator(_bytes)]
 _Lifetime = Annotated[Lifetime, NoDecode, BeforeValidator(Lifetime.parse), PlainSerializer(str)]
 _Ports = Annotated[PortRange, NoDecode, BeforeValidator(PortRange.parse), PlainSerializer(str)]
 
@@ -268,9 +292,13 @@ class Settings(BaseSettings):
     srtp: Literal["off", "optional", "required"] = "optional"
     media_workers: int = Field(default_factory=default_media_workers, ge=1, le=256)
     failover_seconds: float = Field(default=30, ge=2, le=3600)
+    media_dirs: _Folders = ()
+    retention_days: float = Field(default=0, ge=0, le=36500)
+    min_free: _Bytes = 1 << 30
     file_seconds: float = Field(default=600, gt=0, le=86400)
     sync_seconds: float = Field(default=5, gt=0, le=3600)
     fragment_seconds: float = Field(default=2, gt=0, le=60)
+    metrics_token: str | None = Field(default=None, repr=False, pattern=r"^[!-~]{16,256}$")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = "auto"
 
@@ -306,14 +334,19 @@ class Settings(BaseSettings):
         return f"sqlite+aiosqlite:///{self.directory or self.data / 'soip.db'}"
 
     @property
-    def media_root(self) -> Path:
-        """The root folder of the recordings."""
-        return self.data / "media"
+    def media_roots(self) -> tuple[Path, ...]:
+        """The folders of the recordings, each on a disk of its own."""
+        return self.media_dirs or (self.data / "media",)
 
     @property
     def media_server_file(self) -> Path:
         """Id and SIP secret of this machine's media server."""
         return self.data / "media-server.json"
+
+    @property
+    def metrics_token_file(self) -> Path:
+        """The token that opens the figures, where the settings give none."""
+        return self.data / "metrics-token"
 
     @property
     def tls_folder(self) -> Path:
@@ -394,6 +427,8 @@ def _text(value: object) -> str:
         return str(value)
     if any(isinstance(each, SipRoute) for each in value):
         return json.dumps([each.model_dump(by_alias=True) for each in value])
+    if any(isinstance(each, Path) for each in value):
+        return ":".join(map(str, value))
     return ",".join(value)
 
 

@@ -101,14 +101,14 @@ class Caller:
 
     def listen(self, agreed: Stream) -> None:
         """Collect what `agreed` brings."""
-        self._receiver = VideoReceiver(agreed.payload_type)
+        self.receiver = VideoReceiver(agreed.payload_type)
         self.pair.allow([agreed.remote[0]])
         self._peer = Peer(*agreed.remote_rtcp)
         self.station.poll.add(self.pair.rtp, self._rtp)
         self.station.poll.add(self.pair.rtcp, self._rtcp)
 
     def _rtp(self) -> None:
-        self.units += self.pair.drain(self._receiver, self.station.buffer, self.station.now())
+        self.units += self.pair.drain(self.receiver, self.station.buffer, self.station.now())
         self._changed.set()
 
     def _rtcp(self) -> None:
@@ -135,8 +135,8 @@ class Caller:
 
     @property
     def ssrc(self) -> int:
-        assert self._receiver.ssrc is not None
-        return self._receiver.ssrc
+        assert self.receiver.ssrc is not None
+        return self.receiver.ssrc
 
     def close(self) -> None:
         """Close the media sockets; again is harmless."""

@@ -126,6 +126,17 @@ async def test_a_keyframe_comes_when_asked(kind: str) -> None:
         assert any(unit.keyframe for unit in peer.units[before:])
 
 
+async def test_a_packet_that_is_asked_for_is_sent_again() -> None:
+    async with proxy(cam1="secret", viewer="seen") as server, cameras(server), caller(server) as peer:
+        await call(peer)
+        await peer.until(8)
+        peer.send(rtcp.ReceiverReport(1), rtcp.Nack(1, peer.ssrc ^ 1, (peer.receiver.highest & 0xFFFF,)))
+        peer.send(rtcp.ReceiverReport(1), rtcp.Nack(1, peer.ssrc, (peer.receiver.highest & 0xFFFF,)))
+        seen = len(peer.units)
+        await peer.until(seen + 8)
+        assert (peer.receiver.late, peer.receiver.lost) == (1, 0), "once, and only of its own stream"
+
+
 async def test_sound_is_sent_where_offered() -> None:
     async with proxy(cam1="secret", viewer="seen") as server, cameras(server), caller(server) as peer:
         _, agreement = await call(peer, sound=True)

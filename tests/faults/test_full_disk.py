@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from tests.faults.pictures import in_order, stamps
 from tests.faults.timeline import holes, timeline
 from tests.interop.film import decode
-from tests.site import Site, until
+from tests.site import Site, now_us, rfc3339, until
 
 pytestmark = pytest.mark.faults
 
@@ -43,8 +43,11 @@ def fill(disk: Path) -> Path:
     """Take all that is free."""
     filler = disk / ".filler"
     with filler.open("wb") as file:
-        state = os.statvfs(disk)
-        os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_frsize)
+        while True:
+            state = os.statvfs(disk)
+            with suppress(OSError):  # The recorder may have been faster.
+                os.posix_fallocate(file.fileno(), 0, state.f_bavail * state.f_frsize)
+                break
     return filler
 
 
@@ -57,6 +60,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
         site.simulate("cam1")
         site.until_camera("cam1")
         time.sleep(5)  # Something to have recorded before the disk fills.
+        held = ("--from", rfc3339(now_us() - 3600 * 10**6), "--to", rfc3339(now_us() + 3600 * 10**6))
+        site.soip("hold", "add", "cam1", *held, "--reason", "evidence")  # else the oldest would make room
         filler = fill(disk)
         site.until_camera("cam1", "live")
         stopped = [entry for entry in site.entries if entry["event"] == "recording stops"]

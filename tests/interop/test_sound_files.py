@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from playwright.async_api import async_playwright
 
-from soip.media.recorder import Recorder
 from soip.rtp.sound import OPUS, PCMA, PCMU, SoundFormat
 from soip.store.disk import DiskWriter
 from soip.store.export import export
@@ -114,7 +113,7 @@ async def test_chromium_plays_them(desk: Desk) -> None:
         page = await browser.new_page()
         for form, _, _ in FORMATS:
             desk.rows.clear()
-            desk.recorder = Recorder(desk.recorder._context, "cam1", desk.place, desk.gaps)
+            desk.use()
             path, mime = await record(desk, form)
             told = await page.evaluate(PLAY, [base64.b64encode(path.read_bytes()).decode(), mime])
             assert "unsupported" not in told, told

@@ -214,6 +214,7 @@ class Viewer:
         self.agreement: Agreement
         self.call: Call
         self.pairs: list[RtpSocketPair] = []
+        self.receiver: VideoReceiver
         self._poll = MediaPoll(asyncio.get_running_loop())
         self._buffer = memoryview(bytearray(DATAGRAM_SIZE))
         house.at_the_end(self._close)
@@ -270,7 +271,7 @@ class Viewer:
     def _listen(self) -> None:
         shown, heard = self.agreement.video, self.agreement.audio
         if shown is not None:
-            receiver = VideoReceiver(shown.payload_type, (), CODINGS[shown.encoding])
+            receiver = self.receiver = VideoReceiver(shown.payload_type, (), CODINGS[shown.encoding])
             self.pairs[0].allow([shown.remote[0]])
             self.pairs[0].secure(shown.srtp)
             self._poll.add(self.pairs[0].rtp, lambda: self._picture(receiver))
@@ -313,6 +314,14 @@ class Viewer:
         assert stream is not None
         packets: list[rtcp.Packet] = [rtcp.ReceiverReport(5, ()), rtcp.PictureLossIndication(5, 1)]
         self.pairs[0].send_control(rtcp.build(packets), Peer(*stream.remote_rtcp))
+
+    def ask_again(self) -> None:
+        """Ask for a packet that has come already: that it comes again is seen by `receiver.late`."""
+        stream = self.agreement.video
+        assert stream is not None
+        assert self.receiver.ssrc is not None
+        nack = rtcp.Nack(5, self.receiver.ssrc, (self.receiver.highest & 0xFFFF,))
+        self.pairs[0].send_control(rtcp.build([rtcp.ReceiverReport(5, ()), nack]), Peer(*stream.remote_rtcp))
 
     def _close(self) -> None:
         self._poll.close()

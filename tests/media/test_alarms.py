@@ -26,7 +26,7 @@ async def send(agent: UserAgent, to: Uri, message: manscdp.Message = ALARM) -> i
 
 def noted(house: House, camera: str = "cam1") -> list[Entry]:
     """The events in the journals of a camera."""
-    found = sorted(house.settings.media_root.glob(f"{camera}/*/*/*/journal.jsonl"))
+    found = sorted(house.settings.media_roots[0].glob(f"{camera}/*/*/*/journal.jsonl"))
     return [entry for path in found for entry in journal._entries(path) if entry.kind == "event"]
 
 

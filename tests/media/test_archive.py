@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from soip.media.recorder import Recorder
 from soip.store import journal
 from soip.store.errors import ForeignRootError, MissingRootError
 from soip.store.root import NOTE, Root
+from tests.media.house import until
 from tests.media.material import START_US
 from tests.mp4.files import pieces
 
@@ -36,11 +38,14 @@ class Desk:
     settings: Settings
     directory: Directory
     later: WriteBehind
-    now: int = NOW_US
+    utc_us: int = NOW_US
     instance: str = "m1-0"
 
+    def now(self) -> float:
+        return time.monotonic()
+
     def now_us(self) -> int:
-        return self.now
+        return self.utc_us
 
     def archive(self) -> Archive:
         return Archive(self.settings, cast(Context, self), "m1")
@@ -48,7 +53,7 @@ class Desk:
     async def recorder(self, later_s: float = 0, **facts: Any) -> Recorder:
         """The recorder of cam1, as the worker makes it so long after its start."""
         async with self.archive() as archive:
-            self.now += int(later_s * SECOND)
+            self.utc_us += int(later_s * SECOND)
             return await archive.recorder(CameraRow("cam1", "cam1", "cam1", **facts))
 
     async def gaps(self) -> list[tuple[float, float, str]]:
@@ -60,7 +65,7 @@ class Desk:
     def row(self, start: float, end: float, *, sealed: bool = True) -> RecordingRow:
         """A recording of cam1, in seconds since the first picture."""
         path = f"cam1/2026/11/20/{int(start):06}.mp4"
-        root = str(self.settings.media_root)
+        root = str(self.settings.media_roots[0])
         span = (START_US + int(start * SECOND), START_US + int(end * SECOND))
         return RecordingRow(path, "cam1", "m1", self.instance, root, path, *span, sealed=sealed)
 
@@ -80,7 +85,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 
 async def test_a_disk_that_is_not_mounted_is_not_recorded_over(desk: Desk) -> None:
-    media = desk.settings.media_root
+    media = desk.settings.media_roots[0]
     async with desk.archive():
         pass
     await desk.directory.save(row := desk.row(0, 60, sealed=False))
@@ -99,7 +104,7 @@ async def test_a_disk_that_is_not_mounted_is_not_recorded_over(desk: Desk) -> No
 
 
 async def test_the_rows_of_a_disk_that_was_given_up_stay(desk: Desk) -> None:
-    media = desk.settings.media_root
+    media = desk.settings.media_roots[0]
     async with desk.archive():
         pass
     await desk.directory.save(row := desk.row(0, 60, sealed=False))
@@ -111,7 +116,7 @@ async def test_the_rows_of_a_disk_that_was_given_up_stay(desk: Desk) -> None:
 
 
 async def test_another_disk_of_the_same_server_is_another_disk(desk: Desk) -> None:
-    media = desk.settings.media_root
+    media = desk.settings.media_roots[0]
     async with desk.archive():
         pass
     media.rename(media.with_name("disk"))
@@ -128,7 +133,7 @@ async def test_mending_looks_at_all_that_may_not_have_been_synced(desk: Desk) ->
     async with desk.archive() as archive:
         front, fragments = pieces(60)
         fragments = [*fragments[:20], fragments[20][:-1500] + bytes(1500), *fragments[21:]]
-        place = desk.settings.media_root / "cam1/2026/11/20/114552.mp4"
+        place = desk.settings.media_roots[0] / "cam1/2026/11/20/114552.mp4"
         place.parent.mkdir(parents=True)
         place.write_bytes(front + b"".join(fragments))
         await archive.mend()
@@ -141,7 +146,7 @@ async def test_mending_looks_at_all_that_may_not_have_been_synced(desk: Desk) ->
 
 async def test_the_time_the_server_was_down_is_a_gap(desk: Desk) -> None:
     await desk.directory.save(desk.row(0, 60))
-    desk.now = START_US + 90 * SECOND
+    desk.utc_us = START_US + 90 * SECOND
     recorder = await desk.recorder(created_us=START_US - SECOND)
     recorder.stop()
     assert await desk.gaps() == [(60, 90, "media server down")]
@@ -158,7 +163,7 @@ async def test_while_there_was_no_such_camera_nothing_was_planned(
     desk: Desk, plan: str, expected: list[tuple[float, float, str]]
 ) -> None:
     await desk.directory.save(desk.row(0, 60))
-    desk.now = START_US + 90 * SECOND
+    desk.utc_us = START_US + 90 * SECOND
     recorder = await desk.recorder(plan=plan, created_us=START_US + 80 * SECOND)
     recorder.stop()
     assert await desk.gaps() == expected
@@ -166,7 +171,7 @@ async def test_while_there_was_no_such_camera_nothing_was_planned(
 
 async def test_a_camera_that_is_added_again_while_the_worker_runs(desk: Desk) -> None:
     await desk.directory.save(desk.row(0, 60))
-    desk.now = START_US + 30 * SECOND
+    desk.utc_us = START_US + 30 * SECOND
     recorder = await desk.recorder(60, created_us=START_US + 88 * SECOND)
     recorder.stop()
     assert await desk.gaps() == [(60, 88, "not planned"), (88, 90, "camera offline")]
@@ -176,9 +181,9 @@ async def test_a_gap_that_was_open_when_the_worker_was_killed_is_in_the_journal(
     """In the catalog it has grown until then; the journal gets gaps that are over."""
     span = (START_US + 60 * SECOND, START_US + 70 * SECOND)
     await desk.directory.save(desk.row(0, 60), GapRow("g", "cam1", *span, "camera offline", detail="it hung up"))
-    desk.now = START_US + 90 * SECOND
+    desk.utc_us = START_US + 90 * SECOND
     await desk.recorder()
-    root = Root.open(desk.settings.media_root, "m1")
+    root = Root.open(desk.settings.media_roots[0], "m1")
     entries = journal.read(root, "cam1", START_US)
     assert [(entry.id == "g", entry.end_us, entry.cause) for entry in entries] == [(True, span[1], "camera offline")]
     assert entries[0].facts == {"detail": "it hung up"}
@@ -187,16 +192,16 @@ async def test_a_gap_that_was_open_when_the_worker_was_killed_is_in_the_journal(
 async def test_a_clock_that_was_set_back_is_told_and_time_goes_on_from_there(desk: Desk) -> None:
     """Gaps must not wait for the hour that was recorded already to pass."""
     await desk.directory.save(desk.row(0, 3600))
-    desk.now = START_US + 60 * SECOND
+    desk.utc_us = START_US + 60 * SECOND
     with capture_logs() as logs:
         recorder = await desk.recorder()
     assert [(entry["log_level"], entry["camera"]) for entry in logs if "set back" in entry["event"]] == [
         ("error", "cam1")
     ]
-    desk.now += 10 * SECOND
+    desk.utc_us += 10 * SECOND
     recorder.enable(True)
     recorder.missing(Cause.OFFLINE, "not registered")
-    desk.now += 10 * SECOND
+    desk.utc_us += 10 * SECOND
     recorder.stop()
     assert await desk.gaps() == [(60, 70, "media server down"), (70, 80, "camera offline")]
 
@@ -224,10 +229,13 @@ async def test_a_move_of_long_ago_explains_nothing_new(desk: Desk) -> None:
 
 async def test_the_disk_is_told_and_one_that_is_not_there_has_no_room(desk: Desk) -> None:
     async with desk.archive() as archive:
-        space = await archive.space()
+        space = archive.space()
         assert 0 < space.free <= space.total
-        shutil.rmtree(desk.settings.media_root)
-        assert await archive.space() == (0, 0, False)
+        assert [disk[:2] for disk in space.disks] == [(str(desk.settings.media_roots[0]), "ready")]
+        shutil.rmtree(desk.settings.media_roots[0])
+        archive.disks.look()
+        await until(lambda: archive.space()[:3], (0, 0, False))
+        assert [disk[1] for disk in archive.space().disks] == ["away"]
 
 
 @pytest.mark.parametrize(("home", "mine"), [("m1-0", True), ("m1-1", False)])

@@ -221,3 +221,16 @@ def test_media_time_of_chunks_is_that_of_the_recording() -> None:
     one: Picture = picture(0)
     feed.push(one)
     assert read(take(browser)).samples[0].dts == START
+
+
+async def test_frames_that_a_browser_was_not_given_stay_counted_when_it_leaves() -> None:
+    feed, slow, quick = Feed(), Browser(), Browser()
+    for browser in (slow, quick):
+        feed.join(browser, [])
+    feed.push(picture(1))
+    assert (feed.dropped, feed.queued_bytes) == (2, 0), "they wait for a keyframe"
+    feed.push(picture(25))
+    assert feed.queued_bytes > 0
+    feed.leave(slow)
+    feed.leave(slow)
+    assert feed.dropped == 2

@@ -416,3 +416,23 @@ async def test_the_time_a_killed_worker_was_away_is_a_gap_and_its_files_are_mend
     assert old.end_us == row.end_us
     assert gap.cause == "media server down"
     assert (gap.start_us, gap.end_us) == (old.end_us, new.start_us)
+
+
+@shared
+async def test_packets_are_sent_again_live_and_of_recordings(home: House, name: str) -> None:
+    """By who has agreed to it (RFC 4585 §4.2); a viewer asks here for what it has, so that it comes late."""
+    await home.add_camera(name)
+    camera = await Camera.make(home, name)
+    await home.recorded(2.0, name)
+    live = await (await Viewer.make(home)).dial(name)
+    (row, *_) = await home.recordings(name)
+    start = clock(row.start_us)
+    recorded = await (await Viewer.make(home, "bob")).dial(f"{name};start={start}")
+    plain = await (await Viewer.make(home, "bob")).dial(name, change=("a=rtcp-fb:* nack\r\n", ""))
+    for viewer in (live, recorded, plain):
+        await viewer.see(5)
+        viewer.ask_again()
+    await until(lambda: live.receiver.late > 0 and recorded.receiver.late > 0, True)
+    await plain.see(10)
+    assert plain.receiver.late == 0
+    assert camera.up == 1

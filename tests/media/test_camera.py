@@ -76,3 +76,16 @@ async def test_a_browser_that_comes_after_a_large_step_of_the_clock_is_served(ca
     assert len(camera.feed) == 1
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_traffic_is_what_has_passed_since_it_was_last_asked(camera: Camera) -> None:
+    camera.hold(object())
+    camera.hold(object())
+    for number in range(2):
+        camera._picture(picture(number))
+    received = camera.received
+    assert camera.traffic() == (received, 2 * received)
+    assert camera.traffic() == (0, 0)
+    camera._picture(picture(2))
+    assert camera.traffic() == (camera.received - received, 2 * (camera.received - received))
+    assert (camera.pictures, camera.keyframes) == (3, 1)

@@ -10,7 +10,8 @@ import pytest
 
 from soip.net.call import Call
 from soip.net.errors import RequestRefusedError
-from soip.net.rtp import open_pair
+from soip.net.rtp import Peer, open_pair
+from soip.rtp import rtcp
 from soip.rtp.nal import AccessUnit
 from soip.rtp.receiver import VideoReceiver
 from soip.sip.headers import Replaces
@@ -226,3 +227,45 @@ async def test_a_call_that_cannot_be_shown_replaces_nothing(home: House, name: s
     assert gone.value.status == 481
     await viewer.see(3)
     assert viewer.call.end is None
+
+
+async def test_who_has_gone_without_a_word_is_hung_up_with_a_reason_and_nobody_else(
+    home: House, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long that takes is tested in virtual time (`test_viewlink.py`)."""
+    camera, gone = await watching(home, name)
+    other = await (await Viewer.make(home, "bob")).dial(name)
+    monkeypatch.setattr("soip.media.viewlink.UNREACHABLE_S", 0.5)
+    gone._poll.remove(gone.pairs[0].rtp)
+    gone.pairs[0].rtp.close()
+    reason = await gone.ended()
+    assert reason.startswith("SIP;cause=503;")
+    assert "media port has been closed" in reason
+    await other.see(10)
+    assert other.call.end is None
+    assert camera.up == 1
+
+
+async def test_who_reports_that_nothing_arrives_is_sent_less_and_then_hung_up(
+    home: House, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, lossy = await watching(home, name)
+    other = await (await Viewer.make(home, "bob")).dial(name)
+    for limit in ("BAD_S", "GIVE_UP_S"):
+        monkeypatch.setattr(f"soip.policy.throttle.{limit}", 0.5)
+    stream = lossy.agreement.video
+    assert stream is not None
+
+    def ended() -> bool:
+        reports = [packet for packet in lossy.control if isinstance(packet, rtcp.SenderReport)]
+        if reports and lossy.call.end is None:
+            block = rtcp.ReportBlock(reports[-1].ssrc, 128, 0, 0, 0, 0, 0)
+            data = rtcp.build([rtcp.ReceiverReport(5, (block,))])
+            lossy.pairs[0].send_control(data, Peer(*stream.remote_rtcp))
+        return lossy.call.end is not None
+
+    await until(ended, True)
+    assert "too much is lost on the way to you" in await lossy.ended()
+    units = await other.see(30)
+    assert sum(unit.lost for unit in units) == 0
+    assert other.call.end is None

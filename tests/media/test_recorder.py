@@ -16,9 +16,10 @@ import pytest
 
 from soip.directory.rows import GapRow, RecordingRow
 from soip.media.context import Context
+from soip.media.disks import Disks, Place
 from soip.media.gaps import Cause, Gaps
 from soip.media.intake import Picture, Sound, VideoIntake
-from soip.media.recorder import BREAK_S, FRAGMENT_BYTES, Place, Recorder, journal_gap
+from soip.media.recorder import BREAK_S, FRAGMENT_BYTES, Recorder
 from soip.media.walltime import WallClock
 from soip.mp4.times import us_of
 from soip.rtp.clock import MediaClock
@@ -55,8 +56,14 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.place = Place(self.disk, "m1", "m1-0", 600, 2)
-        self.gaps = Gaps("cam1", "m1-0", self.save_gap, lambda gap: journal_gap(self.disk, gap))
-        self.recorder = Recorder(cast(Context, self), "cam1", self.place, self.gaps)
+        self.use()
+
+    def use(self, *others: DiskWriter, **changes: float) -> None:
+        """Record anew, with `changes` of the place, and to `others` too."""
+        places = [replace(self.place, disk=disk, **changes) for disk in (self.disk, *others)]  # type: ignore[arg-type]
+        self.disks = Disks(places, time.monotonic)
+        self.gaps = Gaps("cam1", "m1-0", self.save_gap, self.disks.journal_gap)
+        self.recorder = Recorder(cast(Context, self), "cam1", self.disks, self.gaps)
 
     @property
     def later(self) -> Desk:
@@ -87,6 +94,12 @@ class Desk:
     def show(self, first: int, count: int, *, gop: int = 25, size: int = 3000) -> None:
         for number in range(first, first + count):
             self.take(picture(number, gop=gop, size=size))
+
+    async def second(self) -> None:
+        """What happens each second."""
+        self.recorder.tick()
+        self.disks.look()
+        await self.settle()
 
     async def settle(self) -> None:
         """Wait until the disk has done all, and its events have come."""
@@ -156,6 +169,23 @@ async def test_every_picture_is_in_the_file_with_its_time(desk: Desk) -> None:
     assert desk.explained == {}
 
 
+@pytest.mark.parametrize(("size", "most"), [(3000, 50), (200_000, 21)])
+async def test_a_fragment_is_short_however_long_the_group_of_pictures_is(desk: Desk, size: int, most: int) -> None:
+    """A keyframe every 50 s: what a killed process may cost is two seconds, or 4 MB, all the same."""
+    desk.on()
+    for first in range(0, 1300, 100):
+        desk.show(first, 100, gop=1250, size=size)
+        await desk.settle()
+    desk.recorder.interrupt()
+    await desk.settle()
+    fragments = desk.fragments()
+    assert sum(fragments) == 1300
+    assert max(fragments) == most
+    (path,) = desk.paths
+    with RecordingFile(path) as file:
+        assert [entry.utc_us for entry in file.index.fragments if entry.sync] == [START_US, START_US + 50 * SECOND]
+
+
 async def test_a_fragment_ends_with_its_group_of_pictures(desk: Desk) -> None:
     desk.on()
     desk.show(0, 100, gop=20)
@@ -193,7 +223,7 @@ async def test_recording_begins_with_a_keyframe(desk: Desk) -> None:
 
 
 async def test_files_turn_at_a_keyframe_when_their_time_is_over(desk: Desk) -> None:
-    desk.recorder = Recorder(cast(Context, desk), "cam1", replace(desk.place, file_seconds=4), desk.gaps)
+    desk.use(file_seconds=4)
     desk.on()
     desk.show(0, 300)
     desk.recorder.interrupt()
@@ -208,7 +238,7 @@ async def test_files_turn_at_a_keyframe_when_their_time_is_over(desk: Desk) -> N
 
 async def test_a_file_whose_time_is_over_wants_a_keyframe(desk: Desk) -> None:
     """Some cameras send one when they are asked, and only then."""
-    desk.recorder = Recorder(cast(Context, desk), "cam1", replace(desk.place, file_seconds=4), desk.gaps)
+    desk.use(file_seconds=4)
     desk.on()
     over = (turn_us("cam1", START_US, 4) - START_US) * 25 // SECOND + 1
     wants = []
@@ -537,13 +567,11 @@ async def test_a_full_disk_is_a_gap_and_recording_goes_on_when_there_is_room(sma
     assert gap.cause == "disk"
     assert "full" in gap.detail
     assert gap.start_us == row.end_us
-    desk.recorder.tick()
-    await desk.settle()
+    await desk.second()
     desk.show(number, 25, size=6000)
     assert not desk.recorder.running, "there is no room yet"
     ballast.unlink()
-    desk.recorder.tick()
-    await desk.settle()
+    await desk.second()
     desk.show(number + 25, 25, size=6000)
     desk.recorder.stop()
     await desk.settle()
@@ -566,14 +594,12 @@ async def test_a_root_that_went_away_is_one_gap_however_often_it_is_tried(desk: 
     for _ in range(4):
         desk.show(number, 50)
         await desk.settle()
-        desk.recorder.tick()
-        await desk.settle()
+        await desk.second()
         number += 50
     assert [span[2] for span in desk.spans] == ["disk"]
     assert not root.exists(), "nothing is written where the disk is not mounted"
     hidden.rename(root)
-    desk.recorder.tick()
-    await desk.settle()
+    await desk.second()
     desk.show(number, 50)
     desk.recorder.stop()
     await desk.settle()
@@ -662,7 +688,7 @@ async def test_after_a_hole_in_the_sound_it_is_in_step_again(desk: Desk) -> None
 
 
 async def test_sound_goes_on_in_the_next_file(desk: Desk) -> None:
-    desk.recorder = Recorder(cast(Context, desk), "cam1", replace(desk.place, file_seconds=3), desk.gaps)
+    desk.use(file_seconds=3)
     heard = await record_with_sound(desk, 250)
     assert len(desk.files) >= 3
     starts = [frame.utc_us for frame in heard]
@@ -724,7 +750,7 @@ async def test_sound_is_kept_as_it_came_and_another_format_begins_a_file(desk: D
 
 async def test_the_newest_sound_is_in_the_file_that_ends(desk: Desk) -> None:
     """A frame's length is told by the next one; the last of a file gets the usual one and is not lost."""
-    desk.recorder = Recorder(cast(Context, desk), "cam1", replace(desk.place, file_seconds=3), desk.gaps)
+    desk.use(file_seconds=3)
     frames = tone(OPUS)
     desk.on(OPUS)
     for number in range(200):

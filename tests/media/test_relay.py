@@ -214,6 +214,9 @@ def test_a_backlog_that_grows_too_large_ends_at_the_next_keyframe(stack: ExitSta
     viewer.queue([bytes(BACKLOG_BYTES + 1)])
     assert viewer.broken
     assert not viewer.waiting
+    assert viewer.backlog_bytes == 0
+    thrown_away = relay.counted.unshown
+    assert thrown_away >= 1
     screen.units()
     for number in range(1, 24):
         relay.push(picture(number))
@@ -221,6 +224,8 @@ def test_a_backlog_that_grows_too_large_ends_at_the_next_keyframe(stack: ExitSta
     for number in range(25, 30):
         relay.push(picture(number))
     assert numbers(screen.units()) == list(range(25, 30))  # The first once its receiver gave the lost ones up.
+    relay.leave(viewer)
+    assert relay.counted.unshown == thrown_away, "that it has left changes nothing of it"
 
 
 def test_the_cache_is_bounded_and_then_keeps_its_keyframe(stack: ExitStack) -> None:

@@ -23,16 +23,17 @@ class Frame(NamedTuple):
     duration: int
     composition_offset: int = 0
     sync: bool = True
+    damaged: bool = False
 
     @property
     def data(self) -> bytes:
         return b"".join(self.chunks)
 
 
-def run_of(track_id: int, decode_time: int, frames: Sequence[Frame]) -> Run:
-    """Frames as one run."""
-    samples = [Sample(len(one.data), one.duration, one.composition_offset, one.sync) for one in frames]
-    return Run(track_id, decode_time, samples, [chunk for one in frames for chunk in one.chunks])
+def run_of(track_id: int, decode_time: int, frames: Sequence[Frame], lost: int = 0) -> Run:
+    """Frames as one run, in which so many packets are missing."""
+    samples = [Sample(len(one.data), *one[1:]) for one in frames]
+    return Run(track_id, decode_time, samples, [chunk for one in frames for chunk in one.chunks], lost)
 
 
 @dataclass(frozen=True)

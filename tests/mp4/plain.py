@@ -43,7 +43,7 @@ def _moof(sequence: int, runs: Sequence[Run], offsets: Sequence[int]) -> bytes:
 
 
 def _traf(run: Run, offset: int) -> bytes:
-    all_sync = all(sample.sync for sample in run.samples)
+    all_sync = all(sample.sync and not sample.damaged for sample in run.samples)
     shifted = any(sample.composition_offset for sample in run.samples)
     if all_sync:
         tfhd = full("tfhd", 0, 0x020020, u(run.track_id), u(0x0200_0000))
@@ -54,8 +54,11 @@ def _traf(run: Run, offset: int) -> bytes:
     for sample in run.samples:
         rows += u(sample.duration) + u(sample.size)
         if not all_sync:
-            rows += u(0x0200_0000 if sample.sync else 0x0101_0000)
+            # sample_degradation_priority 1 for what is damaged
+            rows += u((0x0200_0000 if sample.sync else 0x0101_0000) + (1 if sample.damaged else 0))
         if shifted:
             rows += u(sample.composition_offset)
     flags = 0x000301 | (0 if all_sync else 0x400) | (0x800 if shifted else 0)
-    return box("traf", tfhd, tfdt, full("trun", 1, flags, u(len(run.samples)), u(offset), rows))
+    trun = full("trun", 1, flags, u(len(run.samples)), u(offset), rows)
+    lost = [box("uuid", bytes.fromhex("c5b0a1d76e0f4b1c8a52f3e96d7b2084"), u(run.lost))] if run.lost else []
+    return box("traf", tfhd, tfdt, trun, *lost)

@@ -80,3 +80,15 @@ def test_a_walk_goes_on_where_one_ended() -> None:
     found = walk(reader(data), len(data), parse_init(front), start=known[2].offset)
     assert found.fragments == tuple(known[2:])
     assert walk(reader(data), len(data), parse_init(front), start=len(data)).end == len(data)
+
+
+def test_torn_anywhere_and_filled_with_zeros_up_to_the_next_page() -> None:
+    """What a power cut leaves where the file had grown before its data came."""
+    front, fragments = pieces(3)
+    known = entries(front, fragments)
+    data = front + b"".join(fragments)
+    init = parse_init(front)
+    for end in range(known[2].offset, len(data), 3):
+        torn = data[:end] + bytes(-end % 4096)
+        found = walk(reader(torn), len(torn), init, doubtful_us=EVER)
+        assert found.fragments == tuple(known[:2]) or (end > len(data) - 3 and not data[end:].strip(b"\0")), end

@@ -14,9 +14,12 @@ from tests.mp4.test_writer import SOUND, TRACK, run_strategy
 EVEN_US = st.integers(0, 3_000_000_000).map(lambda seconds: seconds * 1_000_000)
 
 
-@given(run_strategy, st.lists(run_strategy, max_size=1), st.integers(1 << 24, 1 << 62), EVEN_US)
-def test_equal_bytes(first: list[Frame], others: list[list[Frame]], start: int, utc_us: int) -> None:
-    runs = [run_of(1, start, first), *(run_of(2, start // 3, other) for other in others)]
+LOST = st.one_of(st.just(0), st.integers(1, (1 << 32) - 1))
+
+
+@given(run_strategy, st.lists(run_strategy, max_size=1), st.integers(1 << 24, 1 << 62), EVEN_US, LOST)
+def test_equal_bytes(first: list[Frame], others: list[list[Frame]], start: int, utc_us: int, lost: int) -> None:
+    runs = [run_of(1, start, first, lost), *(run_of(2, start // 3, other) for other in others)]
     assert fragment(77, runs, utc_us) == plain.fragment(77, runs, utc_us)
 
 
@@ -33,16 +36,26 @@ def test_views_and_slices_are_bytes_too(rows: list[Frame], junk: bytes) -> None:
     assert fragment(1, [run_of(1, 1 << 30, views)], 0) == fragment(1, [run_of(1, 1 << 30, rows)], 0)
 
 
-@given(run_strategy, run_strategy, st.integers(1 << 24, 1 << 60))
-def test_parser_and_walker_read_the_same(first: list[Frame], second: list[Frame], start: int) -> None:
-    data = fragment(5, [run_of(1, start, first), run_of(2, start, second)], 0)
+@given(run_strategy, run_strategy, st.integers(1 << 24, 1 << 60), LOST)
+def test_parser_and_walker_read_the_same(first: list[Frame], second: list[Frame], start: int, lost: int) -> None:
+    data = fragment(5, [run_of(1, start, first), run_of(2, start, second, lost)], 0)
     front = init_segment([TRACK, SOUND])
     seen = walker.read(front + data).samples
-    got = list(samples(parse_fragment(data, 0, len(data))))
+    head = parse_fragment(data, 0, len(data))
+    assert [run.lost for run in head.runs] == [0, lost]
+    got = list(samples(head))
     assert [
-        (one.track, one.dts, one.cts, one.duration, one.sync, one.data)
+        (one.track, one.dts, one.cts, one.duration, one.sync, one.damaged, one.data)
         for one in sorted(seen, key=lambda one: one.track)
     ] == [
-        (one.track_id, one.decode_time, one.composition_offset, one.duration, one.sync, data[one.start : one.end])
+        (
+            one.track_id,
+            one.decode_time,
+            one.composition_offset,
+            one.duration,
+            one.sync,
+            one.damaged,
+            data[one.start : one.end],
+        )
         for one in got
     ]

@@ -30,6 +30,7 @@ sample_strategy = st.builds(
     st.integers(0, 1 << 24),
     st.one_of(st.just(0), st.integers(-(1 << 24), 1 << 24)),
     st.booleans(),
+    st.booleans(),
 )
 run_strategy = st.lists(sample_strategy, min_size=1, max_size=20)
 
@@ -49,7 +50,7 @@ def test_a_fragment_holds_what_it_was_given(
         for sample, found in zip(frames, got, strict=True):
             assert found.data == sample.data
             assert (found.dts, found.cts, found.duration) == (time, sample.composition_offset, sample.duration)
-            assert found.sync == sample.sync
+            assert (found.sync, found.damaged) == (sample.sync, sample.damaged)
             time += sample.duration
     shown = start + video_samples[0].composition_offset
     assert movie.utc == [(ntp_of(EPOCH_US), shown)]

@@ -65,6 +65,7 @@ class Sample:
     duration: int
     sync: bool
     data: bytes
+    damaged: bool
 
 
 @dataclass
@@ -212,7 +213,8 @@ def _fragment(data: bytes, moof: Node, mdat: Node, ends: dict[int, int]) -> list
             sync = not flags & 0x10000
             assert flags >> 24 & 3 == (2 if sync else 1), "sample_depends_on says the same"
             assert mdat.offset + 8 <= place <= place + size <= mdat.offset + mdat.size, "samples lie in mdat"
-            samples.append(Sample(track, dts, offset, duration, sync, data[place : place + size]))
+            assert flags & 0xFFFF <= 1, "the degradation priority is 0, or 1 for what is damaged"
+            samples.append(Sample(track, dts, offset, duration, sync, data[place : place + size], bool(flags & 0xFFFF)))
             dts, place = dts + duration, place + size
         assert at == len(trun.body)
         ends[track] = dts

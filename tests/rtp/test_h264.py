@@ -224,7 +224,7 @@ def test_restart_forgets() -> None:
     feed(depacketiser, [SLICE], 5000, marker=False)
     depacketiser.restart()
     (unit,) = feed(depacketiser, [IDR], 70)
-    assert comparable([unit]) == [([IDR], (1 << 32) + 70, True, False, 1.5, 0)]
+    assert comparable([unit])[0][:6] == ([IDR], (1 << 32) + 70, True, False, 1.5, 0)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=5))

@@ -239,3 +239,13 @@ def test_any_payload_type_that_was_agreed_on_is_taken_and_it_may_change(batched:
         came = numbers(receiver, datagrams)
     assert came == list(range(SLOTS - 1))
     assert receiver.foreign == 1
+
+
+def test_what_was_counted_of_one_source_stays_counted_with_the_next() -> None:
+    receiver = AudioReceiver(0)
+    for number in (1, 2, 2):  # the last one came twice
+        receiver.receive(build(RtpPacket(0, False, number, 160 * number, 1, b"a")), 0.0)
+    assert receiver.counted == (2, 0, 1)
+    receiver.receive(build(RtpPacket(0, False, 70, 0, 2, b"b")), 5.0)
+    assert (receiver.expected_packets, receiver.late) == (1, 0), "reports are of the new source"
+    assert receiver.counted == (3, 0, 1)

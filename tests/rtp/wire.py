@@ -100,9 +100,20 @@ def random_unit(random: Random, keyframe: bool, coding: Coding = H264) -> list[b
     return nals
 
 
-def comparable(units: Sequence[AccessUnit]) -> list[tuple[list[bytes], int, bool, bool, float, int]]:
+Comparable = tuple[list[bytes], int, bool, bool, float, int, bool]
+
+
+def comparable(units: Sequence[AccessUnit]) -> list[Comparable]:
     """Access units as values: NAL units may be bytes or bytearrays."""
     return [
-        ([bytes(nal) for nal in unit.nals], unit.timestamp, unit.keyframe, unit.leading, unit.arrival, unit.lost)
+        (
+            [bytes(nal) for nal in unit.nals],
+            unit.timestamp,
+            unit.keyframe,
+            unit.leading,
+            unit.arrival,
+            unit.lost,
+            unit.damaged,
+        )
         for unit in units
     ]

@@ -99,7 +99,7 @@ def test_a_recorder_calls_a_camera(profile: str) -> None:
     assert sent.payload_type in got.receive_types
     assert (got.encoding, got.clock_rate, got.packetization_mode) == ("H264", 90000, 1)
     assert [unit[0] & 31 for unit in got.parameter_sets] == [7, 8]
-    assert sent.feedback == {"nack pli", "ccm fir"}
+    assert sent.feedback == {"nack", "nack pli", "ccm fir"}
     audio = accepted(recorder.audio)
     assert (audio.encoding, audio.payload_type, audio.direction) == ("PCMU", 0, "recvonly")
     if profile:
@@ -252,10 +252,12 @@ def test_hold_and_resume() -> None:
     assert accepted(answer(offer_of(VIDEO), CAMERA).video).direction == "sendonly"
 
 
-def test_feedback_is_answered_where_the_profile_allows_it() -> None:
+def test_feedback_is_answered_as_far_as_it_was_offered_and_known() -> None:
     lines = "\na=rtcp-fb:* nack pli\na=rtcp-fb:96 ccm fir\na=rtcp-fb:96 goog-remb"
+    assert "rtcp-fb" not in media_of(answer(offer_of(VIDEO), CAMERA), 0)
     plain = answer(offer_of(VIDEO + lines), CAMERA)
-    assert "rtcp-fb" not in media_of(plain, 0)
+    assert "a=rtcp-fb:96 nack pli\r\na=rtcp-fb:96 ccm fir\r\n" in media_of(plain, 0)
+    assert "a=rtcp-fb:96 nack\r\n" not in media_of(plain, 0)
     assert accepted(plain.video).feedback == {"nack pli", "ccm fir", "goog-remb"}
     avpf = answer(offer_of(VIDEO.replace("AVP", "AVPF") + lines), CAMERA)
     assert "m=video 30000 RTP/AVPF 96" in media_of(avpf, 0)

@@ -27,7 +27,7 @@ class Server:
 
     def __init__(self, data: Path) -> None:
         self.settings = Settings(data=data)
-        self.disk = DiskWriter(open_root(self.settings.media_root))
+        self.disk = DiskWriter(open_root(self.settings.media_roots[0]))
         self.disk.start()
         self.camera = Camera(self.disk)
         self.open = self.begin(0)
@@ -101,7 +101,7 @@ def test_rebuild_does_not_undo_what_was_sealed_after_it_was_read(
         server.save()
         return []
 
-    monkeypatch.setattr("soip.store.rebuild.gaps", gaps)
+    monkeypatch.setattr("soip.store.rebuild.entries", gaps)
     store.rebuild(server.settings.data)
     (row,) = server.rows
     assert row.sealed
@@ -130,7 +130,7 @@ def test_rebuild_reads_a_file_again_that_had_only_just_been_begun(
         begun.write_bytes(file.read_bytes())
         return []
 
-    monkeypatch.setattr("soip.store.rebuild.gaps", gaps)
+    monkeypatch.setattr("soip.store.rebuild.entries", gaps)
     store.rebuild(server.settings.data)
     assert len(server.rows) == 2
 

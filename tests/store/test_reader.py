@@ -143,3 +143,27 @@ def test_a_damaged_fragment_of_a_sealed_file_is_said(camera: Camera, root: Root)
     path.write_bytes(data.replace(b"trun", b"turn"))
     with pytest.raises(DamagedFileError, match="trun"):
         list(play([path], at(0), at(9)))
+
+
+@pytest.mark.parametrize("seconds", [10, 1200])
+def test_a_seek_takes_two_reads(camera: Camera, root: Root, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    """One of the front, index included, however long the file is, and one of the fragment; the next only the latter."""
+    path = root.absolute(camera.record(seconds).path)
+    reads: list[int] = []
+    real = os.pread
+
+    def pread(descriptor: int, length: int, offset: int) -> bytes:
+        reads.append(offset)
+        return real(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    with RecordingFile(path) as file:
+        index = file.index
+        entry = index.fragments[index.keyframe(EPOCH_US + (seconds - 3) * SECOND_US)]
+        assert file.frames(entry)
+        assert reads == [0, entry.offset]
+    reads.clear()
+    with RecordingFile(path) as file:
+        index = file.index
+        file.frames(index.fragments[0])
+        assert reads == [index.fragments[0].offset], "the index was known"

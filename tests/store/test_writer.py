@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from soip.mp4.times import ntp_of, ticks_of
-from soip.store.disk import JOB_BYTES, DiskWriter
+from soip.store.disk import BOUNDS, JOB_BYTES, DiskWriter
 from soip.store.events import Opened, Sealed, WriteFailed, Written
 from soip.store.reader import RecordingFile, play
 from soip.store.rebuild import read_row
@@ -60,6 +60,8 @@ def test_events_tell_the_whole_story(camera: Camera) -> None:
     stats = camera.disk.stats
     assert (stats.fragments, stats.refused) == (3, 0)
     assert stats.worst_seconds <= stats.seconds
+    assert sum(stats.write_times) == 3
+    assert len(stats.write_times) == len(BOUNDS) + 1
 
 
 def test_times_go_on_across_files_in_the_head(camera: Camera, root: Root) -> None:
@@ -200,6 +202,8 @@ def test_files_are_synced_while_they_grow(camera: Camera) -> None:
         deadline.wait(0.02)
     assert camera.disk.stats.syncs == 1
     assert camera.disk.stats.worst_sync_seconds > 0
+    assert camera.disk.stats.sync_seconds == camera.disk.stats.worst_sync_seconds, "of one sync"
+    assert sum(camera.disk.stats.sync_times) == 1
     writer.seal()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import uvicorn
 
+from soip import metrics
 from soip.asgi import configure, serve
 from soip.config import HostPort
 from soip.directory.directory import Directory
@@ -28,6 +29,7 @@ from tests.web.media_face import Face, Recording
 
 REALM = "soip.local"
 PASSWORD = "correct horse"
+METRICS_TOKEN = "what scrapers show"
 
 
 @dataclass
@@ -118,7 +120,8 @@ async def running(folder: Path, static: Path = STATIC) -> AsyncIterator[System]:
         server = await directory.media.create_or_load(folder / "media-server.json", REALM)
         instance = await directory.media.publish(server.id, 0, sip="127.0.0.1:1", http=media)
         sip_key = await directory.settings.secret(SIP_TOKEN_KEY)
-        state = State(directory, key, Overview(directory), sip_key, REALM)
+        metrics_key = await directory.settings.secret(metrics.KEY)
+        state = State(directory, key, Overview(directory), sip_key, REALM, METRICS_TOKEN, metrics_key)
         relay = await stack.enter_async_context(MediaRelay())
         web = await stack.enter_async_context(serving(configure(create_app(state, relay, static))))
         yield System(directory, face, instance, state, f"http://{web}", folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
@@ -67,6 +68,8 @@ async def test_a_timeline_tells_what_is_there_and_why_the_rest_is_not(system: Sy
         RecordingRow(f"r{index}", "cam1", "m", "m-0", "/r", f"{index}.mp4", T + start, T + end, sealed=sealed)
         for index, (start, end, sealed) in enumerate([(0, MINUTE, True), (3 * MINUTE, 4 * MINUTE, False)])
     ]
+    stretches = [[T, T + 10, 1, 1], [T + MINUTE // 2, T + MINUTE // 2 + 10, 25, 3]]
+    rows[0] = replace(rows[0], damaged=26, lost=4, damage=json.dumps(stretches))
     await system.directory.save(*rows)
     await system.gap("cam1", T + MINUTE, T + 3 * MINUTE, "camera offline")
     query = {"from": render(T + MINUTE // 2), "to": render(T + 10 * MINUTE)}
@@ -77,6 +80,10 @@ async def test_a_timeline_tells_what_is_there_and_why_the_rest_is_not(system: Sy
     assert found["camera"] == "cam1"
     assert (found["from"], found["to"]) == (query["from"], query["to"])
     assert abs(parse(found["now"], "now") - now_us()) < 5_000_000
+    assert found["damage"] == [
+        {"start": render(T + MINUTE // 2), "end": render(T + MINUTE // 2 + 10), "pictures": 25, "packets": 3}
+    ], "what lies before the range is not told"
+    assert empty["damage"] == []
     assert found["recordings"] == [
         {"start": render(T), "end": render(T + MINUTE), "sealed": True},
         {"start": render(T + 3 * MINUTE), "end": render(T + 4 * MINUTE), "sealed": False},
@@ -242,6 +249,9 @@ async def test_the_api_describes_itself(system: System) -> None:
         "/api/cameras/{camera}/timeline",
         "/api/cameras/{camera}/events",
         "/api/cameras/{camera}/grants",
+        "/api/cameras/{camera}/holds",
+        "/api/holds",
+        "/api/holds/{hold}",
         "/api/cameras/{camera}/snapshot.{kind}",
         "/api/sip-token",
         "/api/calls",
@@ -286,3 +296,38 @@ async def test_recordings_of_a_camera_without_a_living_home_are_read_by_another(
         assert played.json()["url"] == f"/media/{system.instance.id}"
         live = await client.post("/api/cameras/cam1/grants", json={"action": "live"})
         assert (live.status_code, live.json()["error"]) == (503, "no_media_server")
+
+
+async def test_recordings_are_held_and_released(system: System) -> None:
+    await system.add_camera("cam7")
+    await system.add_user("root", "admin")
+    await system.add_user("op", "operator")
+    await system.add_user("guest", "viewer")
+    body = {"from": "2026-11-20T10:00:00Z", "to": "2026-11-20T11:00:00Z", "reason": "case 7", "reference": "A-1"}
+    async with system.signed_in("guest") as client:
+        assert (await client.get("/api/holds")).status_code == 403
+        assert (await client.post("/api/cameras/cam7/holds", json=body)).status_code == 403
+    async with system.signed_in("op") as client:
+        placed = (await client.post("/api/cameras/cam7/holds", json=body)).json()
+        assert placed["by"] == "op"
+        assert (await client.delete(f"/api/holds/{placed['id']}")).status_code == 403, "who may place may not release"
+    async with system.signed_in("root") as client:
+        assert (await client.delete(f"/api/holds/{placed['id']}")).status_code == 200
+        for wrong, status in (
+            ({"to": body["from"]}, 400),
+            ({"from": "yesterday"}, 400),
+            ({"reason": ""}, 422),
+        ):
+            assert (await client.post("/api/cameras/cam7/holds", json=body | wrong)).status_code == status
+        assert (await client.post("/api/cameras/nobody/holds", json=body)).status_code == 404
+        answer = await client.post("/api/cameras/cam7/holds", json=body)
+        assert answer.status_code == 201
+        held = answer.json()
+        assert (held["camera"], held["from"], held["reason"]) == ("cam7", "2026-11-20T10:00:00.000Z", "case 7")
+        assert (await client.get("/api/holds", params={"camera": "cam7"})).json() == [held]
+        assert (await client.get("/api/holds", params={"camera": "cam2"})).json() == []
+        released = (await client.delete(f"/api/holds/{held['id']}")).json()
+        assert released["released"] is not None
+        assert (await client.get("/api/holds")).json() == []
+        assert released in (await client.get("/api/holds", params={"released": "true"})).json()
+        assert (await client.delete(f"/api/holds/{held['id']}")).status_code == 404

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,11 +160,18 @@ async def test_live_is_live(tmp_path: Path) -> None:
 async def test_a_click_on_the_timeline_shows_the_picture_of_that_time(tmp_path: Path) -> None:
     async with _console(tmp_path) as (system, page):
         _, second = await _catalogued(system)
+        row = (await system.directory.catalog.recordings("cam1"))[0]
+        stretch = [row.start_us + 4_000_000, row.start_us + 9_000_000, 125, 7]
+        await system.directory.save(replace(row, damaged=125, lost=7, damage=json.dumps([stretch])))
         await _sign_in(page)
         await page.get_by_test_id("camera-tile").click()
         await page.get_by_test_id("preset-10m").click()
         await page.get_by_test_id("timeline-earlier").click()
         await expect(page.get_by_test_id("timeline-recording")).to_have_count(2)
+        damage = page.get_by_test_id("timeline-damage")
+        await expect(damage).to_have_count(1)
+        await expect(damage).to_contain_text("125 pictures damaged, 7 packets lost")
+        await expect(page.get_by_test_id("timeline-legend")).to_contain_text("damaged by packet loss")
         gap = page.get_by_test_id("timeline-gap")
         await expect(gap).to_have_attribute("data-cause", "camera offline")
         await expect(page.get_by_test_id("timeline-legend")).to_contain_text("Camera offline")

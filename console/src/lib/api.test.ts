@@ -80,7 +80,7 @@ describe('pages that ask again and again', () => {
 
   it.each(Object.entries(FAULTS))('read the timeline again after %s', async (_name, fault) => {
     const now = Date.now();
-    const wire = { camera: 'cam1', from: new Date(now - 9e6), to: new Date(now + 9e6), now: new Date(now), recordings: [], gaps: [] };
+    const wire = { camera: 'cam1', from: new Date(now - 9e6), to: new Date(now + 9e6), now: new Date(now), recordings: [], gaps: [], damage: [] };
     vi.stubGlobal('fetch', fault);
     const store = new TimelineStore('cam1');
     store.show({ from: now - 3_600_000, to: now });

@@ -48,12 +48,21 @@ export interface Gap {
   readonly cause: string;
 }
 
+/** A recorded time in which pictures cannot be shown as they were taken. */
+export interface Damage {
+  readonly start: number;
+  readonly end: number;
+  readonly pictures: number;
+  readonly packets: number;
+}
+
 export interface TimelineData {
   readonly camera: string;
   readonly from: number;
   readonly to: number;
   readonly recordings: readonly Recording[];
   readonly gaps: readonly Gap[];
+  readonly damage: readonly Damage[];
 }
 
 export interface Grant {
@@ -201,6 +210,7 @@ interface WireTimeline {
   now: string;
   recordings: { start: string; end: string; sealed: boolean }[];
   gaps: { start: string; end: string; cause: string }[];
+  damage: { start: string; end: string; pictures: number; packets: number }[];
 }
 
 export async function timeline(id: string, from: number, to: number): Promise<TimelineData> {
@@ -219,6 +229,7 @@ export async function timeline(id: string, from: number, to: number): Promise<Ti
     to: fromRfc3339(wire.to),
     recordings: wire.recordings.map(times),
     gaps: wire.gaps.map(times),
+    damage: wire.damage.map(times),
   };
 }
 

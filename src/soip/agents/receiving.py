@@ -82,11 +82,15 @@ class ReceivingLeg:
 
 
 class VideoLeg(ReceivingLeg):
-    """Access units go to `take` in decoding order. Asks for a keyframe until one has come, and after losses."""
+    """Access units go to `take` in decoding order. Asks for a keyframe until one has come and after losses, for
+    missing packets where that was agreed on.
+    """
 
     def __init__(self, station: Station, pair: RtpWay, agreed: Stream, take: Callable[[AccessUnit], None]) -> None:
         super().__init__(station, pair, agreed)
         self._video = VideoReceiver(agreed.payload_type, agreed.receive_types, CODINGS[agreed.encoding])
+        if "nack" in agreed.feedback:
+            self._video.ask_again()
         self._take = take
         self._wants_keyframe = True
         self._asked = station.now()
@@ -107,6 +111,8 @@ class VideoLeg(ReceivingLeg):
         units = self._pair.drain(self._video, self._station.buffer, now)
         self._arrived(now)
         self._deliver(units)
+        if self._video.ssrc is not None and (wanted := self._video.wanted(now)):
+            self._send([rtcp.Nack(self._ssrc, self._video.ssrc, tuple(wanted))])
 
     def _deliver(self, units: list[AccessUnit]) -> None:
         for unit in units:

@@ -16,6 +16,7 @@ from soip.rtp import rtcp
 from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import PACKET_SIZE, Coding, PayloadRun, packetise
 from soip.rtp.packet import HEADER_SIZE
+from soip.rtp.retransmission import Answers, History
 from soip.rtp.sender import SendStream
 from soip.sip.offer import Stream
 
@@ -41,6 +42,8 @@ class Leg:
         self.keys = station.keys()
         self._sender = pair.sender(PACKET_SIZE, on_keyframe_wanted)
         self._stream = SendStream(0, random_word(), random_word(), random_word())
+        self._history = History(PACKET_SIZE)
+        self._answers = Answers()
         self._utc = 0.0
         self._reported: float | None = None
         # Nobody has to send us RTP; some do (NAT pinholes, sendrecv phones). Errors are read by the way.
@@ -85,7 +88,10 @@ class Leg:
         """Send one unit; a sender report goes with it when one is due."""
         if self.payload_type is None:
             return
-        self._sender.send(self._stream.stamp(runs, ticks))
+        first = self._stream.sequence
+        datagrams = self._stream.stamp(runs, ticks)
+        self._sender.send(datagrams)
+        self._history.add(first, datagrams, now)
         self._utc = utc
         if self._reported is None or now - self._reported >= REPORT_INTERVAL:
             self._reported = now
@@ -116,6 +122,8 @@ class Leg:
                         self._wanted()
                     case rtcp.FullIntraRequest(entries=entries) if self.ssrc in dict(entries):
                         self._wanted()
+                    case rtcp.Nack(media_ssrc=ssrc, sequences=numbers) if ssrc == self.ssrc:
+                        self._sender.send(self._answers.answer(self._history, numbers, 0.0, self._station.now()))
 
 
 class CallMedia:

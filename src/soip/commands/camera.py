@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soip.commands.options import DataOption, JsonOption, PasswordOption
-from soip.commands.terminal import print_json, print_table, settings_for, with_directory
+from soip.commands.terminal import CommandError, print_json, print_table, settings_for, with_directory
 
 if TYPE_CHECKING:
     from soip.directory.directory import Directory
@@ -48,6 +48,9 @@ def add(
         Transport, typer.Option("--transport", help="What its media comes over; tcp where datagrams do not arrive.")
     ] = Transport.UDP,
     digest: Annotated[Digest, typer.Option("--digest", help="SIP digest algorithm.")] = Digest.MD5,
+    priority: Annotated[
+        int, typer.Option("--priority", metavar="N", min=0, max=9, help="Where disks are full, the lowest stop first.")
+    ] = 5,
     data: DataOption = None,
 ) -> None:
     """Add a camera. A running server knows it within two seconds."""
@@ -64,11 +67,33 @@ def add(
             audio=audio,
             transport=transport.value,
             digest=digest.value,
+            priority=priority,
         )
         await directory.settings.audit("command line", "camera.add", camera)
 
     with_directory(settings, work)
     typer.echo(f"camera {camera} added: it registers as sip:{camera}@{settings.domain}")
+
+
+@app.command("priority")
+def priority(
+    camera: Annotated[str, typer.Argument(metavar="ID", help="The camera's id.")],
+    level: Annotated[int, typer.Argument(metavar="N", min=0, max=9, help="From 0, the first to stop, to 9.")],
+    data: DataOption = None,
+) -> None:
+    """Say how important a camera's recording is, for when disks cannot take all."""
+
+    async def work(directory: Directory) -> None:
+        from soip.directory.errors import NotFoundError
+
+        try:
+            await directory.cameras.change(camera, priority=level)
+        except NotFoundError as error:
+            raise CommandError(str(error)) from error
+        await directory.settings.audit("command line", "camera.priority", camera, str(level))
+
+    with_directory(settings_for(data=data), work)
+    typer.echo(f"camera {camera} has priority {level}")
 
 
 @app.command("list")

@@ -154,7 +154,7 @@ async def _announce(settings: Settings) -> None:
         f"  Console    http://{address}",
         f"  Sign in    {ADMIN}, with the password in {settings.data / PASSWORD_FILE}",
         f"  SIP        {settings.sip} (UDP and TCP), domain {settings.domain}",
-        f"  Recordings {settings.media_root}",
+        f"  Recordings {', '.join(map(str, settings.media_roots))}",
         "  Stop       Ctrl-C",
         "",
     )

@@ -26,7 +26,7 @@ def list_workers(as_json: JsonOption = False, data: DataOption = None) -> None:
         print_json([worker.model_dump() for worker in workers])
         return
     print_table(
-        ("id", "state", "heard of", "cameras", "streams", "viewers", "in", "out", "disk free"),
+        ("id", "state", "heard of", "cameras", "streams", "viewers", "in", "out", "disk free", "disks"),
         (
             [
                 worker.id,
@@ -38,6 +38,7 @@ def list_workers(as_json: JsonOption = False, data: DataOption = None) -> None:
                 _rate(worker.in_bps),
                 _rate(worker.out_bps),
                 f"{worker.disk_free / 1e9:.1f} of {worker.disk_total / 1e9:.1f} GB",
+                ", ".join(f"{disk.path} {disk.state} {disk.free / 1e9:.1f} GB" for disk in worker.disks),
             ]
             for worker in workers
         ),

@@ -40,6 +40,15 @@ MediaWorkersOption = Annotated[
     int | None,
     typer.Option("--media-workers", metavar="N", help="Media processes (default: cores - 1).", show_default=False),
 ]
+MediaOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--media",
+        metavar="DIR",
+        help="Folder for recordings, on a disk of its own; again for each disk (default: media in --data).",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PasswordOption = Annotated[
     str, typer.Option("--password", metavar="P", envvar="SOIP_PASSWORD", help="Password.", show_default=False)

@@ -44,13 +44,14 @@ def recordings(
         print_json([_facts(row) for row in rows])
         return
     print_table(
-        ("start", "end", "MB", "sealed", "path"),
+        ("start", "end", "MB", "sealed", "lost", "path"),
         (
             [
                 format_second(row.start_us),
                 format_second(row.end_us),
                 f"{row.bytes / 1e6:.1f}",
                 "yes" if row.sealed else "no",
+                f"{row.lost} packets" if row.lost else "-",
                 str(_path(row)),
             ]
             for row in rows
@@ -116,6 +117,12 @@ def _facts(row: RecordingRow) -> dict[str, object]:
         "trigger": row.trigger,
         "sealed": row.sealed,
         "sha256": row.sha256 or None,
+        "damaged_pictures": row.damaged,
+        "lost_packets": row.lost,
+        "damage": [
+            {"start": format_time(start), "end": format_time(end), "pictures": pictures, "packets": packets}
+            for start, end, pictures, packets in json.loads(row.damage)
+        ],
         "media_server": row.server_id,
         "instance": row.instance_id,
     }

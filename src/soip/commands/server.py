@@ -11,6 +11,7 @@ from soip.commands.options import (
     DataOption,
     DomainOption,
     HttpOption,
+    MediaOption,
     MediaWorkersOption,
     RtpPortsOption,
     SipOption,
@@ -31,6 +32,7 @@ def serve(
     domain: DomainOption = None,
     rtp_ports: RtpPortsOption = None,
     media_workers: MediaWorkersOption = None,
+    media: MediaOption = None,
 ) -> None:
     """Start everything on this machine: SIP server, web server, media workers."""
     settings = settings_for(
@@ -41,6 +43,7 @@ def serve(
         domain=domain,
         rtp_ports=rtp_ports,
         media_workers=media_workers,
+        media_dirs=media or None,
     )
     import asyncio
 
@@ -111,11 +114,19 @@ def media(
     domain: DomainOption = None,
     rtp_ports: RtpPortsOption = None,
     media_workers: MediaWorkersOption = None,
+    media: MediaOption = None,
 ) -> None:
     """Start one media worker alone: recorder and streamer. `list` and `move` tell and change what all of them do."""
     if context.invoked_subcommand is not None:
         return
-    settings = settings_for(data=data, sip=sip, domain=domain, rtp_ports=rtp_ports, media_workers=media_workers)
+    settings = settings_for(
+        data=data,
+        sip=sip,
+        domain=domain,
+        rtp_ports=rtp_ports,
+        media_workers=media_workers,
+        media_dirs=media or None,
+    )
     if worker >= settings.media_workers:
         raise CommandError(
             f"there is no worker {worker}: workers are numbered from 0 to {settings.media_workers - 1}",

@@ -27,6 +27,7 @@ class CameraChange(TypedDict, total=False):
     purpose: str
     legal_basis: str
     classification: str
+    priority: int
 
 
 class Cameras:
@@ -46,6 +47,7 @@ class Cameras:
         audio: bool = False,
         transport: str = "udp",
         digest: str = "MD5",
+        priority: int = 5,
     ) -> CameraRow:
         """Adds a plain SIP camera: a device with one camera of the same id. In force within two seconds.
 
@@ -59,7 +61,18 @@ class Cameras:
             set_credentials(connection, identity, realm, password, [digest])
             _check_plan(connection, plan)
             _check_transport(transport)
-            row = CameraRow(identity, identity, name or identity, plan, audio, transport, created_us=_created(common))
+            _check_priority(priority)
+            created = _created(common)
+            row = CameraRow(
+                identity,
+                identity,
+                name or identity,
+                plan,
+                audio,
+                transport,
+                created_us=created,
+                priority=priority,
+            )
             connection.execute(insert(schema.camera).values(**_columns(row)))
             connection.execute(insert(schema.stream).values(camera_id=identity, name="main"))
             raise_version(connection)
@@ -86,6 +99,7 @@ class Cameras:
             if "plan" in changes:
                 _check_plan(connection, changes["plan"])
             _check_transport(changes.get("transport", "udp"))
+            _check_priority(changes.get("priority", 0))
             connection.execute(update(schema.camera).where(schema.camera.c.id == identity).values(**changes))
             raise_version(connection)
             row = _camera(connection, identity)
@@ -163,6 +177,11 @@ def _check_plan(connection: Connection, plan: str) -> None:
 def _check_transport(transport: str) -> None:
     if transport not in ("udp", "tcp"):
         raise InvalidValueError(f"media does not come over {transport!r}: use udp or tcp")
+
+
+def _check_priority(priority: int) -> None:
+    if not 0 <= priority <= 9:
+        raise InvalidValueError(f"{priority} is no priority: give one from 0 (stops first) to 9")
 
 
 def _no_camera(identity: str) -> NotFoundError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, Table, and_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, false, select
 
 from soip.directory import schema
 from soip.directory.database import Database
@@ -21,7 +21,10 @@ R = TypeVar("R", RecordingRow, GapRow)
 
 
 class Catalog:
-    """Recordings and gaps. Both are saved through `WriteBehind`, or at once by `Directory.save`."""
+    """Recordings and gaps. Both are saved through `WriteBehind`, or at once by `Directory.save`.
+
+    A recording that is expiring (`expiry.py`) is none any more.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,7 +37,7 @@ class Catalog:
 
     async def recording(self, identity: str) -> RecordingRow | None:
         """One file's row, or None."""
-        query = select(schema.recording).where(schema.recording.c.id == identity)
+        query = select(schema.recording).where(schema.recording.c.id == identity, _kept())
 
         def work(connection: Connection) -> RecordingRow | None:
             row = connection.execute(query).first()
@@ -45,7 +48,7 @@ class Catalog:
     async def of_server(self, server: str) -> list[RecordingRow]:
         """Every row of a media server, by path: for checking and rebuilding."""
         table = schema.recording
-        query = select(table).where(table.c.server_id == server).order_by(table.c.path)
+        query = select(table).where(table.c.server_id == server, _kept()).order_by(table.c.path)
         return await self._database.read(
             lambda connection: [row_of(RecordingRow, row) for row in connection.execute(query)]
         )
@@ -128,7 +131,13 @@ def _merged(found: RecordingRow, known: RecordingRow | None) -> RecordingRow:
     return replace(found, sha256=known.sha256) if known.bytes == found.bytes else found
 
 
+def _kept() -> ColumnElement[bool]:
+    return schema.recording.c.expiring.is_(false())
+
+
 def touching(table: Table, camera: str, from_us: int, to_us: int, limit: int) -> Select[Any]:
     """Rows of a camera that start before the range's end and do not end before its start, by start."""
     inside = and_(table.c.camera_id == camera, table.c.start_us < to_us, table.c.end_us >= from_us)
+    if table is schema.recording:
+        inside = and_(inside, _kept())
     return select(table).where(inside).order_by(table.c.start_us, table.c.id).limit(limit)

@@ -11,6 +11,8 @@ from soip.directory.cameras import Cameras
 from soip.directory.catalog import Catalog
 from soip.directory.database import Database
 from soip.directory.events import Events
+from soip.directory.expiry import Expiry
+from soip.directory.holds import Holds
 from soip.directory.homes import Homes
 from soip.directory.media import Media
 from soip.directory.rows import SavedRow
@@ -26,8 +28,8 @@ class Directory:
     """Open it with `async with await Directory.open(url) as directory:`, or close it yourself.
 
     Its nouns are attributes: `accounts`, `users`, `cameras`, `media`, `homes` (which media instance serves a camera),
-    `calls` (bindings, dialogs), `catalog` (recordings, gaps), `events` (alarms), `settings` (realm, secrets, version,
-    audit) and `traces` (the last calls, hop by hop).
+    `calls` (bindings, dialogs), `catalog` (recordings, gaps), `expiry` (recordings that go), `holds` (those that must
+    not), `events` (alarms), `settings` (realm, secrets, version, audit) and `traces` (the last calls, hop by hop).
     """
 
     def __init__(self, database: Database) -> None:
@@ -39,6 +41,8 @@ class Directory:
         self.homes = Homes(database)
         self.calls = Calls(database)
         self.catalog = Catalog(database)
+        self.expiry = Expiry(database)
+        self.holds = Holds(database)
         self.events = Events(database)
         self.settings = Settings(database)
         self.traces = Traces(database)

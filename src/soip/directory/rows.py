@@ -50,7 +50,8 @@ class UserRow:
 @dataclass(frozen=True, slots=True)
 class CameraRow:
     """What is addressed and recorded. `plan` is the plan's name: always or never. `audio`: record its
-    sound too. `transport`: what its media comes over, udp or tcp.
+    sound too. `transport`: what its media comes over, udp or tcp. `priority` from 0 to 9: where disks cannot take all
+    cameras, the lowest stop first.
     """
 
     id: str
@@ -66,6 +67,7 @@ class CameraRow:
     legal_basis: str = ""
     classification: str = ""
     created_us: int = 0
+    priority: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class MediaInstance:
 
     `lease_s`: for so many seconds after a heartbeat it holds its cameras. `accepting`: it takes new ones. `streams` are
     cameras in a call with it, `in_bps` and `out_bps` their pictures in bit/s, live; `disk_free` and `disk_total` are
-    bytes.
+    bytes, of all its disks. `disks` is JSON, one list for each: [path, state, free, total].
     """
 
     id: str
@@ -120,6 +122,7 @@ class MediaInstance:
     out_bps: int = 0
     disk_free: int = 0
     disk_total: int = 0
+    disks: str = "[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,8 @@ class CameraStateRow:
 @dataclass(frozen=True, slots=True)
 class RecordingRow:
     """One file. `path` is relative to `root`; `tracks` is JSON; `sha256` covers the fragments, empty until
-    sealed.
+    sealed. `damaged` pictures cannot be shown as they were taken, for `lost` packets were lost on the way from the
+    camera; `damage` is JSON: [[start µs, end µs, pictures, packets]] of each damaged stretch.
     """
 
     id: str
@@ -167,6 +171,9 @@ class RecordingRow:
     trigger: str = "plan"
     sealed: bool = False
     sha256: str = ""
+    damaged: int = 0
+    lost: int = 0
+    damage: str = "[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +188,21 @@ class GapRow:
     instance_id: str = ""
     stream: str = "main"
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRow:
+    """Recordings of a camera that touch this time are kept until it is released. `reference`: a case number, say."""
+
+    id: str
+    camera_id: str
+    start_us: int
+    end_us: int
+    reason: str = ""
+    reference: str = ""
+    created_by: str = ""
+    created_us: int = 0
+    released_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

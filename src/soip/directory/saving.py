@@ -19,6 +19,7 @@ from soip.directory.rows import (
     EventPositionRow,
     EventRow,
     GapRow,
+    HoldRow,
     HomeRow,
     MediaInstance,
     RecordingRow,
@@ -53,6 +54,7 @@ R = TypeVar(
     EventPositionRow,
     CallTraceRow,
     HomeRow,
+    HoldRow,
 )
 
 Key = tuple[type[SavedRow], *tuple[str | int, ...]]

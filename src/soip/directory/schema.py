@@ -141,6 +141,7 @@ camera = Table(
     _text("legal_basis"),
     _text("classification"),
     _time("created_us"),
+    Column("priority", Integer, nullable=False, server_default="5"),
     Index(None, "device_id"),
 )
 
@@ -192,6 +193,7 @@ media_instance = Table(
     Column("out_bps", BigInteger, nullable=False, server_default="0"),
     Column("disk_free", BigInteger, nullable=False, server_default="0"),
     Column("disk_total", BigInteger, nullable=False, server_default="0"),
+    Column("disks", Text, nullable=False, server_default="[]"),
 )
 
 # Which instance serves a camera: the one place where that stands. `epoch` is the version of the directory at which it
@@ -286,9 +288,15 @@ recording = Table(
     _text("trigger"),
     Column("sealed", Boolean, nullable=False),
     _text("sha256"),
+    Column("damaged", BigInteger, nullable=False, server_default="0"),
+    Column("lost", BigInteger, nullable=False, server_default="0"),
+    Column("damage", Text, nullable=False, server_default="[]"),
+    # Its time is a gap with cause *expired* already, only its file may still be there (`expiry.py`).
+    Column("expiring", Boolean, nullable=False, server_default="0"),
     Index(None, "camera_id", "start_us"),
     Index(None, "camera_id", "end_us"),
     Index(None, "instance_id", "sealed"),
+    Index(None, "server_id", "root", "end_us"),
 )
 
 gap = Table(

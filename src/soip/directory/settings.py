@@ -19,6 +19,8 @@ SIP_TOKEN_KEY = "sip-token-key"  # noqa: S105 - as above
 
 SIP_WEBSOCKET = "sip-websocket"
 """Published: HOST:PORT where the SIP server takes WebSockets now."""
+SIP_HTTP = "sip-http"
+"""Published: HOST:PORT of the SIP server's own HTTP face, for its figures."""
 SIP_ROUTES = "sip-routes"
 """Published: the state of each route to another SIP server, as JSON: name → [state, why, since when in µs]."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from hashlib import sha256
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select, update
 
 from soip.directory import schema
 from soip.directory.accounts import claim, organisation_values, set_credentials
@@ -145,6 +145,11 @@ class Users:
             return row_of(UserRow, row) if row else None
 
         return await self._database.read(work)
+
+    async def sessions(self) -> int:
+        """How many sessions are good now."""
+        query = select(func.count()).select_from(schema.session).where(schema.session.c.expires_us > now_us())
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one())
 
     async def close_session(self, token: str) -> None:
         """Ends a session; it is no error when there is none."""

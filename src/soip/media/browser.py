@@ -76,6 +76,10 @@ class Browser:
         self._items.append(item)
         self._there.set()
 
+    @property
+    def queued_bytes(self) -> int:
+        return self._bytes
+
     async def next(self) -> list[Item]:
         """All that waits, at least one item."""
         while not self._items:
@@ -105,6 +109,18 @@ class Feed:
         self._duration = 3600
         self._last_dts: int | None = None
         self._state = State("idle")
+        self._dropped = 0
+        """Frames that browsers which have left were not given."""
+
+    @property
+    def dropped(self) -> int:
+        """Frames that browsers were not given, since they do not keep up."""
+        return self._dropped + sum(browser.dropped for browser in self._browsers)
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits for browsers."""
+        return sum(browser.queued_bytes for browser in self._browsers)
 
     def __len__(self) -> int:
         return len(self._browsers)
@@ -123,7 +139,9 @@ class Feed:
         return True
 
     def leave(self, browser: Browser) -> None:
-        self._browsers.discard(browser)
+        if browser in self._browsers:
+            self._browsers.discard(browser)
+            self._dropped += browser.dropped
 
     def state(self, media: str) -> None:
         """The camera's media state has changed."""

@@ -27,6 +27,7 @@ from soip.media.gaps import Cause
 from soip.media.intake import Picture, Sound
 from soip.media.recorder import Recorder
 from soip.media.relay import Relay
+from soip.media.tally import Tally
 from soip.media.telephone import Telephone
 from soip.net.backoff import default_jitter
 from soip.net.errors import FlowError, NetError, RequestRefusedError
@@ -74,7 +75,11 @@ class Camera:
         self.moved = False
         """It is another worker's now: nothing is said of it any more."""
         self.received = self.sent = 0
-        """Bytes of pictures since they were last counted, and the same for all who watch."""
+        """Bytes of pictures so far, and the same for all who watch."""
+        self.pictures = self.keyframes = 0
+        self._earlier = Tally()
+        """What was counted of the calls that are over."""
+        self._told = (0, 0)
         self._context = context
         self._patience = context.patience
         self._log = _log.bind(camera=row.id)
@@ -140,6 +145,24 @@ class Camera:
     def viewers(self) -> int:
         """How many watch it live."""
         return len(self._holders) - (self.recorder in self._holders)
+
+    def traffic(self) -> tuple[int, int]:
+        """Bytes received and sent since this was last asked."""
+        before, self._told = self._told, (self.received, self.sent)
+        return self.received - before[0], self.sent - before[1]
+
+    def tally(self) -> Tally:
+        """What was counted of it so far; the numbers only grow."""
+        total = replace(self._earlier)
+        if self.call is not None:
+            total.add(self.call.tally())
+        total.add(self.recorder.tally)
+        total.pictures, total.keyframes = self.pictures, self.keyframes
+        total.received, total.sent = self.received, self.sent
+        viewers = self.relay.counted
+        total.unshown_rtp, total.unshown_browser = viewers.unshown, self.feed.dropped
+        total.resent, total.resend_refused = viewers.resent, viewers.refused
+        return total
 
     async def ready(self, within: float) -> bool:
         """Wait until a keyframe has come, and with it what an answer must say; False when the camera does not come.
@@ -252,6 +275,7 @@ class Camera:
         try:
             end = await self._look_after(call)
         finally:
+            self._earlier.add(call.tally())
             self.call = None
             self.relay.forget()
             self.recorder.interrupt()
@@ -332,11 +356,15 @@ class Camera:
     def _picture(self, picture: Picture) -> None:
         if not self._is_ours:
             return
+        self.pictures += 1
+        self.keyframes += picture.unit.keyframe
         self.received += picture.unit.size
         self.sent += picture.unit.size * self.viewers
         self.recorder.picture(picture)
         self.relay.push(picture)
         self.feed.push(picture)
+        if picture.unit.damaged:
+            self.ask_keyframe()  # RFC 4585 §6.3.1: nothing else ends it, and the next one may be far
         if picture.unit.keyframe:
             self._pictures.set()
 

@@ -15,6 +15,7 @@ from soip.media.context import Context, numeric
 from soip.media.intake import AudioIntake, Intake, Picture, Sound, VideoIntake
 from soip.media.journal import journal
 from soip.media.programintake import ProgramIntake
+from soip.media.tally import Tally
 from soip.net.call import Call
 from soip.net.rtpway import RtpWay, following
 from soip.rtp import rtcp
@@ -105,6 +106,9 @@ class CameraCall:
         self._next_report = context.now()
         self._keyframe_asked = -KEYFRAME_S
         self._fir_number = 0
+        if "nack" in video.stream.feedback and isinstance(video.intake, VideoIntake | ProgramIntake):
+            video.intake.receiver.ask_again()
+            video.intake.ask = self._ask_again
         journal(context, camera.id, call, video.pair.port)
         call.on_end(lambda end: self._over(end.reason))
 
@@ -241,6 +245,18 @@ class CameraCall:
         assert isinstance(intake, VideoIntake)
         return intake
 
+    def tally(self) -> Tally:
+        """What was counted of this call so far."""
+        total = Tally()
+        for leg in filter(None, (self.video, self.audio)):
+            receiver = leg.intake.receiver
+            received, lost, late = receiver.counted
+            malformed = receiver.malformed + receiver.broken_payloads
+            total.add(Tally(received, lost, late, receiver.foreign + leg.pair.foreign, malformed, leg.dropped))
+            if receiver.requests is not None:
+                total.add(Tally(asked=receiver.requests.asked, answered=receiver.requests.answered))
+        return total
+
     @property
     def sound(self) -> SoundFormat | None:
         """What its sound is coded with, when the camera sends any."""
@@ -291,6 +307,11 @@ class CameraCall:
             self.video.send(rtcp.FullIntraRequest(self.video.ssrc, ((ssrc, self._fir_number),)))
         else:
             self.video.send(rtcp.PictureLossIndication(self.video.ssrc, ssrc))
+
+    def _ask_again(self, sequences: list[int]) -> None:
+        ssrc = self.video.intake.receiver.ssrc
+        if ssrc is not None and not self.ended.done():
+            self.video.send(rtcp.Nack(self.video.ssrc, ssrc, tuple(sequences)))
 
     def restart_clocks(self) -> None:
         """The wall clock was stepped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 
 import structlog
@@ -13,6 +14,7 @@ from soip.media.archive import Archive, Space
 from soip.media.camera import Camera
 from soip.media.context import Context
 from soip.media.group import Group, Load
+from soip.media.tally import Tally
 from soip.policy.schedule import recording_wanted
 
 RATE_S = 1.0
@@ -33,17 +35,26 @@ class Cameras:
         self._context = context
         self._archive = archive
         self._group = group
-        self._load = Load()
+        self.carried = Load()
+        """What was told with the last heartbeat."""
+        self.gone = Tally()
+        """What was counted of the cameras that have left."""
         self._counted = context.now()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loaded = asyncio.Event()
         # One question to the directory at a time: an older answer must not undo what a newer one brought.
         self._reading = asyncio.Lock()
 
+    @property
+    def leased(self) -> bool:
+        """Whether this worker may act for any camera."""
+        return self._group.leased
+
     async def load(self) -> None:
         """Read the cameras from the directory: new ones begin, those removed or moved end, plans are followed."""
         async with self._reading:
             rows = {row.id: row for row in await self._context.directory.cameras.all()}
+            self._archive.rank(rows.values())
             for gone in self.all.keys() - rows.keys():
                 self._end(gone)
             self.keep()
@@ -89,9 +100,8 @@ class Cameras:
 
     async def beat(self) -> None:
         """Send a heartbeat, and learn which cameras are this worker's. Raises UnavailableError."""
-        disk = await self._archive.space()
-        self._load = self._measure(self._load, disk)
-        await self._group.beat(self._load, self._context.now_us())
+        self.carried = self._measure(self.carried, self._archive.space())
+        await self._group.beat(self.carried, self._context.now_us())
 
     async def run(self) -> None:
         """Call those that have registered since they were last tried; end all when cancelled."""
@@ -115,16 +125,15 @@ class Cameras:
         rates = (last.in_bps, last.out_bps)
         cameras = self.all.values()
         if elapsed >= RATE_S:
+            traffic = [camera.traffic() for camera in cameras]
             rates = (
-                int(8 * sum(camera.received for camera in cameras) / elapsed),
-                int(8 * sum(camera.sent for camera in cameras) / elapsed),
+                int(8 * sum(received for received, _ in traffic) / elapsed),
+                int(8 * sum(sent for _, sent in traffic) / elapsed),
             )
             self._counted += elapsed
-            for camera in cameras:
-                camera.received = camera.sent = 0
         streams = sum(camera.call is not None for camera in cameras)
         viewers = sum(camera.viewers for camera in cameras)
-        return Load(disk.accepting, streams, viewers, *rates, disk.free, disk.total)
+        return Load(disk.accepting, streams, viewers, *rates, disk.free, disk.total, json.dumps(disk.disks))
 
     async def _take(self, row: CameraRow) -> Camera:
         camera = self.all.get(row.id)
@@ -149,7 +158,9 @@ class Cameras:
 
     def _end(self, identity: str) -> None:
         task = self._tasks[identity]
-        self.all.pop(identity).remove()
+        camera = self.all.pop(identity)
+        self.gone.add(camera.tally())
+        camera.remove()
         task.cancel()
         task.add_done_callback(lambda _task: self._tasks.get(identity) is task and self._tasks.pop(identity))
 

@@ -20,6 +20,7 @@ class Cause(StrEnum):
     DISK = "disk"
     CLOCK = "clock"
     SERVER_DOWN = "media server down"
+    EXPIRED = "expired"
 
 
 class Gaps:

@@ -36,6 +36,7 @@ class Load:
     out_bps: int = 0
     disk_free: int = 0
     disk_total: int = 0
+    disks: str = "[]"
 
 
 class Ledger(Protocol):

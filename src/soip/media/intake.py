@@ -68,6 +68,8 @@ class VideoIntake:
         self.last_arrival: float | None = None
         self.alignment: Alignment | None = None
         """Told what the sender reports, where the call has sound too."""
+        self.ask: Callable[[list[int]], None] | None = None
+        """Asks the camera for packets again, by their numbers."""
         self._wall = wall
         self._picture = picture
         self._decode = DecodeTime()
@@ -83,6 +85,8 @@ class VideoIntake:
         """The socket has datagrams."""
         for unit in pair.drain(self.receiver, buffer, now):
             self.take(unit)
+        if self.ask is not None and (missing := self.receiver.wanted(now)):
+            self.ask(missing)
 
     def take(self, unit: AccessUnit) -> None:
         """One access unit, in decoding order."""

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
+
+import structlog
 
 from soip.media.audioleg import AudioLeg
 from soip.media.camera import Camera
 from soip.media.context import Context
 from soip.media.outleg import OutLeg
-from soip.media.relay import BURST_S, Viewer
-from soip.net.rtpway import RtpWay, Sender
+from soip.media.relay import Viewer
+from soip.media.viewlink import ViewLink
+from soip.net.rtpway import RtpWay
+from soip.policy.throttle import Share
+from soip.rtp import rtcp
 from soip.rtp.nal import PACKET_SIZE
 from soip.rtp.sender import SendStream
 from soip.rtp.sound import G711, SoundFormat
 from soip.sip.errors import OfferError
 from soip.sip.offer import Agreement
 
+_log = structlog.get_logger()
+
 
 class LiveView:
-    """Joins the camera's relay when made; `close` leaves it. `tick` once a second.
+    """Joins the camera's relay when made; `close` leaves it. `tick` once a second; `gone` then tells whether to end it.
 
     Raises OfferError, OSError for media addresses that cannot be used; nothing is left open then.
     """
@@ -30,7 +38,7 @@ class LiveView:
         self._viewer: Viewer | None = None
         self._audio: AudioLeg | None = None
         self._numbering: SendStream | None = None
-        self._sender: Sender | None = None
+        self._link = ViewLink(context.now())
         self._pairs = pairs
         self._agreement = agreement
         try:
@@ -58,15 +66,20 @@ class LiveView:
         stream, heard = agreement.video, agreement.audio
         if stream is not None and stream.sends:
             if self._video is None:
-                self._video = OutLeg(self._context, self._pairs[0], stream, self._camera.ask_keyframe)
+                self._video = OutLeg(self._context, self._pairs[0], stream, self._keyframe, self._heed)
             else:
                 self._video.direct(stream)
-            self._sender = self._pairs[0].sender(PACKET_SIZE, self._lost)
-            self._viewer = Viewer(self._sender, stream.payload_type)
+            self._link = ViewLink(self._context.now())
+            self._viewer = Viewer(
+                self._pairs[0].sender(PACKET_SIZE, self._lost),
+                stream.payload_type,
+                asks="nack" in stream.feedback,
+                pace=self._pace_soon,
+            )
             if self._numbering is not None:
                 self._numbering.payload_type = stream.payload_type
             self._camera.relay.join(self._viewer, self._context.now(), self._numbering)
-            self._pace()
+            self._pace_soon()
         if heard is not None and heard.sends and len(self._pairs) > 1:
             if self._audio is None:
                 self._audio = AudioLeg(self._context, self._pairs[1], heard)
@@ -99,6 +112,8 @@ class LiveView:
                 newest = self._camera.relay.newest
                 timestamp, utc_us = newest.pts + stream.offset, newest.utc_us
             self._video.report(stream.ssrc, timestamp, stream.packets, stream.octets, utc_us)
+            refused = self._viewer.sender.refused + self._pairs[0].refused
+            self._link.sending(stream.packets, refused, self._context.now())
             legs.append(self._video)
         if self._audio:
             self._audio.report()
@@ -107,9 +122,10 @@ class LiveView:
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be shown any more; "" as long as it can."""
+        """Why the call is to end: nobody is there any more, or the way is too bad. Empty while it is not to."""
         now = self._context.now()
-        return next(filter(None, (pair.trouble(now) for pair in self._pairs)), "")
+        troubles = (pair.trouble(now) for pair in self._pairs)
+        return next(filter(None, troubles), "") or (self._link.gone(now) if self._viewer else "")
 
     def _lost(self) -> None:
         """A part of the stream was dropped because the viewer is too slow for it: it goes on at the next keyframe."""
@@ -125,8 +141,38 @@ class LiveView:
         if self._audio:
             self._audio.leg.close()
 
-    def _pace(self) -> None:
+    def _keyframe(self) -> None:
+        """The viewer asks for one. One for whom the stream is too much gets those that come anyway."""
+        if self._viewer is not None and not self._viewer.thinned:
+            self._camera.ask_keyframe()
+
+    def _heed(self, packets: Sequence[rtcp.Packet]) -> None:
+        """What the viewer says of our stream."""
+        viewer, video = self._viewer, self._video
+        if viewer is None or video is None or (stream := viewer.stream) is None:
+            return
+        now = self._context.now()
+        for packet in packets:
+            if isinstance(packet, rtcp.Nack) and packet.media_ssrc == stream.ssrc:
+                viewer.answer(self._link.answers, packet.sequences, self._link.rtt, now)
+            elif isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
+                for block in packet.blocks:
+                    if block.ssrc == stream.ssrc:
+                        share = self._link.block(block, video.ntp(block.last_sr), now)
+                        self._reported(viewer, share, video.stream.remote)
+
+    def _reported(self, viewer: Viewer, share: Share, address: tuple[str, int]) -> None:
+        viewer.distant = self._link.distant
+        if viewer.thinned != (share is not Share.ALL):
+            self._camera.relay.thin(viewer, share is not Share.ALL)
+            _log.info("a viewer gets what it can bear", gets=share.value, address=address)
+
+    def _pace_soon(self) -> None:
         viewer = self._viewer
-        if viewer and viewer.group and viewer.waiting:
+        if viewer and viewer.waiting:
+            self._context.loop.call_later(viewer.interval, self._pace, viewer)
+
+    def _pace(self, viewer: Viewer) -> None:
+        if viewer is self._viewer and viewer.group and viewer.waiting:
             viewer.burst()
-            self._context.loop.call_later(BURST_S, self._pace)
+            self._pace_soon()

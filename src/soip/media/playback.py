@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
@@ -20,10 +20,12 @@ from soip.media.outleg import OutLeg
 from soip.media.soundtrack import format_of
 from soip.mp4.times import us_of
 from soip.net.rtpway import RtpWay
+from soip.rtp import rtcp
 from soip.rtp.codec import CODINGS, Codec, learn
 from soip.rtp.errors import RtpParseError
 from soip.rtp.nal import CLOCK_RATE, PACKET_SIZE, packetise
 from soip.rtp.receiver import AudioFrame
+from soip.rtp.retransmission import Answers, History
 from soip.rtp.sender import SendStream
 from soip.rtp.sound import G711, SoundFormat
 from soip.sip.errors import OfferError
@@ -122,7 +124,8 @@ class Playback:
         self._broken = False
         stream = agreement.video
         if stream is not None and stream.sends:
-            self._leg = OutLeg(context, pairs[0], stream, lambda: None)
+            self._leg = OutLeg(context, pairs[0], stream, lambda: None, self._heed)
+            self._sent, self._answers = History(PACKET_SIZE), Answers()
             self._sender = pairs[0].sender(PACKET_SIZE, self._lost)
             # RFC 3550 §5.1: SSRC, first sequence number and timestamp offset are random.
             self._stream = SendStream(
@@ -176,7 +179,10 @@ class Playback:
         coding = CODINGS[picture.track.encoding]
         nals = [bytes(nal) for nal in picture.nals()]
         stream = self._stream
-        self._sender.send(stream.stamp(packetise(coding, nals), timestamp))
+        first = stream.sequence
+        datagrams = stream.stamp(packetise(coding, nals), timestamp)
+        self._sent.add(first, datagrams, self._context.now())
+        self._sender.send(datagrams)
         due_us = self._context.wall.utc_us(self._due(picture.utc_us))
         self._leg.report(stream.ssrc, stream.timestamp, stream.packets, stream.octets, due_us)
 
@@ -191,6 +197,7 @@ class Playback:
                 self._leg.direct(before)
                 raise OfferError(f"no way to your media address: {error}") from error
             self._stream.payload_type = stream.payload_type
+            self._sender = self._leg.pair.sender(PACKET_SIZE, self._lost)
         if self._heard is not None:
             self._heard.direct(heard)
         main = heard if self._leg is None else stream
@@ -219,6 +226,15 @@ class Playback:
     def _lost(self) -> None:
         """The viewer is too slow: it goes on at the next keyframe."""
         self._broken = True
+
+    def _heed(self, packets: Sequence[rtcp.Packet]) -> None:
+        """Send again what the viewer asks for, where that was agreed on (RFC 4585 §6.2.1)."""
+        assert self._leg is not None
+        if "nack" not in self._leg.stream.feedback:
+            return
+        for packet in packets:
+            if isinstance(packet, rtcp.Nack) and packet.media_ssrc == self._stream.ssrc:
+                self._sender.send(self._answers.answer(self._sent, packet.sequences, 0.0, self._context.now()))
 
     async def _held(self) -> float:
         """Wait while on hold; gives for how long."""

@@ -33,6 +33,8 @@ class ProgramIntake:
     ) -> None:
         self.receiver = ps.PsReceiver(payload_type, also)
         self.video = VideoIntake(payload_type, (), wall, picture, also)
+        self.ask: Callable[[list[int]], None] | None = None
+        """Asks the camera for packets again, by their numbers."""
         self._audio: AudioIntake | None = None
         self._config = b""
         self._form: SoundFormat | None = None
@@ -54,6 +56,8 @@ class ProgramIntake:
                 self._look(unit)
             elif self._sound is not None:
                 self._hear(unit, self._sound)
+        if self.ask is not None and (missing := self.receiver.wanted(now)):
+            self.ask(missing)
 
     def sender_report(self, report: SenderReport) -> None:
         """What the camera says the time was, at an RTP timestamp. Its UTC is noted, not believed."""

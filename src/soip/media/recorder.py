@@ -12,29 +12,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
 
-from soip.directory.rows import GapRow, RecordingRow
 from soip.media.context import Context
+from soip.media.disks import Disks, Place
 from soip.media.gaps import Cause, Gaps
 from soip.media.intake import Picture, Sound
-from soip.media.rows import recording_row
 from soip.media.soundtrack import SoundTrack
+from soip.media.tally import Tally
 from soip.mp4.times import us_of
 from soip.mp4.tracks import video_track
 from soip.mp4.writer import Run, Sample
 from soip.rtp.codec import Codec
 from soip.rtp.nal import CLOCK_RATE
 from soip.rtp.sound import SoundFormat
-from soip.store import journal
-from soip.store.disk import DiskWriter
-from soip.store.errors import RootError
 from soip.store.events import DiskFull, Event, Opened, Sealed, WriteFailed, Written
 from soip.store.layout import turn_us
 from soip.store.recording import Recording
-from soip.store.root import Root
 from soip.store.writer import RecordingWriter
 
 FRAGMENT_BYTES = 4 << 20
@@ -45,34 +40,15 @@ _GROW_US = 5_000_000
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a worker records: the disk, whose server it is, and how long files and fragments are."""
-
-    disk: DiskWriter
-    server: str
-    instance: str
-    file_seconds: float
-    fragment_seconds: float
-
-    def row(self, recording: Recording) -> RecordingRow:
-        """The catalog's row of a recording made here."""
-        return recording_row(recording, root=self.disk.root.path, server=self.server, instance=self.instance)
-
-
-def journal_gap(disk: DiskWriter, gap: GapRow) -> None:
-    """Write a gap that is over beside the files."""
-    facts: dict[str, object] = {"detail": gap.detail} if gap.detail else {}
-    entry = journal.Entry("gap", gap.id, gap.start_us, gap.end_us, gap.cause, gap.stream, facts)
-    disk.journal(gap.camera_id, entry)
-
-
 class _File:
     """One file as the recorder sees it: what it holds, and how far the disk has accepted it."""
 
     writer: RecordingWriter
 
-    def __init__(self, codec: Codec, form: SoundFormat | None, turn_us: int, sound: SoundTrack | None) -> None:
+    def __init__(
+        self, place: Place, codec: Codec, form: SoundFormat | None, turn_us: int, sound: SoundTrack | None
+    ) -> None:
+        self.place = place
         self.codec = codec
         self.format = form
         self.turn_us = turn_us
@@ -88,6 +64,7 @@ class _Fragment:
         self.first = first
         self.bytes = 0
         self.samples: list[Sample] = []
+        self.lost = 0
         self._pieces: list[memoryview] = []
         self._data = first.unit.data
         self._start = self._end = first.unit.start
@@ -96,7 +73,8 @@ class _Fragment:
         """The next picture, `duration` ticks long."""
         unit = picture.unit
         size = unit.end - unit.start
-        self.samples.append(Sample(size, duration, picture.pts - picture.dts, unit.keyframe))
+        self.samples.append(Sample(size, duration, picture.pts - picture.dts, unit.keyframe, unit.damaged))
+        self.lost += unit.lost
         self.bytes += size
         if unit.data is not self._data or unit.start != self._end:
             self._pieces = self._all()
@@ -105,7 +83,7 @@ class _Fragment:
 
     def run(self) -> Run:
         """What is to be written."""
-        return Run(1, self.first.dts, self.samples, self._all())
+        return Run(1, self.first.dts, self.samples, self._all(), self.lost)
 
     def _all(self) -> list[memoryview]:
         return [*self._pieces, memoryview(self._data)[self._start : self._end]]
@@ -116,10 +94,10 @@ class Recorder:
     `interrupt`; `missing` when there is nothing to record, and `tick` each second throughout; `stop` at the end.
     """
 
-    def __init__(self, context: Context, camera: str, place: Place, gaps: Gaps) -> None:
+    def __init__(self, context: Context, camera: str, disks: Disks, gaps: Gaps) -> None:
         self._context = context
         self._camera = camera
-        self._place = place
+        self._disks = disks
         self._gaps = gaps
         self._log = _log.bind(camera=camera)
         self._enabled: bool | None = None
@@ -131,11 +109,12 @@ class Recorder:
         self._fragment: _Fragment | None = None
         self._duration = 3600
         self._barred = False
-        """The disk refused, and has not been found good again since."""
-        self._looking = False
+        """No disk took it when that was last asked."""
         self._last_us = 0
         self._opening = False
         """Nothing was recorded before the newest keyframe: pictures that refer to it cannot be decoded."""
+        self.tally = Tally()
+        """Fragments that were written and refused."""
         self._anew = False
         """The timeline has begun anew since the last file."""
         self._not_before = self._calm_at = 0.0
@@ -149,7 +128,7 @@ class Recorder:
     @property
     def wants_keyframe(self) -> bool:
         """Whether a keyframe is all that is missing to begin a file, the first or the next."""
-        if not self._enabled or self._barred:
+        if not self._enabled or self._is_barred():
             return False
         return self._file is None or self._context.now_us() >= self._file.turn_us
 
@@ -187,8 +166,10 @@ class Recorder:
     def tick(self) -> None:
         """Once a second."""
         now_us = self._context.now_us()
-        if self._barred:
-            self._look_at_disk()
+        file = self._file
+        if file is not None and not self._disks.keeps(self._camera, file.place):
+            self._give_way()
+        self._is_barred()
         self._gaps.grow(now_us - now_us % _GROW_US)
 
     def sound(self, sound: Sound) -> None:
@@ -204,7 +185,7 @@ class Recorder:
     def picture(self, picture: Picture) -> None:
         """The next access unit in decoding order."""
         self._anew = self._anew or picture.fresh
-        if not self._enabled or self._barred or (self._opening and picture.unit.leading):
+        if not self._enabled or self._is_barred() or (self._opening and picture.unit.leading):
             return
         file = self._file
         if file is not None:
@@ -240,9 +221,9 @@ class Recorder:
 
     def _fragment_ends(self, picture: Picture) -> bool:
         fragment = self._fragment
-        if fragment is None:
+        if fragment is None or self._file is None:
             return False
-        long = picture.dts - fragment.first.dts >= self._place.fragment_seconds * CLOCK_RATE
+        long = picture.dts - fragment.first.dts >= self._file.place.fragment_seconds * CLOCK_RATE
         return picture.unit.keyframe or long or fragment.bytes >= FRAGMENT_BYTES
 
     def _flush(self) -> None:
@@ -255,7 +236,12 @@ class Recorder:
         if file.sound is not None and (heard := file.sound.take()):
             runs.append(heard)
         if not file.writer.append(runs, first.utc_us):
-            self._refused(file, first.utc_us, "the disk does not keep up" if not file.writer.failed else "")
+            self.tally.refused += 1
+            if not file.writer.failed:
+                self._disks.refused(file.place, self._camera)
+                self._refused(file, first.utc_us, "the disk does not keep up")
+            else:
+                self._failed(file, first.utc_us, "")
             return
         if not file.begun:
             file.begun = True
@@ -284,6 +270,10 @@ class Recorder:
 
     def _open(self, picture: Picture) -> bool:
         codec = picture.codec
+        place = self._disks.choose(self._camera)
+        if place is None:
+            self._bar(self._disks.why(self._camera))
+            return False
         try:
             tracks = [video_track(codec.encoding, codec.groups, codec.info.width, codec.info.height)]
         except ValueError as error:
@@ -294,14 +284,16 @@ class Recorder:
         sound = SoundTrack(self._format) if self._format else None
         if sound is not None:
             tracks.append(sound.track)
-        file = _File(codec, self._format, turn_us(self._camera, picture.utc_us, self._place.file_seconds), sound)
+        turn = turn_us(self._camera, picture.utc_us, place.file_seconds)
+        file = _File(place, codec, self._format, turn, sound)
         file.writer = RecordingWriter(
-            self._place.disk,
+            place.disk,
             self._camera,
             tracks,
             self._listener(file),
-            server=self._place.server,
+            server=place.server,
             camera_offset_us=self.camera_offset_us,
+            share=self._disks.share(self._camera),
         )
         self._file = file
         self._anew = False
@@ -323,30 +315,48 @@ class Recorder:
     # -- the disk
 
     def _refused(self, file: _File, since_us: int, why: str) -> None:
-        """Nothing of this file since then is on the disk. Recording goes on when the disk is found good again."""
+        """Nothing of this file since then is on the disk. Recording goes on with the next keyframe where another disk
+        is good, else when this one is again.
+        """
         if file is not self._file:
             self._gaps.lost(since_us, file.end_us, why)
             return
         file.writer.seal()
         self._file = self._pending = self._fragment = None
-        self._barred = True
         self._last_us = since_us
-        self._log.error("recording stops", reason=why or "the disk gave up", effect="live goes on; the gap says disk")
         self._gaps.fail(since_us, max(since_us, self._context.now_us()), why)
+        if self._disks.choose(self._camera) is None:
+            self._bar(why or "the disk gave up")
+        else:
+            effect = "another one is recorded to from the next keyframe on"
+            self._log.error("recording leaves a disk", disk=str(file.place.disk.root.path), reason=why, effect=effect)
 
-    def _look_at_disk(self) -> None:
-        """Ask on the disk's thread, behind all that is queued, whether it can be used again."""
-        if self._looking:
-            return
-        self._looking = True
-        loop, root = self._context.loop, self._place.disk.root
-        self._place.disk.submit(lambda: _tell(loop, self._looked, _usable(root)), 0)
+    def _failed(self, file: _File, since_us: int, why: str) -> None:
+        """The disk has failed to write."""
+        self._disks.refused(file.place)
+        self._refused(file, since_us, why)
 
-    def _looked(self, usable: bool) -> None:
-        self._looking = False
-        if usable and self._barred:
+    def _give_way(self) -> None:
+        """What is free on the disk is for more important cameras."""
+        why = self._disks.why(self._camera)
+        self._close()
+        now_us = self._context.now_us()
+        self._gaps.missing(Cause.DISK, self._last_us or now_us, now_us, why)
+        if self._disks.choose(self._camera) is None:
+            self._bar(why)
+
+    def _bar(self, why: str) -> None:
+        self._barred = True
+        self._log.error("recording stops", reason=why, effect="live goes on; the gap says disk")
+        now_us = self._context.now_us()
+        self._gaps.missing(Cause.DISK, self._last_us or now_us, now_us, why)
+
+    def _is_barred(self) -> bool:
+        """Whether there is still no disk for this camera."""
+        if self._barred and self._disks.choose(self._camera) is not None:
             self._barred = False
             self._log.info("the disk can be used again", effect="recording goes on")
+        return self._barred
 
     def _listener(self, file: _File) -> Callable[[Event], None]:
         """Takes events on the disk's thread and brings them to the event loop, with the file they are of."""
@@ -356,27 +366,22 @@ class Recorder:
     def _happened(self, event: Event, file: _File) -> None:
         if isinstance(event, Opened):
             self._log.info("recording", file=event.recording.path)
-            self._save(event.recording)
+            self._save(file, event.recording)
         elif isinstance(event, Written):
-            self._save(event.recording)
+            self.tally.fragments += 1
+            self.tally.write_seconds += event.seconds
+            self.tally.wait_seconds += event.waited
+            self._save(file, event.recording)
         elif isinstance(event, Sealed):
-            self._save(event.recording)
+            self._save(file, event.recording)
             self._log.info("recording sealed", file=event.recording.path, frames=event.recording.frames)
         elif isinstance(event, DiskFull):
-            self._refused(file, event.since_us, "the disk is full: free some space or set another folder")
+            self._failed(file, event.since_us, "the disk is full: free some space, or give another one with --media")
         elif isinstance(event, WriteFailed):
-            self._refused(file, event.since_us, event.reason)
+            self._failed(file, event.since_us, event.reason)
 
-    def _save(self, recording: Recording) -> None:
-        self._context.later.save(self._place.row(recording))
-
-
-def _usable(root: Root) -> bool:
-    try:
-        root.verify()
-    except RootError:
-        return False
-    return root.has_room()
+    def _save(self, file: _File, recording: Recording) -> None:
+        self._context.later.save(file.place.row(recording))
 
 
 def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., None], *facts: object) -> None:

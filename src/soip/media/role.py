@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
 
-from soip import asgi
+from soip import asgi, metrics
 from soip.config import Settings
 from soip.directory.directory import Directory
 from soip.directory.errors import UnavailableError
@@ -31,6 +31,7 @@ from soip.media.face import create_app
 from soip.media.grants import Grants
 from soip.media.group import Group
 from soip.media.journal import end_old_dialogs
+from soip.media.metrics import Metrics
 from soip.media.patience import Patience
 from soip.media.referrals import Referrals
 from soip.media.rights import Rights
@@ -163,7 +164,7 @@ class _Worker:
         self._endpoint = endpoint
         self._listener = listener
         self._cameras = Cameras(context, archive, group)
-        showing = Showing(context)
+        self._showing = showing = Showing(context)
         self._calls = Calls(context, self._cameras.all, self._cameras.find, archive.programme, showing)
         self._referrals = Referrals(context, self._cameras.find, showing)
 
@@ -172,6 +173,9 @@ class _Worker:
         grants = Grants(key, self._context.rights)
         snapshots = Snapshots(self._context)
         app = create_app(self._cameras, self._archive, snapshots, grants, self._context.instance)
+        counted = Metrics(self._context, self._cameras, self._archive, self._showing, snapshots)
+        metrics_key = await self._context.directory.settings.secret(metrics.KEY)
+        app.router.routes.append(metrics.face(counted.figures, metrics_key))
         self._context.agent.on_message(Alarms(self._context, self._archive.note, self._cameras.lost).take)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             stack.push_async_callback(snapshots.close)
@@ -179,6 +183,7 @@ class _Worker:
             tasks.create_task(self._heartbeat())
             tasks.create_task(self._stay_awake())
             tasks.create_task(self._clock())
+            tasks.create_task(self._archive.run())
             async with asyncio.TaskGroup() as start:
                 start.create_task(self._archive.mend())
                 start.create_task(self._join())
@@ -216,6 +221,7 @@ class _Worker:
             await self._cameras.beat()  # cameras that were added are placed, and moved ones known
             await self._cameras.load()
             await self._context.rights.check_again()
+            await self._archive.follow()
 
         await self._context.directory.follow(load, self._context.patience.follow_s)
 

@@ -33,4 +33,7 @@ def recording_row(recording: Recording, *, root: Path, server: str, instance: st
         trigger=recording.trigger,
         sealed=recording.sealed,
         sha256=recording.sha256,
+        damaged=recording.damaged,
+        lost=recording.lost,
+        damage=json.dumps(recording.damage),
     )

@@ -60,6 +60,12 @@ class Showing:
         self._context = context
         self._shown: dict[DialogId, Wanted] = {}
 
+    @property
+    def calls(self) -> tuple[int, int]:
+        """How many calls show live pictures, and how many recorded ones."""
+        live = sum(ask.range_us is None for ask in self._shown.values())
+        return live, len(self._shown) - live
+
     def shown_in(self, call: Call) -> Wanted | None:
         """What is shown in a call."""
         return self._shown.get(call.dialog.id)
@@ -98,9 +104,10 @@ class Showing:
 
         def tick() -> float | None:
             agreed, relay = terms.agreement.video, camera.relay
+            heard = view.tick()
             if agreed and relay.begun and relay.codec.encoding != agreed.encoding:
                 self.end(call, 488, f"the camera sends {relay.codec.encoding} now: call again")
-            return view.tick()
+            return heard
 
         camera.farewells.add(removed)
         try:
@@ -130,6 +137,7 @@ class Showing:
                     await over.wait()
             heard = max(tick() or 0.0, asked)
             if not over.is_set() and (why := trouble()):
+                _log.info("a viewer is hung up", reason=why)
                 self.end(call, 503, why)
             if not over.is_set() and self._context.now() - heard >= self._context.patience.keepalive_s:
                 asked = self._context.now()

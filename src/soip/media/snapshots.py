@@ -72,6 +72,7 @@ class Snapshots:
         self._darkroom = Darkroom()
         self._made: dict[str, _Keyframe] = {}
         self._numbers = count()
+        self.taken = self.failed = 0
 
     async def take(self, camera: Camera, form: Form) -> Snapshot:
         """The newest keyframe. A camera that nobody watches is called for it. Raises SnapshotError."""
@@ -81,7 +82,12 @@ class Snapshots:
             if not await camera.ready(self._context.patience.ready_s):
                 raise SnapshotError(camera.problem or "the camera sends no pictures")
             keyframe = camera.relay.keyframe
-            return Snapshot(await self._picture(camera.row.id, keyframe, form), keyframe.utc_us)
+            picture = await self._picture(camera.row.id, keyframe, form)
+            self.taken += 1
+            return Snapshot(picture, keyframe.utc_us)
+        except SnapshotError:
+            self.failed += 1
+            raise
         finally:
             camera.release(holder)
 

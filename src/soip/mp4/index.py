@@ -23,6 +23,7 @@ class Fragment(NamedTuple):
 
     `offset`, `size`: bytes in the file. `time`: when its first frame is shown, in the first track's timescale from the
     movie's start; `utc_us`: the same in UTC. `sync`: begins with a keyframe. `frames` of the first track; 0: not known.
+    `damaged` ones of them, from `whole` ticks after the start on; `lost`: packets missing. A merged index knows none.
     """
 
     offset: int
@@ -32,6 +33,9 @@ class Fragment(NamedTuple):
     sync: bool
     utc_us: int
     frames: int = 0
+    damaged: int = 0
+    lost: int = 0
+    whole: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,18 @@ def entry_of(init: Init, offset: int, head: FragmentHead) -> Fragment:
         if run.track_id == first.track_id:
             shown = run.decode_time + run.offsets[0] - init.delay
             total = sum(run.durations)
-            return Fragment(offset, head.size, shown, total, run.syncs[0], head.utc_us, len(run.sizes))
+            entry = Fragment(offset, head.size, shown, total, run.syncs[0], head.utc_us, len(run.sizes))
+            return with_damage(entry, run.durations, run.damaged, run.lost)
     raise BoxError("a fragment without the first track", offset)
+
+
+def with_damage(entry: Fragment, durations: Sequence[int], damaged: Sequence[bool], lost: int) -> Fragment:
+    """The entry of a fragment with these frames in the first track, of which some may be damaged."""
+    count = sum(damaged)
+    if not count and not lost:
+        return entry
+    first = damaged.index(True) if count else 0
+    return entry._replace(damaged=count, lost=lost, whole=sum(durations[:first]))
 
 
 def index_space(init: Init, fragments: Sequence[Fragment]) -> bytes:
@@ -112,7 +126,9 @@ def merged(fragments: Sequence[Fragment], limit: int) -> list[Fragment]:
         following = groups[number + 1][0] if number + 1 < len(groups) else None
         end = following.offset if following else last.offset + last.size
         until = following.time if following else last.time + last.duration
-        entries.append(first._replace(size=end - first.offset, duration=until - first.time, frames=0))
+        entries.append(
+            first._replace(size=end - first.offset, duration=until - first.time, frames=0, damaged=0, lost=0, whole=0)
+        )
     if any(one.size > _SIZE_LIMIT for one in entries):
         raise ValueError("a part of the file is larger than an index can say")
     return entries

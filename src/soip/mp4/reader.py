@@ -17,7 +17,7 @@ from .boxes import Box, Buffer, box_at, boxes, children, fields, need
 from .errors import BoxError
 from .times import utc_of
 from .tracks import Track, avc_name
-from .writer import HEAD_LIMIT, HEAD_UUID, NON_SYNC, Head
+from .writer import DAMAGE_SIZE, DAMAGE_UUID, DAMAGED, HEAD_LIMIT, HEAD_UUID, NON_SYNC, Head
 
 MOOF_LIMIT = 1 << 20
 # The least that holds a sidx of one entry (52 bytes) and the free box behind it.
@@ -59,7 +59,9 @@ class Init:
 
 
 class RunRows(NamedTuple):
-    """One `traf`: `data_at` counts from the fragment's first byte; the lists have one entry per sample."""
+    """One `traf`: `data_at` counts from the fragment's first byte; the lists have one entry per sample. `lost` packets
+    are missing in it.
+    """
 
     track_id: int
     decode_time: int
@@ -68,6 +70,8 @@ class RunRows(NamedTuple):
     durations: list[int]
     syncs: list[bool]
     offsets: list[int]
+    damaged: list[bool]
+    lost: int
 
 
 class FragmentHead(NamedTuple):
@@ -90,6 +94,7 @@ class StoredSample(NamedTuple):
     sync: bool
     start: int
     end: int
+    damaged: bool
 
 
 def parse_init(data: Buffer) -> Init:
@@ -147,8 +152,9 @@ def samples(head: FragmentHead) -> Iterator[StoredSample]:
     """The samples of a fragment, track by track, each in decode order."""
     for run in head.runs:
         at, time = run.data_at, run.decode_time
-        for size, duration, sync, offset in zip(run.sizes, run.durations, run.syncs, run.offsets, strict=True):
-            yield StoredSample(run.track_id, time, offset, duration, sync, at, at + size)
+        rows = zip(run.sizes, run.durations, run.syncs, run.offsets, run.damaged, strict=True)
+        for size, duration, sync, offset, damaged in rows:
+            yield StoredSample(run.track_id, time, offset, duration, sync, at, at + size, damaged)
             at, time = at + size, time + duration
 
 
@@ -281,4 +287,15 @@ def _parse_traf(data: Buffer, traf: Box, moof: int, start: int) -> RunRows:
         durations,
         [not flag & NON_SYNC for flag in all_flags],
         list(values[width - 1 :: width]) if with_offsets else [0] * count,
+        [bool(flag & DAMAGED) for flag in all_flags],
+        _parse_damage(data, inner.get(b"uuid")),
     )
+
+
+def _parse_damage(data: Buffer, found: Box | None) -> int:
+    """How many packets are missing; 0 where nothing is said."""
+    if found is None or found.end - found.start != DAMAGE_SIZE:
+        return 0
+    if bytes(data[found.body : found.body + 16]) != DAMAGE_UUID:
+        return 0
+    return fields(_ONE, data, found, 16)[0]

@@ -77,12 +77,13 @@ def _kept(view: memoryview, run: RunRows, until: int) -> Run:
     rows: list[Sample] = []
     keep, at, time = 0, run.data_at, run.decode_time
     end = at
-    for size, duration, sync, offset in zip(run.sizes, run.durations, run.syncs, run.offsets, strict=True):
-        rows.append(Sample(size, duration, offset, sync))
+    columns = zip(run.sizes, run.durations, run.syncs, run.offsets, run.damaged, strict=True)
+    for size, duration, sync, offset, damaged in columns:
+        rows.append(Sample(size, duration, offset, sync, damaged))
         at, time = at + size, time + duration
         if time - duration + offset < until:
             keep, end = len(rows), at
-    return Run(run.track_id, run.decode_time, rows[:keep], [view[run.data_at : end]])
+    return Run(run.track_id, run.decode_time, rows[:keep], [view[run.data_at : end]], run.lost)
 
 
 def _number(data: Buffer, at: int) -> int:

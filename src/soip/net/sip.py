@@ -66,6 +66,12 @@ Way = Flow | Target
 RETURNING = 100
 """Responses for which another way is being sought at once; for more there is none."""
 
+_METHODS = frozenset(
+    {"BYE", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK", "PUBLISH", "REFER", "REGISTER"}
+    | {"SUBSCRIBE", "UPDATE"}
+)
+"""The methods that are counted apart: a peer may make up as many others as it likes."""
+
 _ROUTED_BY = ("Call-ID", "From", "To", "CSeq")  # and Request-URI and Route: RFC 5393 §4.2.2
 _VIA_ROOM = 120  # bytes our Via may take, for the size rule
 
@@ -109,6 +115,10 @@ class SipEndpoint:
             timers=timers,
             limit=limits.transactions,
         )
+        self.requests: Counter[str] = Counter()
+        """New requests by method."""
+        self.responses: Counter[tuple[str, int]] = Counter()
+        """Final responses of ours by method and status; 0: left unanswered."""
         self._handlers: dict[str | None, Handler] = {}
         self._incoming: dict[Transaction, IncomingRequest] = {}
         self._outgoing: dict[Transaction, Outgoing] = {}
@@ -140,6 +150,21 @@ class SipEndpoint:
     def transactions(self) -> int:
         """How many transactions are under way or absorbing repeats."""
         return len(self._layer)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._transport.streams)
+
+    @property
+    def strays(self) -> int:
+        """Responses that fit no transaction."""
+        return self._layer.strays
+
+    @property
+    def overflow(self) -> int:
+        """Requests that were answered 503, since there were too many transactions."""
+        return self._layer.refused
 
     @property
     def address(self) -> Address:
@@ -399,6 +424,7 @@ class SipEndpoint:
         """For `IncomingRequest.drop`."""
         if self._closed:
             return
+        self._count(transaction, response.status if response is not None else 0)
         if response is not None:
             try:
                 self._transport.send(response.to_bytes(), transaction.flow)
@@ -411,8 +437,14 @@ class SipEndpoint:
     def respond(self, transaction: ServerTransaction, response: Response) -> None:
         """Send a response by its transaction; what `IncomingRequest.respond` does."""
         if not self._closed:
+            if response.status >= 200:
+                self._count(transaction, response.status)
             self._layer.send_response(transaction, response, self._loop.time())
             self._pump()
+
+    def _count(self, transaction: ServerTransaction, status: int) -> None:
+        if not transaction.answered:  # of a 2xx that is repeated the first one counts
+            self.responses[_known(transaction.request.method), status] += 1
 
     def cancel(self, transaction: ClientTransaction, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Cancel an INVITE; what `Outgoing.cancel` does."""
@@ -541,6 +573,7 @@ class SipEndpoint:
         return self._handlers.get(user) or self._handlers.get(None)
 
     def _request_arrived(self, transaction: ServerTransaction) -> None:
+        self.requests[_known(transaction.request.method)] += 1
         incoming = IncomingRequest(self, transaction)
         if transaction.is_invite:  # to tell it of a CANCEL
             self._incoming[transaction] = incoming
@@ -579,6 +612,10 @@ class SipEndpoint:
             callback()
         except Exception:
             log.exception("a SIP callback failed")
+
+
+def _known(method: str) -> str:
+    return method if method in _METHODS else "other"
 
 
 def _method(message: Message) -> str:

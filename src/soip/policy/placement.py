@@ -9,7 +9,8 @@ the list does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -57,6 +58,21 @@ def place(cameras: Iterable[str], candidates: Iterable[Candidate]) -> dict[str, 
 def worker_for(camera: str, workers: Iterable[str]) -> str | None:
     """One of these, always the same for a camera, or None where there are none."""
     return max(workers, key=lambda worker: (_weight(camera, worker), worker), default=None)
+
+
+def disk_for(camera: str, sizes: Mapping[str, int]) -> str | None:
+    """One of these disks, or None where there are none: each gets cameras in proportion to its size, so that all reach
+    about equally far back, and hardly a camera changes its disk when one comes or goes.
+
+    Weighted rendezvous hashing (Schindelhauer and Schomaker, 2005). The free space would be no good weight: it is about
+    the same on all disks as soon as recordings expire.
+    """
+
+    def score(disk: str) -> tuple[float, str]:
+        part = (int.from_bytes(_weight(camera, disk)) + 1) / ((1 << 64) + 1)
+        return -max(1, sizes[disk]) / math.log(part), disk
+
+    return max(sizes, key=score, default=None)
 
 
 def _weight(camera: str, worker: str) -> bytes:

@@ -77,6 +77,38 @@ class Coding:
         """The type of a NAL unit, which is not empty."""
         return nal[0] >> self.shift & self.mask
 
+    def opens(self, payload: memoryview) -> bool:
+        """Whether an access unit certainly begins with this payload: nothing of it that matters comes before its
+        delimiter, or before the parameter set that is the first of a keyframe's (ITU-T H.264 §7.4.1.2.3, H.265
+        §7.4.2.4.4).
+        """
+        begins, kind, _ = self._first(payload)
+        return begins and kind in (self.sets[0], self.delimiter)
+
+    def may_begin(self, payload: memoryview) -> bool:
+        """Whether an access unit may begin with this payload: not with the middle of a NAL unit, nor with a slice that
+        is not the picture's first. Of that one the bit behind the NAL unit header is set: H.264's first_mb_in_slice 0
+        (ITU-T H.264 §7.3.3, §9.1), H.265's first_slice_segment_in_pic_flag (ITU-T H.265 §7.3.6.1).
+        """
+        begins, kind, rest = self._first(payload)
+        return begins and self.may_start(kind, rest)
+
+    def may_start(self, kind: int, rest: Nal) -> bool:
+        """The same of a NAL unit: its type, and what is there behind its header."""
+        return not len(rest) or not self.roles[kind] & PICTURE or rest[0] & 0x80 > 0
+
+    def _first(self, payload: memoryview) -> tuple[bool, int, memoryview]:
+        """Of the first NAL unit of a payload: whether it begins there, its type (0 if it cannot be told), and what is
+        there behind its header.
+        """
+        own, kind = self.header, self.kind(payload)
+        if kind == self.fragment:
+            return payload[own] & 0x80 > 0, payload[own] & self.mask, payload[own + 1 :]
+        if kind == self.aggregate:
+            payload = payload[own + 2 :]
+            kind = self.kind(payload) if len(payload) else 0
+        return True, kind, payload[own:]
+
     def is_keyframe(self, nals: Iterable[Nal]) -> bool:
         """Tell whether NAL units contain a slice that begins anew (H.264: IDR, H.265: IRAP)."""
         return any(self.roles[self.kind(nal)] & KEYFRAME for nal in nals if nal)
@@ -113,6 +145,8 @@ class AccessUnit:
     leading: bool = False
     """It is shown before the keyframe it follows, and refers to what came before that: who began there cannot decode
     it (ITU-T H.265 §3.111, RASL)."""
+    damaged: bool = False
+    """Something of it is missing, or of a picture it is decoded from: it cannot be shown as it was taken."""
 
     @property
     def size(self) -> int:
@@ -139,10 +173,11 @@ class AccessUnit:
         lost: int = 0,
         encoding: str = "H264",
         leading: bool = False,
+        damaged: bool = False,
     ) -> AccessUnit:
         """An access unit of these NAL units, by itself."""
         data = length_prefixed(nals)
-        return cls(data, 0, len(data), timestamp, keyframe, arrival, lost, encoding, leading)
+        return cls(data, 0, len(data), timestamp, keyframe, arrival, lost, encoding, leading, damaged)
 
     def hold(self, nals: Iterable[Nal]) -> None:
         """Have these NAL units instead."""
@@ -150,10 +185,35 @@ class AccessUnit:
         self.start, self.end = 0, len(self.data)
 
 
+class Chain:
+    """Whether the pictures that others are decoded from are as they were sent. Order of calls: `follow` with each
+    access unit, in decoding order; `tear` where one is missing.
+    """
+
+    def __init__(self) -> None:
+        self.torn = True
+        """What the next picture is decoded from is damaged, or missing."""
+        self._torn_before = True
+        """The same of what was before the last keyframe: leading pictures are decoded from that too."""
+
+    def tear(self) -> None:
+        """A picture is missing, or the stream begins anew."""
+        self.torn = True
+
+    def follow(self, *, keyframe: bool, leading: bool, torn: bool) -> bool:
+        """The next access unit, of which something is missing if it is `torn`; whether it is damaged."""
+        if keyframe:
+            self._torn_before = self.torn
+        self.torn = torn or (self.torn and not keyframe)
+        return self.torn or (leading and self._torn_before)
+
+
 class Depacketiser:
     """Payloads in sequence order → access units, collected in ``ready``; the caller takes them out.
 
-    A NAL unit of which a fragment is missing is dropped whole (RFC 6184 §5.8, RFC 7798 §4.4.3).
+    A NAL unit of which a fragment is missing is dropped whole (RFC 6184 §5.8, RFC 7798 §4.4.3). An access unit of which
+    something was lost or dropped is damaged, and so are all after it up to a keyframe that is whole: they are decoded
+    from it. Where it cannot be told whether a loss has reached a picture, it has.
 
     Each byte is put at once where it stays: into the arena, behind the access units before it.
     """
@@ -179,6 +239,11 @@ class Depacketiser:
         """What the NAL units of the access unit under way do, all together."""
         self._arrival = 0.0
         self._lost = 0
+        self._torn = False
+        """Something of the access unit under way is missing."""
+        self._doubt = False
+        """Something may be missing of the next one."""
+        self._chain = Chain()
         self._name, self._header = coding.name, coding.header
         self._length_header = _LENGTH_HEADERS[coding.header]
         # The type stands in the header's first byte.
@@ -199,15 +264,18 @@ class Depacketiser:
         """Take the payload ``data[start:end]`` of the next packet; ``lost`` packets are missing before it."""
         size = self._header
         if end - start <= size:  # a keepalive, or the end of a sequence: nothing that a file or a viewer needs
-            self._lost += lost
             self._abandon()
+            if lost:
+                self._lost += lost
+                self._torn = self._doubt = True
             return
         header = data[start] if size == 1 else data[start] << 8 | data[start + 1]
         kind = header >> self._shift & self._mask
         if lost:
-            beheaded = kind == self.coding.fragment and not data[start + size] & 0x80
-            self._gap(beheaded, timestamp, lost)
+            self._gap(data[start:end], timestamp, lost)
         if timestamp != self.raw:
+            if self.raw < 0:
+                self._doubt = self._doubt or not self.coding.may_begin(data[start:end])
             self._turn(timestamp, arrival)
         if kind in self._types and not header & self._layer:
             self._append(header, data[start + size : end])
@@ -219,7 +287,7 @@ class Depacketiser:
                 if self._usable(header):
                     self._begin(header)
                 else:
-                    self.malformed += 1
+                    self._malformed(header)
             if self.fragmented >= 0:
                 self._put(data[start + size + 1 : end])
                 if begin & 0x40:
@@ -229,7 +297,7 @@ class Depacketiser:
             if kind == self.coding.aggregate:
                 self._aggregate(data[start + size : end])
             else:
-                self.malformed += 1
+                self._malformed(header)
         if marker and self._roles & PICTURE:
             self._finish()
 
@@ -241,6 +309,9 @@ class Depacketiser:
         """
         if begins:
             if timestamp != self.raw:
+                if self.raw < 0:
+                    kind = header >> self._shift & self._mask
+                    self._doubt = self._doubt or not self.coding.may_start(kind, content)
                 self._turn(timestamp, arrival)
             if ends:
                 self._append(header, content)
@@ -263,6 +334,8 @@ class Depacketiser:
         """Forget the access unit under way and the timestamp: the stream begins anew from another SSRC."""
         self._drop()
         self.raw = -1
+        self._torn = False
+        self._chain.tear()
 
     def _usable(self, header: int) -> bool:
         """Whether a NAL unit of that header is part of the video."""
@@ -285,6 +358,12 @@ class Depacketiser:
         if self.fragmented >= 0:
             self.fragmented = -1
             self._at = self._nal
+            self._torn = True
+
+    def _malformed(self, header: int = 0) -> None:
+        """Drop what has no known shape, or is of another layer: that one is not missed."""
+        self.malformed += 1
+        self._torn = self._torn or not header & self._layer
 
     def _put(self, content: Nal) -> None:
         """Put bytes behind what is there."""
@@ -343,6 +422,7 @@ class Depacketiser:
 
     def _overflow(self) -> None:
         self.oversize += 1
+        self._torn = True
         self._drop()
 
     def _aggregate(self, content: memoryview) -> None:
@@ -355,7 +435,7 @@ class Depacketiser:
             size = content[at] << 8 | content[at + 1]
             at += 2
             if not size or at + size > len(content):
-                self.malformed += 1
+                self._malformed()
                 return
             nal = content[at : at + size]
             at += size
@@ -363,18 +443,25 @@ class Depacketiser:
             if size >= own and self._usable(header):
                 self._append(header, nal[own:])
             else:
-                self.malformed += 1
+                self._malformed(header)
         if at != len(content):
-            self.malformed += 1
+            self._malformed()
 
-    def _gap(self, beheaded: bool, timestamp: int, lost: int) -> None:
-        """Account for lost packets: to the picture under way as far as it lacks its end, else to the next, of which
-        one is when it has come ``beheaded``: with a fragment that is not the first.
+    def _gap(self, payload: memoryview, timestamp: int, lost: int) -> None:
+        """Account for packets lost before a payload: to the picture under way as far as it lacks its end, else to the
+        next, of which one is when it has come beheaded: with a fragment that is not the first.
         """
         self._abandon()
-        if timestamp == self.raw or not self._roles & PICTURE:
+        self._torn = True
+        if timestamp == self.raw:
             self._lost += lost
             return
+        coding = self.coding
+        self._doubt = not coding.opens(payload)
+        if not self._roles & PICTURE:
+            self._lost += lost
+            return
+        beheaded = coding.kind(payload) == coding.fragment and not payload[coding.header] & 0x80
         self._lost += lost - beheaded
         self._finish()
         self._lost += beheaded
@@ -403,26 +490,33 @@ class Depacketiser:
             self._ticks = extend_timestamp(self._ticks, timestamp)
         self.raw = timestamp
         self._arrival = arrival
+        if self._torn:  # and no picture by now: it was to be one
+            self._chain.tear()
+        self._torn, self._doubt = self._doubt, False
 
     def _finish(self) -> None:
         if self.fragmented >= 0:
             self._abandon()
         start, self._start = self._start, self._at
         roles = self._roles
+        keyframe, leading = roles & KEYFRAME != 0, roles & LEADING != 0
+        damaged = self._chain.follow(keyframe=keyframe, leading=leading, torn=self._torn)
         self.ready.append(
             AccessUnit(
                 self._arena,
                 start,
                 self._at,
                 self._ticks,
-                roles & KEYFRAME != 0,
+                keyframe,
                 self._arrival,
                 self._lost,
                 self._name,
-                roles & LEADING != 0,
+                leading,
+                damaged,
             )
         )
         self._lost = self._count = self._roles = 0
+        self._torn = False
 
     def _drop(self) -> None:
         self._at = self._start

@@ -14,7 +14,7 @@ A program stream is read as bytes that come in any cut. What devices make of it 
 - A PTS that stands still while the RTP timestamp goes on is none. Without PTS, the RTP timestamp tells the time.
 
 Where packets are missing, the access unit under way is dropped, and reading goes on at the next start code; what is
-missing counts as ``lost`` of the next access unit that comes.
+missing counts as ``lost`` of the next access unit that comes. From there on pictures are damaged, up to a keyframe.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from soip.rtp.batch import DatagramBatch
 from soip.rtp.bytestream import Assembled, ByteStream, Stamp
 from soip.rtp.h264 import H264
 from soip.rtp.h265 import H265
-from soip.rtp.nal import CLOCK_RATE, AccessUnit
+from soip.rtp.nal import CLOCK_RATE, AccessUnit, Chain
 from soip.rtp.packet import extend_timestamp
 from soip.rtp.receiver import StreamReceiver
 
@@ -127,6 +127,8 @@ class Demultiplexer:
         self._stamp = Stamp([], -1, 0.0)
         self._packets = 0
         """Packets whose payloads have not been read yet."""
+        self._dropped = 0
+        """What the byte stream had dropped at the last picture."""
         self._forget()
 
     def _forget(self) -> None:
@@ -138,6 +140,7 @@ class Demultiplexer:
         self._video_time, self._sound_time = _Timeline(), _Timeline()
         self._video_time.other, self._sound_time.other = self._sound_time, self._video_time
         self._lost = 0
+        self._chain = Chain()
 
     @property
     def encoding(self) -> str:
@@ -397,8 +400,16 @@ class Demultiplexer:
 
     def _picture(self, unit: Assembled) -> None:
         ticks = self._video_time.at(unit.pts, unit.timestamp)
+        keyframe, leading, coding = unit.keyframe, unit.leading, unit.coding
+        dropped = self._video.oversize + self._video.headless
+        if self._lost or dropped != self._dropped:
+            self._chain.tear()
+        self._dropped = dropped
+        # A keyframe that brings its parameter sets is as it was sent: behind a hole nothing comes of what had begun.
+        torn = self._lost > 0 and keyframe and not all(coding.find_sets(unit.nals))
+        damaged = self._chain.follow(keyframe=keyframe, leading=leading, torn=torn)
         self.ready.append(
-            AccessUnit.of(unit.nals, ticks, unit.keyframe, unit.arrival, self._lost, unit.coding.name, unit.leading)
+            AccessUnit.of(unit.nals, ticks, keyframe, unit.arrival, self._lost, coding.name, leading, damaged)
         )
         self._lost = 0
         self._keyframe = self._keyframe or unit.keyframe

@@ -27,7 +27,8 @@ from soip.rtp.errors import RtpParseError
 from soip.rtp.h264 import H264
 from soip.rtp.nal import CLOCK_RATE, AccessUnit, Coding, Depacketiser
 from soip.rtp.packet import HEADER, HEADER_SIZE, extend_timestamp, payload_bounds, sequence_distance
-from soip.rtp.reorder import ReorderWindow
+from soip.rtp.reorder import MAX_HELD_ASKED, PATIENCE, ReorderWindow
+from soip.rtp.retransmission import MOST_ASKED, Requests
 
 SSRC_SILENCE = 2.0
 """Seconds of silence after which another SSRC from the same source is taken: a camera's encoder was
@@ -109,6 +110,10 @@ class StreamReceiver(ABC):
         """Packets given up as missing."""
         self.late = 0
         """Packets that came twice, or after their gap was given up."""
+        self.earlier = [0, 0, 0]
+        """Packets received, lost and late of the SSRCs before this one."""
+        self.disbelieved = 0
+        """Packets with a wild number, dropped: nothing followed them so far (RFC 3550 §A.1)."""
         self.foreign = 0
         """Packets of another SSRC or payload type, dropped."""
         self.malformed = 0
@@ -121,17 +126,52 @@ class StreamReceiver(ABC):
         self._unusable = 0
         self._last = 0.0
         self._window = ReorderWindow()
+        self.requests: Requests | None = None
+        """What is asked for again; None where the peer does not send again."""
         self._transit: float | None = None
 
     @property
     def highest(self) -> int:
-        """The extended highest sequence number received in order (RFC 3550 §6.4.1)."""
-        return self._expected - 1
+        """The extended highest sequence number received (RFC 3550 §6.4.1)."""
+        return self._window.highest() if self._window else self._expected - 1
 
     @property
     def expected_packets(self) -> int:
         """Packets expected since the SSRC was latched (RFC 3550 §A.3)."""
-        return self._expected - self._base
+        return self.highest + 1 - self._base
+
+    @property
+    def received_packets(self) -> int:
+        """Packets received since then, late ones and duplicates counted (RFC 3550 §A.3): so many more than expected
+        there may be.
+        """
+        return self._expected - self._base - self.lost + len(self._window) + self.late
+
+    def ask_again(self) -> None:
+        """The peer sends again what it is asked for: wait longer for it."""
+        self.requests = Requests(PATIENCE)
+        self._window = ReorderWindow(MAX_HELD_ASKED, self.requests.patience)
+
+    def wanted(self, now: float) -> list[int]:
+        """Return the numbers (16 bits) of packets to ask the peer for now; to be called when packets have come."""
+        requests, window = self.requests, self._window
+        if requests is None or not (window or requests.open):
+            return []
+        numbers = requests.due(window.missing(self._expected, MOST_ASKED + 1), now)
+        window.patience = requests.patience
+        return [number & 0xFFFF for number in numbers]
+
+    @property
+    def counted(self) -> tuple[int, int, int]:
+        """Packets received, lost and late, of every SSRC so far; late are those with a wild number too."""
+        received, lost, late = self.earlier
+        taken = self.received_packets - self.late
+        return received + taken, lost + self.lost, late + self.late + self.disbelieved
+
+    @property
+    @abstractmethod
+    def broken_payloads(self) -> int:
+        """Payloads, and frames made of them, that were dropped for their shape or size."""
 
     def _packet(self, view: memoryview, size: int, now: float) -> None:
         """The plain path of one datagram in ``view[:size]``."""
@@ -172,9 +212,10 @@ class StreamReceiver(ABC):
         if self.ssrc is not None and now - self._last < SSRC_SILENCE:
             return False
         self.ssrc = ssrc
+        self.earlier = list(self.counted)
         self._resync(sequence)
         self._base = self._expected
-        self.lost = self.late = 0
+        self.lost = self.late = self.disbelieved = 0
         self._restart()
         return True
 
@@ -190,6 +231,8 @@ class StreamReceiver(ABC):
             self._jump(view, size, sequence, distance, now)
             return
         self._suspect = -1
+        if self.requests is not None:
+            self.requests.arrived(self._expected + distance, now)
         if distance < 0:
             self.late += 1
             return
@@ -220,7 +263,7 @@ class StreamReceiver(ABC):
         outage."""
         if sequence != self._suspect:
             self._suspect = (sequence + 1) & 0xFFFF
-            self.late += 1
+            self.disbelieved += 1
             return
         forward = distance & 0xFFFF
         missing = distance if distance > 0 else 1  # after a restart: the one packet that was not believed

@@ -13,7 +13,7 @@ class Reception:
         self._receiver = receiver
         self._ssrc: int | None = None
         self._expected = 0
-        self._lost = 0
+        self._received = 0
         self._last_sr = 0
         self._sr_at = 0.0
 
@@ -30,13 +30,14 @@ class Reception:
         if receiver.ssrc is None:
             return None
         self._follow_source()
+        # RFC 3550 §A.3: what is missing so far counts as lost, what came twice makes good for it.
         expected = receiver.expected_packets - self._expected
-        lost = receiver.lost - self._lost
-        self._expected, self._lost = receiver.expected_packets, receiver.lost
+        lost = expected - (receiver.received_packets - self._received)
+        self._expected, self._received = receiver.expected_packets, receiver.received_packets
         return ReportBlock(
             receiver.ssrc,
             min(255, 256 * lost // expected) if expected > 0 and lost > 0 else 0,
-            min(receiver.lost, 0x7FFFFF),
+            max(-0x800000, min(self._expected - self._received, 0x7FFFFF)),
             receiver.highest & 0xFFFFFFFF,
             int(receiver.jitter) & 0xFFFFFFFF,
             self._last_sr,
@@ -47,4 +48,4 @@ class Reception:
         """Count from the beginning when the stream comes from another source."""
         if self._receiver.ssrc != self._ssrc:
             self._ssrc = self._receiver.ssrc
-            self._expected = self._lost = self._last_sr = 0
+            self._expected = self._received = self._last_sr = 0

@@ -7,8 +7,12 @@ when packets come. Packets of a stream that falls silent over a gap stay here, a
 
 from __future__ import annotations
 
+from itertools import islice
+
 MAX_HELD = 64
 """Packets: more than a LAN ever reorders, and 80 kB a camera at most."""
+MAX_HELD_ASKED = 512
+"""Packets where what is missing is asked for: half a second of a camera of 10 Mbit/s."""
 PATIENCE = 0.1
 """Seconds to wait for a packet that is missing."""
 
@@ -20,7 +24,8 @@ class ReorderWindow:
         self._held: dict[int, bytes] = {}
         self._since = 0.0
         self._max_held = max_held
-        self._patience = patience
+        self.patience = patience
+        """Seconds; may be changed."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -40,11 +45,21 @@ class ReorderWindow:
 
     def gap_is_final(self, now: float) -> bool:
         """Tell whether waiting longer is pointless: the window is full, or the wait was long enough."""
-        return len(self._held) >= self._max_held or now - self._since > self._patience
+        return len(self._held) >= self._max_held or now - self._since > self.patience
 
     def lowest(self) -> int:
         """Return the lowest number held. The window must not be empty."""
         return min(self._held)
+
+    def highest(self) -> int:
+        """Return the highest number held. The window must not be empty."""
+        return max(self._held)
+
+    def missing(self, expected: int, most: int) -> list[int]:
+        """Return the numbers from ``expected`` on that are missing before the highest one held, ``most`` at most."""
+        held = self._held
+        numbers = (number for number in range(expected, max(held, default=expected)) if number not in held)
+        return list(islice(numbers, most))
 
     def still_waiting(self, now: float) -> None:
         """Begin a new wait: a gap was closed or given up and another one lies behind it."""

@@ -16,11 +16,13 @@ import ssl
 import time
 
 import structlog
+from starlette.applications import Starlette
 
+from soip import asgi, metrics
 from soip.config import HostPort, Settings
 from soip.directory.directory import Directory
 from soip.directory.rows import Account
-from soip.directory.settings import FLOW_TOKEN_KEY, SIP_ROUTES, SIP_TOKEN_KEY, SIP_WEBSOCKET
+from soip.directory.settings import FLOW_TOKEN_KEY, SIP_HTTP, SIP_ROUTES, SIP_TOKEN_KEY, SIP_WEBSOCKET
 from soip.directory.writebehind import WriteBehind
 from soip.net import websocket
 from soip.net.limits import Limits, connections_for
@@ -35,6 +37,7 @@ from soip.signalling.ladder import Ladder
 from soip.signalling.limits import default_gate
 from soip.signalling.location import Binding, Location
 from soip.signalling.memory import home_of, restored, row_of, rows_of
+from soip.signalling.metrics import Metrics
 from soip.signalling.news import News
 from soip.signalling.registrar import Lifetimes
 from soip.signalling.server import Keys, Server
@@ -131,12 +134,17 @@ class Role:
             time.monotonic,
             time.time,
         )
+        counted = Metrics(self.endpoint, self._location, self._blocklist, trunks)
+        face = Starlette(routes=[metrics.face(counted.figures, await self._directory.settings.secret(metrics.KEY))])
         self.endpoint.serve(server)
         self.endpoint.show(self._ladder)
         await self.endpoint.start()
         host, port = self.endpoint.address
         browsers = HostPort(*self.endpoint.address_towards("127.0.0.1", "ws"))
         await self._directory.settings.publish(SIP_WEBSOCKET, str(browsers))
+        # Only the web role asks here, on the same machine: whom it lets through has to come through it.
+        listener = asgi.listen("127.0.0.1", 0)
+        await self._directory.settings.publish(SIP_HTTP, str(HostPort(*listener.getsockname()[:2])))
         self.ready.set_result((host, port))
         _log.info("SIP server ready", host=host, port=port, domain=self._settings.domain, realm=realm)
         if self._settings.sip_tls is not None:
@@ -146,7 +154,9 @@ class Role:
                 tasks.create_task(self._directory.follow(self._load))
                 tasks.create_task(self._sweep())
                 tasks.create_task(server.run())
+                tasks.create_task(asgi.serve(asgi.configure(face), listener))
         finally:
+            listener.close()
             await trunks.close()
             await self.endpoint.close()
             await self._resolver.close()

@@ -41,13 +41,12 @@ PROGRAM = "PS"
 
 _PROGRAM_MAP = RtpMap(PROGRAM, 90000)
 
-FEEDBACK = ("nack pli", "ccm fir")
+FEEDBACK = ("nack", "nack pli", "ccm fir")
 """RTCP feedback we send and understand (RFC 4585, RFC 5104)."""
 
 _PLAIN = ("RTP/AVP", "RTP/AVPF")
 SECURE = ("RTP/SAVP", "RTP/SAVPF")
 """Protocols of media parts that are SRTP, with keys in a=crypto (RFC 3711 §13, RFC 5124)."""
-_WITH_FEEDBACK = ("RTP/AVPF", "RTP/SAVPF")
 _FIRST_DYNAMIC = 96
 _FIRST_SOUND = 110
 """Dynamic types of audio: none that video of the same call has, some phones mix them up."""
@@ -367,9 +366,9 @@ def _answer_media(
         part.add_attribute("fmtp", f"{choice.payload_type} {choice.fmtp}")
     if crypto is not None:
         part.add_attribute("crypto", str(crypto))
-    if mediaway.profile_of(media) in _WITH_FEEDBACK:
-        named = media.feedback(choice.payload_type)
-        _add_feedback(part, str(choice.payload_type), [kind for kind in FEEDBACK if kind in named])
+    # RFC 4585 has these lines in AVPF alone; who offers them in AVP, as most do, understands them there.
+    named = media.feedback(choice.payload_type)
+    _add_feedback(part, str(choice.payload_type), [kind for kind in FEEDBACK if kind in named])
     part.add_attribute(direction)
     for name, value in way.attributes():
         part.add_attribute(name, value)

@@ -3,7 +3,7 @@
 What lives here: `root` (a folder with an identity, and its reserve), `layout` (paths), `disk` (the thread that writes),
 `writer` (one per recording; `openfile` is its half on the thread, `events` what it reports), `journal` (a day's gaps
 and events beside the files), `sealing` and `repair`, `files` and `folder` (fronts, indexes, what is there), `reader`,
-`hls` and `export`, `check` and `rebuild` (`soip store check|rebuild`).
+`hls` and `export`, `expire`, `check` and `rebuild` (`soip store check|rebuild`).
 
 Rules of the room:
 

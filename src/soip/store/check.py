@@ -26,17 +26,19 @@ def check(
     gap_ids: Iterable[str],
     *,
     only: Collection[str] | None = None,
+    passing: Collection[str] = (),
     digests: bool = False,
 ) -> Iterator[Finding]:
     """What does not agree between the catalog (`rows`, ids of gaps) and the folder. Nothing is changed.
 
     A file that is being written shows as neither unsealed nor different, as long as its row says that it is not sealed.
     One that was begun or sealed after its row was read does: look at those paths again, with rows read anew, by `only`.
-    With `digests`, all bytes are read and compared.
+    Of the `passing` files, which are expiring, it does not matter whether they are there. With `digests`, all bytes are
+    read and compared.
     """
     known = {row.path: row for row in rows if only is None or row.path in only}
     for path in all_files(root):
-        if only is None or path in only:
+        if path not in passing and (only is None or path in only):
             yield from _compare(root, path, known.pop(path, None), digests)
     for path in sorted(known):
         yield Finding("missing", path, "in the catalog, but not on the disk")
@@ -71,7 +73,7 @@ def _compare(root: Root, path: str, row: Recording | None, digests: bool) -> Ite
 def _differences(found: Recording, row: Recording) -> Iterator[Finding]:
     if not found.sealed:
         yield Finding("unsealed", row.path, "sealed in the catalog, but not on the disk: the next start repairs it")
-    for name in ("camera", "bytes", "frames"):
+    for name in ("camera", "bytes", "frames", "damaged", "lost"):
         one, other = getattr(row, name), getattr(found, name)
         if one != other:
             yield Finding("differs", row.path, f"{name}: {one} in the catalog, {other} on the disk")

@@ -7,8 +7,9 @@ the end `disk.close()`, which writes and syncs all that is queued.
 import logging
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -28,6 +29,10 @@ class Syncable(Protocol):
     def sync(self) -> None: ...
 
 
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds by which writes and syncs are told apart."""
+
+
 @dataclass(slots=True)
 class WriteStats:
     """What the disk's thread did so far. Times in seconds."""
@@ -39,6 +44,10 @@ class WriteStats:
     syncs: int = 0
     worst_sync_seconds: float = 0.0
     refused: int = 0
+    sync_seconds: float = 0.0
+    write_times: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    """How many writes took up to each of `BOUNDS`, and longer than all of them; the same of syncs."""
+    sync_times: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
 
 
 class DiskWriter:
@@ -47,7 +56,7 @@ class DiskWriter:
     def __init__(self, root: Root, *, queue_bytes: int = QUEUE_BYTES, sync_seconds: float = 5.0) -> None:
         self.root = root
         self.stats = WriteStats()
-        self._limit = queue_bytes
+        self.limit_bytes = queue_bytes
         self._sync_seconds = sync_seconds
         self._queue: SimpleQueue[tuple[Callable[[], None] | None, int]] = SimpleQueue()
         self._lock = threading.Lock()
@@ -68,13 +77,13 @@ class DiskWriter:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def submit(self, job: Callable[[], None], size: int) -> bool:
-        """Queue a job that holds `size` bytes; False when it does not fit. A job of no bytes is always taken, but it
-        leaves less room for others.
+    def submit(self, job: Callable[[], None], size: int, share: float = 1.0) -> bool:
+        """Queue a job that holds `size` bytes; False when it does not fit into this share of the queue. A job of no
+        bytes is always taken, but it leaves less room for others.
         """
         counted = size or JOB_BYTES
         with self._lock:
-            if size and self._queued + size > self._limit:
+            if size and self._queued + size > self.limit_bytes * share:
                 self.stats.refused += 1
                 return False
             self._queued += counted
@@ -118,8 +127,12 @@ class DiskWriter:
         del self._dirty[file]
         began = time.monotonic()
         self._perform(file.sync)
-        self.stats.syncs += 1
-        self.stats.worst_sync_seconds = max(self.stats.worst_sync_seconds, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        stats = self.stats
+        stats.syncs += 1
+        stats.sync_seconds += seconds
+        stats.worst_sync_seconds = max(stats.worst_sync_seconds, seconds)
+        stats.sync_times[bisect_left(BOUNDS, seconds)] += 1
 
     def touched(self, file: Syncable) -> None:
         """On the disk's thread: the file has bytes that are not synced."""
@@ -136,3 +149,4 @@ class DiskWriter:
         stats.bytes += size
         stats.seconds += seconds
         stats.worst_seconds = max(stats.worst_seconds, seconds)
+        stats.write_times[bisect_left(BOUNDS, seconds)] += 1

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from soip.mp4.boxes import Buffer
 from soip.mp4.index import Fragment
@@ -65,7 +66,7 @@ class OpenFile:
         try:
             os.fdatasync(self._descriptor)
             if not self._named:
-                _sync_folder(os.path.dirname(self._disk.root.absolute(self._path)))
+                sync_folder(self._disk.root.absolute(self._path).parent)
                 self._named = True
         except OSError as error:
             self._give_up(self._recording(sealed=False).end_us, error)
@@ -140,7 +141,7 @@ class OpenFile:
         self._descriptor = -1
 
 
-def _sync_folder(path: str) -> None:
+def sync_folder(path: Path) -> None:
     """Make the names in a folder survive a power cut. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

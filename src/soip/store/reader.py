@@ -31,7 +31,8 @@ _CACHED = 256
 class Frame(NamedTuple):
     """A recorded frame. `time` is its continuous decode time in the track's timescale, `utc_us` when it is shown.
 
-    `discontinuity`: the first frame of its track after a gap, or of another file.
+    `discontinuity`: the first frame of its track after a gap, or of another file. `damaged`: it cannot be shown as it
+    was taken, for packets were lost.
     """
 
     track: Track
@@ -42,6 +43,7 @@ class Frame(NamedTuple):
     sync: bool
     utc_us: int
     discontinuity: bool = False
+    damaged: bool = False
 
     def nals(self) -> list[Buffer]:
         """The NAL units of a frame of video. Raises BoxError for a damaged one."""
@@ -161,10 +163,12 @@ def _frames(
     view: memoryview, start: int, run: RunRows, track: Track, base: int, zero_us: int
 ) -> Iterator[tuple[int, Frame]]:
     at, time = start + run.data_at, run.decode_time
-    for size, duration, sync, offset in zip(run.sizes, run.durations, run.syncs, run.offsets, strict=True):
+    rows = zip(run.sizes, run.durations, run.syncs, run.offsets, run.damaged, strict=True)
+    for size, duration, sync, offset, damaged in rows:
         utc_us = zero_us + us_of(time + offset, track.timescale)
         order = zero_us + us_of(time, track.timescale)
-        yield order, Frame(track, view[at : at + size], base + time, offset, duration, sync, utc_us)
+        data = view[at : at + size]
+        yield order, Frame(track, data, base + time, offset, duration, sync, utc_us, damaged=damaged)
         at, time = at + size, time + duration
 
 

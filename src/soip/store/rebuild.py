@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from . import journal
@@ -47,9 +47,25 @@ def digest_of(descriptor: int, path: str) -> str:
     return digest.hexdigest()
 
 
-def gaps(root: Root) -> Iterator[tuple[str, journal.Entry]]:
-    """All gaps of all journals, with their cameras."""
+def entries(root: Root) -> Iterator[tuple[str, journal.Entry]]:
+    """All lines of all journals, with their cameras."""
     for camera in cameras(root):
         for entry in journal.read_all(root, camera):
-            if entry.kind == "gap":
-                yield camera, entry
+            yield camera, entry
+
+
+def gaps(root: Root) -> Iterator[tuple[str, journal.Entry]]:
+    """All gaps of all journals, with their cameras."""
+    return (line for line in entries(root) if line[1].kind == "gap")
+
+
+def condemned(lines: Iterable[tuple[str, journal.Entry]]) -> set[str]:
+    """The files that were to be removed when the journal was last written to: one that is still there is not to come
+    back.
+    """
+    going: set[str] = set()
+    for _, entry in lines:
+        files = entry.facts.get("files")
+        if entry.kind == "gap" and entry.cause == "expired" and isinstance(files, list):
+            going.update(str(file) for file in files)
+    return going

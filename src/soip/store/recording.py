@@ -7,10 +7,14 @@ from soip.mp4.index import Fragment
 from soip.mp4.reader import Init
 from soip.mp4.times import us_of
 
+from .damage import Damage, damages
+
 
 @dataclass(frozen=True, slots=True)
 class Recording:
     """`path` is relative to the root; `frames` counts pictures; `codecs` has one name per track (RFC 6381).
+
+    `damage`: where packets were lost on the way from the camera.
 
     `sha256` (hex) covers the bytes of the fragments as they were handed to the writer, in order; empty where they were
     not all seen by one writer (an unsealed or repaired file).
@@ -28,6 +32,17 @@ class Recording:
     server: str
     sealed: bool
     sha256: str = ""
+    damage: tuple[Damage, ...] = ()
+
+    @property
+    def damaged(self) -> int:
+        """Pictures that cannot be shown as they were taken."""
+        return sum(one.pictures for one in self.damage)
+
+    @property
+    def lost(self) -> int:
+        """Packets that were lost."""
+        return sum(one.packets for one in self.damage)
 
 
 def recording_of(
@@ -48,4 +63,5 @@ def recording_of(
         server=init.head.server,
         sealed=sealed,
         sha256=sha256,
+        damage=damages(fragments, init.tracks[0].timescale),
     )

@@ -6,6 +6,7 @@ the server starts this takes a note of the identity that lies elsewhere.
 """
 
 import errno
+import hashlib
 import json
 import os
 import uuid
@@ -15,13 +16,19 @@ from .errors import ForeignRootError, MissingRootError
 
 IDENTITY = "soip-root.json"
 NOTE = "media-root-id"
-"""The name of the note, in the data directory."""
+"""The name of the note of the root that is `media` in the data directory."""
 RESERVE = ".reserve"
 
 RESERVE_BYTES = 8 << 20
 ROOM_BYTES = 256 << 20
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def note_for(data: Path, path: Path) -> Path:
+    """The note, in the data directory, of the root at `path`."""
+    default = path == data / "media"
+    return data / (NOTE if default else f"{NOTE}-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}")
 
 
 class Root:
@@ -94,11 +101,14 @@ class Root:
         state = os.statvfs(self.path)
         return state.f_blocks * state.f_frsize
 
+    def room_bytes(self) -> int:
+        """What must be free before recording may start again: room besides the reserve."""
+        return self._room_bytes + (0 if self._reserve.exists() else self._reserve_bytes)
+
     def has_room(self) -> bool:
-        """Whether recording may start again: room besides the reserve. A root that is not there has none."""
+        """Whether recording may start again. A root that is not there has no room."""
         try:
-            missing = 0 if self._reserve.exists() else self._reserve_bytes
-            return self.free_bytes() >= self._room_bytes + missing
+            return self.free_bytes() >= self.room_bytes()
         except OSError:
             return False
 

@@ -7,8 +7,9 @@ made when its first fragment reaches the disk's thread.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from soip.mp4.index import Fragment
+from soip.mp4.index import Fragment, with_damage
 from soip.mp4.tracks import Track
 from soip.mp4.writer import Edit, Head, Run, fragment_parts, init_segment
 
@@ -23,7 +24,8 @@ class RecordingWriter:
     """Writes one recording. Used from one thread; `listener` is called on the disk's.
 
     Tracks are as in the init segment, the reference (video) first. Runs carry continuous media times; the file's own
-    times start at what is shown or heard first.
+    times start at what is shown or heard first. `share` is the part of the disk's queue that may be full before a
+    fragment is refused.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class RecordingWriter:
         clock: str = "server",
         server: str = "",
         camera_offset_us: int | None = None,
+        share: float = 1.0,
     ) -> None:
         self.camera = camera
         self.tracks = tuple(tracks)
         self.bytes = 0
         self._disk = disk
+        self._share = share
         self._facts = {
             "organisation": organisation,
             "stream": stream,
@@ -92,8 +96,15 @@ class RecordingWriter:
             utc_us,
             len(first.samples),
         )
+        entry = with_damage(
+            entry,
+            [sample.duration for sample in first.samples],
+            [sample.damaged for sample in first.samples],
+            first.lost,
+        )
         queued = time.monotonic()
-        if not self._disk.submit(lambda: self._file.write(front, parts, entry, queued), len(front) + size):
+        write = partial(self._file.write, front, parts, entry, queued)
+        if not self._disk.submit(write, len(front) + size, self._share):
             return False
         self._origins, self._delay = origins, delay
         self._sequence += 1

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterator
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response, status
 from fastapi.responses import RedirectResponse
 
-from soip.directory.rows import UserRow
+from soip.directory.errors import InvalidValueError, NotFoundError
+from soip.directory.rows import HoldRow, RecordingRow, UserRow
 from soip.policy import mediaurl, siptoken
 from soip.policy.access import ACTIONS, Permission
 from soip.web import calls, sessions
-from soip.web.errors import NoMediaServerError, UnknownError
+from soip.web.errors import BadRangeError, NoMediaServerError, UnknownError
 from soip.web.models import (
     CallView,
     CameraView,
+    DamageView,
     ErrorView,
     EventsView,
     EventView,
@@ -24,6 +28,8 @@ from soip.web.models import (
     GrantRequest,
     GrantView,
     HealthView,
+    HoldRequest,
+    HoldView,
     LadderView,
     RecordingView,
     SessionView,
@@ -34,7 +40,7 @@ from soip.web.models import (
 )
 from soip.web.sessions import SignedIn, own_page, require
 from soip.web.state import State, state_of
-from soip.web.times import parse_range, render
+from soip.web.times import parse, parse_range, render
 
 _MOST_ROWS = 20_000
 _MOST_EVENTS = 1_000
@@ -111,7 +117,49 @@ async def timeline(
             RecordingView(start=render(row.start_us), end=render(row.end_us), sealed=row.sealed) for row in recordings
         ],
         gaps=[GapView(start=render(row.start_us), end=render(row.end_us), cause=row.cause) for row in gaps],
+        damage=[one for row in recordings for one in _damage(row, from_us, to_us)],
     )
+
+
+@router.get("/holds")
+async def holds(
+    user: SignedIn,
+    state: Shared,
+    camera: Annotated[str, Query(max_length=64)] = "",
+    released: bool = False,
+) -> list[HoldView]:
+    """What is held, of one camera or of all; with `released` also what was."""
+    require(user, Permission.EXPORT)
+    return [_hold(row) for row in await state.directory.holds.all(camera, released=released)]
+
+
+@router.post("/cameras/{camera}/holds", status_code=status.HTTP_201_CREATED, dependencies=[Depends(own_page)])
+async def add_hold(camera: str, body: HoldRequest, user: SignedIn, state: Shared) -> HoldView:
+    """Keeps what is recorded of a camera in a range, until the hold is released."""
+    require(user, Permission.EXPORT)
+    start_us, end_us = parse(body.start, "from"), parse(body.end, "to")
+    try:
+        row = await state.directory.holds.add(
+            camera, start_us, end_us, reason=body.reason, by=user.id, reference=body.reference
+        )
+    except InvalidValueError as error:
+        raise BadRangeError(str(error)) from error
+    except NotFoundError as error:
+        raise UnknownError(str(error)) from error
+    await state.directory.settings.audit(user.id, "hold.add", camera, row.id)
+    return _hold(row)
+
+
+@router.delete("/holds/{hold}", dependencies=[Depends(own_page)])
+async def release(hold: str, user: SignedIn, state: Shared) -> HoldView:
+    """Ends a hold: what it kept may expire."""
+    require(user, Permission.ADMINISTER)
+    try:
+        row = await state.directory.holds.release(hold)
+    except NotFoundError as error:
+        raise UnknownError(str(error)) from error
+    await state.directory.settings.audit(user.id, "hold.release", row.camera_id, row.id)
+    return _hold(row)
 
 
 @router.get("/cameras/{camera}/events")
@@ -203,6 +251,20 @@ async def one_call(call: str, user: SignedIn, state: Shared) -> LadderView:
     return found
 
 
+def _hold(row: HoldRow) -> HoldView:
+    return HoldView(
+        id=row.id,
+        camera=row.camera_id,
+        start=render(row.start_us),
+        end=render(row.end_us),
+        reason=row.reason,
+        reference=row.reference,
+        by=row.created_by,
+        created=render(row.created_us),
+        released=None if row.released_us is None else render(row.released_us),
+    )
+
+
 async def _issue(camera: str, action: str, user: UserRow, state: State) -> GrantView:
     require(user, ACTIONS[action])
     found = await _camera(state, camera)
@@ -227,3 +289,10 @@ async def _camera(state: State, camera: str) -> CameraView:
     if found is None:
         raise UnknownError(f"there is no camera {camera[:64]!r}")
     return found
+
+
+def _damage(row: RecordingRow, from_us: int, to_us: int) -> Iterator[DamageView]:
+    """The damaged stretches of a file that touch a range."""
+    for start_us, end_us, pictures, packets in json.loads(row.damage):
+        if start_us < to_us and end_us >= from_us:
+            yield DamageView(start=render(start_us), end=render(end_us), pictures=pictures, packets=packets)

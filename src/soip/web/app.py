@@ -13,10 +13,12 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from soip.directory.errors import UnavailableError
+from soip.web import metrics
 from soip.web.api import router
 from soip.web.errors import ApiError
 from soip.web.files import STATIC, Console
 from soip.web.guard import Guard
+from soip.web.metrics import Gathering, Traffic
 from soip.web.relay import MediaRelay
 from soip.web.siprelay import SipRelay
 from soip.web.state import State
@@ -29,7 +31,11 @@ def create_app(state: State, relay: MediaRelay, static: Path = STATIC) -> ASGIAp
     # The description is served; pages made of it would need scripts from elsewhere.
     app = FastAPI(title="SoIP", version="1", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     app.state.soip = state
+    traffic = Traffic()
+    app.state.gathering = Gathering(state.directory, state.overview, traffic, state.metrics_key)
+    app.state.client = relay.client
     app.include_router(router)
+    app.include_router(metrics.router)
     path = "/media/{instance:str}/{rest:path}"
     app.router.routes.append(Route(path, relay, methods=["GET", "HEAD"]))
     app.router.routes.append(WebSocketRoute(path, relay))
@@ -40,7 +46,7 @@ def create_app(state: State, relay: MediaRelay, static: Path = STATIC) -> ASGIAp
     app.add_exception_handler(UnavailableError, _directory_away)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _http_error)
-    return Guard(app)
+    return Guard(app, traffic)
 
 
 def _answer(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:

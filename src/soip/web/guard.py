@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from soip.web.errors import TooLargeError
+from soip.web.metrics import Traffic
 
 MOST_BODY = 16_384
 
@@ -36,24 +37,32 @@ HEADERS = {
 
 
 class Guard:
-    """An ASGI wrapper around everything; it looks at no byte of what passes."""
+    """An ASGI wrapper around everything; it looks at no byte of what passes, and counts what does."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, traffic: Traffic) -> None:
         self._app = app
+        self._traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        traffic = self._traffic
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            traffic.sockets += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                traffic.sockets -= 1
             return
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
+                traffic.answered(scope["method"], message["status"])
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
+        traffic.under_way += 1
         try:
             # Told at once where the length is announced; a body sent in chunks is stopped when it gets too long.
             if int(Headers(scope=scope).get("content-length") or 0) > MOST_BODY:
@@ -62,6 +71,8 @@ class Guard:
         except TooLargeError as error:
             body = {"error": error.code, "message": str(error)}
             await JSONResponse(body, error.status)(scope, receive, answer)
+        finally:
+            traffic.under_way -= 1
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -38,6 +38,17 @@ class CameraView(BaseModel):
     instance: str | None
 
 
+class DiskView(BaseModel):
+    """A disk of a media worker. `full`: it takes no more, or no more of all cameras; `slow`: it does not answer;
+    `away`: it is not there, or another one is.
+    """
+
+    path: str
+    state: Literal["ready", "full", "slow", "away"]
+    free: int
+    total: int
+
+
 class WorkerView(BaseModel):
     """A media worker and what it carries. `full`: its disk takes no more, so it is given no new camera; `away`: not
     heard of for a while. `cameras` are placed on it, `streams` of them it receives; rates are of live pictures.
@@ -54,6 +65,7 @@ class WorkerView(BaseModel):
     out_bps: int
     disk_free: int
     disk_total: int
+    disks: list[DiskView]
 
 
 class RecordingView(BaseModel):
@@ -72,8 +84,19 @@ class GapView(BaseModel):
     cause: str
 
 
+class DamageView(BaseModel):
+    """A recorded time in which pictures cannot be shown as they were taken: packets were lost on the way from the
+    camera.
+    """
+
+    start: Time
+    end: Time
+    pictures: int
+    packets: int
+
+
 class TimelineView(BaseModel):
-    """What is recorded of a camera in a range, and what is not. `now` is the server's clock."""
+    """What is recorded of a camera in a range, what is not, and what of it is damaged. `now` is the server's clock."""
 
     camera: str
     start: Time = Field(serialization_alias="from")
@@ -81,6 +104,30 @@ class TimelineView(BaseModel):
     now: Time
     recordings: list[RecordingView]
     gaps: list[GapView]
+    damage: list[DamageView]
+
+
+class HoldView(BaseModel):
+    """Recordings of a camera in a range that are kept until the hold is released."""
+
+    id: str
+    camera: str
+    start: Time = Field(serialization_alias="from")
+    end: Time = Field(serialization_alias="to")
+    reason: str
+    reference: str
+    by: str
+    created: Time
+    released: Time | None
+
+
+class HoldRequest(BaseModel):
+    """What is to be held, and why."""
+
+    start: str = Field(alias="from", max_length=64)
+    end: str = Field(alias="to", max_length=64)
+    reason: str = Field(min_length=1, max_length=1000)
+    reference: str = Field(default="", max_length=1000)
 
 
 class EventView(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Literal, cast
 from soip.directory.directory import Directory
 from soip.directory.rows import BindingRow, CameraRow, CameraStateRow, MediaInstance
 from soip.policy import liveness
-from soip.web.models import CameraView, WorkerView
+from soip.web.models import CameraView, DiskView, WorkerView
 from soip.web.times import render
 
 _FRESH_S = 0.5
@@ -90,9 +91,17 @@ def group(instances: Iterable[MediaInstance], cameras: Mapping[str, int], now_us
             out_bps=each.out_bps,
             disk_free=each.disk_free,
             disk_total=each.disk_total,
+            disks=_disks(each),
         )
         for each in instances
         if cameras.get(each.id) or now_us - each.heartbeat_us < FORGOTTEN_US
+    ]
+
+
+def _disks(worker: MediaInstance) -> list[DiskView]:
+    return [
+        DiskView(path=path, state=state, free=free, total=total)
+        for path, state, free, total in json.loads(worker.disks)
     ]
 
 

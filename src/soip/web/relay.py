@@ -56,13 +56,13 @@ class MediaRelay:
     """An ASGI endpoint for `/media/{instance}/…`. Use it as `async with MediaRelay() as relay`."""
 
     def __init__(self) -> None:
-        self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, trust_env=False)
+        self.client = httpx.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, trust_env=False)
 
     async def __aenter__(self) -> MediaRelay:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        await self._client.aclose()
+        await self.client.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -79,7 +79,7 @@ class MediaRelay:
         headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
         # Without this httpx would ask for compression the browser did not offer.
         headers.setdefault("accept-encoding", "identity")
-        asked = self._client.build_request(
+        asked = self.client.build_request(
             request.method, f"http://{worker.http}{_target(request.scope)}", headers=headers
         )
         answering = asyncio.create_task(self._answer(asked, worker, send))
@@ -95,7 +95,7 @@ class MediaRelay:
 
     async def _answer(self, asked: httpx.Request, worker: MediaInstance, send: Send) -> None:
         try:
-            answer = await self._client.send(asked, stream=True)
+            answer = await self.client.send(asked, stream=True)
         except httpx.HTTPError as error:
             raise MediaAwayError(f"the media server {worker.id!r} does not answer: try again") from error
         try:

@@ -7,7 +7,7 @@ import socket
 
 import structlog
 
-from soip import asgi
+from soip import asgi, metrics
 from soip.config import HostPort, Settings
 from soip.directory.directory import Directory
 from soip.directory.settings import MEDIA_URL_KEY, SIP_TOKEN_KEY
@@ -28,7 +28,9 @@ async def run(settings: Settings) -> None:
         async with await Directory.open(settings.database_url) as directory, MediaRelay() as relay:
             media_key = await directory.settings.secret(MEDIA_URL_KEY)
             sip_key = await directory.settings.secret(SIP_TOKEN_KEY)
-            state = State(directory, media_key, Overview(directory), sip_key, settings.domain)
+            metrics_key = await directory.settings.secret(metrics.KEY)
+            token = metrics.access_token(settings)
+            state = State(directory, media_key, Overview(directory), sip_key, settings.domain, token, metrics_key)
             app = create_app(state, relay)
             _log.info("console ready", address=f"http://{_address(listener)}/")
             await asgi.serve(asgi.configure(app), listener)

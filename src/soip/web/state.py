@@ -23,6 +23,10 @@ class State:
     overview: Overview
     sip_key: bytes
     domain: str
+    metrics_token: str = ""
+    """What scrapers show; empty: there is none."""
+    metrics_key: bytes = b""
+    """What opens the other processes' figures."""
     attempts: Attempts = field(default_factory=Attempts)
 
 

@@ -92,6 +92,8 @@ export const en = {
   'timeline.later': 'Later',
   'timeline.now': 'now',
   'timeline.recorded': 'Recorded',
+  'timeline.damaged': 'Recorded, damaged by packet loss',
+  'timeline.damage': '{pictures} pictures damaged, {packets} packets lost',
   'timeline.nothing': 'Not recorded',
   'timeline.future': 'Not yet',
   'timeline.failed': 'The timeline cannot be read. Trying again…',

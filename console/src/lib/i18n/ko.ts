@@ -94,6 +94,8 @@ export const ko: Record<Key, string> = {
   'timeline.later': '다음',
   'timeline.now': '지금',
   'timeline.recorded': '녹화됨',
+  'timeline.damaged': '녹화됨, 패킷 손실로 손상',
+  'timeline.damage': '손상된 화면 {pictures}개, 손실된 패킷 {packets}개',
   'timeline.nothing': '녹화 없음',
   'timeline.future': '아직 오지 않은 시각',
   'timeline.failed': '타임라인을 읽을 수 없습니다. 다시 시도하는 중…',
