@@ -74,7 +74,7 @@ class Referrals:
     async def _asked(self, referral: Referral, user: str) -> tuple[Camera, str]:
         """The camera and the user that are to be brought together. Raises RequestError, UriError, UnavailableError."""
         target = _target(referral.target.uri, self._context.domain)
-        shown = self._showing.shown_in(referral.call) if referral.call is not None else None
+        shown = await self._showing.soon_shown_in(referral.call) if referral.call is not None else None
         ask = shown or wanted(referral.user, None)
         if ask.range_us is not None:
             raise RequestError(603, "only live pictures are shown to somebody else")

@@ -30,6 +30,9 @@ from soip.sip.offer import G711, Aac, Agreement, Audio, Capability, Local, Video
 from soip.sip.sdes import Srtp
 from soip.sip.sdp import SessionDescription
 
+BEGIN_S = 5.0
+"""How long a call that is being set up is waited for by who asks for something in it already."""
+
 _log = structlog.get_logger()
 
 
@@ -59,6 +62,7 @@ class Showing:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._shown: dict[DialogId, Wanted] = {}
+        self._awaited: dict[DialogId, asyncio.Event] = {}
 
     @property
     def calls(self) -> tuple[int, int]:
@@ -69,6 +73,19 @@ class Showing:
     def shown_in(self, call: Call) -> Wanted | None:
         """What is shown in a call."""
         return self._shown.get(call.dialog.id)
+
+    async def soon_shown_in(self, call: Call) -> Wanted | None:
+        """The same for a request that came with the ACK of the call, or overtook it: the call is about to begin."""
+        name = call.dialog.id
+        if name not in self._shown:
+            begins = self._awaited.setdefault(name, asyncio.Event())
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(BEGIN_S):
+                        await begins.wait()
+            finally:
+                self._awaited.pop(name, None)
+        return self._shown.get(name)
 
     async def serve(
         self, call: Call, ask: Wanted, terms: Terms, rights: Iterable[tuple[str, Permission]], show: Show
@@ -81,6 +98,8 @@ class Showing:
         ]
         name = call.dialog.id
         self._shown[name] = ask
+        if name in self._awaited:
+            self._awaited[name].set()
         try:
             for view in views:
                 await self._context.rights.begin(view)
