@@ -19,6 +19,7 @@ from soip.rtp.nal import packetise
 from soip.rtp.packet import parse
 from soip.rtp.retransmission import Answers, History
 from soip.rtp.sender import SendStream
+from soip.rtp.sound import PCMU, SoundFormat
 from soip.sip.offer import Agreement
 from soip.store.reader import Frame, play
 from tests.media.house import House, until
@@ -76,8 +77,8 @@ class LossyCamera(Camera):
     loss = 0.01
     answers_nack = False
 
-    def __init__(self, house: House, agent: UserAgent, *, sound: bool = False) -> None:
-        super().__init__(house, agent, sound=sound)
+    def __init__(self, house: House, agent: UserAgent, *, sound: bool = False, speaks: SoundFormat = PCMU) -> None:
+        super().__init__(house, agent, sound=sound, speaks=speaks)
         self.sent: list[list[bytes]] = []
         self.ways: list[BadWay] = []
         self.nacks = self.sent_again = 0

@@ -155,3 +155,31 @@ def test_a_step_of_the_wall_clock_moves_both(desk: Desk) -> None:
 def test_a_report_before_any_picture_says_nothing(desk: Desk) -> None:
     desk.intake.sender_report(SenderReport(7, us_to_ntp(NOW_US), 5, 1, 1))
     assert desk.intake.video.clock.sender_offset_us is None
+
+
+def test_what_is_missing_is_asked_for_and_waited_for(desk: Desk) -> None:
+    muxer, film = Muxer("H264", None), video(8)
+    asked: list[list[int]] = []
+    desk.intake.receiver.ask_again()
+    desk.intake.ask = asked.append
+    parts = [muxer.picture(nals, number * FRAME, film.keys[number]) for number, nals in enumerate(film.frames)]
+    wire = [
+        (datagram, number / 25)
+        for number, part in enumerate(parts)
+        for datagram in desk.stream.stamp([payload_run(part)], number * FRAME, 1)
+    ]
+    missing = next(at for at, (_, when) in enumerate(wire) if when > 0.1)
+
+    def carry(datagram: bytes, at: float) -> None:
+        desk._camera.sendto(datagram, ("127.0.0.1", desk.pair.port))
+        desk.intake.readable(desk.pair, desk._buffer, at)
+
+    for number, (datagram, at) in enumerate(wire):
+        if number != missing:
+            carry(datagram, at)
+        if number == missing + 1:
+            carry(*wire[missing])
+    assert asked[0] == [65_530 + missing & 0xFFFF]
+    assert desk.intake.receiver.lost == 0
+    assert len(desk.pictures) == len(parts)
+    assert not any(picture.unit.damaged for picture in desk.pictures)

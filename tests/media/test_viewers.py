@@ -259,6 +259,24 @@ async def test_a_packet_sent_again_is_the_packet(desk: Desk) -> None:
         screen.drain()
     assert viewer.packets[len(sent) :] == sent[-5:], "each once, however often it is asked for"
     assert len(other.packets) == seen
+    assert (desk.relay.counted.resent, desk.relay.counted.refused) == (5, 5)
+    viewer.view.close()
+    assert (desk.relay.counted.resent, desk.relay.counted.refused) == (5, 5), "also of who has left"
+
+
+async def test_the_round_trip_counts_from_when_a_report_left_whatever_time_it_tells(desk: Desk) -> None:
+    viewer = desk.viewer()
+    await desk.show(5, viewer)
+    desk.at += desk.patience.report_s
+    viewer.view.tick()
+    (report,) = [one for one in rtcp.parse(viewer.control.recv(2048)) if isinstance(one, rtcp.SenderReport)]
+    now = rtcp.us_to_ntp(desk.wall.utc_us(desk.at))
+    assert now - report.ntp > 1 << 32, "it tells of the newest picture, which is some seconds old"
+    desk.at += 0.25
+    block = rtcp.ReportBlock(report.ssrc, 0, 0, 0, 0, report.ntp >> 16 & 0xFFFFFFFF, int(0.2 * 65_536))
+    viewer.say(rtcp.ReceiverReport(5, (block,)))
+    await desk.settle()
+    assert viewer.view._link.rtt == pytest.approx(0.05, abs=0.001)
 
 
 async def test_who_did_not_agree_to_it_is_not_answered(desk: Desk) -> None:

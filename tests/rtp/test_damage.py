@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip.rtp.h264 import H264
+from soip.rtp.h265 import H265, TYPE_CRA, TYPE_IDR_W_RADL, TYPE_RASL_R
 from soip.rtp.nal import MAX_ACCESS_UNIT, AccessUnit, Depacketiser
 from soip.rtp.packet import RtpPacket, build, parse
 from soip.rtp.receiver import SSRC_SILENCE, VideoReceiver
@@ -256,3 +257,119 @@ def test_another_source_begins_without_what_was_before() -> None:
         for datagram in sender.unit(nals, number * STEP):
             units += receiver.receive(datagram, number * (SSRC_SILENCE + 1))
     assert [unit.damaged for unit in units] == [False, False, True, False]
+
+
+# -- H.265
+
+
+def nal265(kind: int, body: bytes, layer: int = 0) -> bytes:
+    return (kind << 9 | layer << 3 | 1).to_bytes(2, "big") + body
+
+
+VPS265, SPS265, PPS265, AUD265 = (nal265(kind, b"set") for kind in (32, 33, 34, 35))
+IDR265, CRA265 = nal265(TYPE_IDR_W_RADL, b"\x88idr"), nal265(TYPE_CRA, b"\x88cra")
+RASL265, SLICE265, LATER265 = nal265(TYPE_RASL_R, b"\x88rasl"), nal265(1, b"\x88slice"), nal265(1, b"\x08later")
+SETS265 = [VPS265, SPS265, PPS265]
+
+
+def test_of_h265_a_chain_is_broken_until_the_next_keyframe() -> None:
+    made = Depacketiser(H265)
+    for number, (payloads, lost) in enumerate(
+        [
+            ([*SETS265, IDR265], 0),
+            ([SLICE265, LATER265], 0),
+            ([SLICE265], 1),
+            ([SLICE265], 0),
+            ([*SETS265, CRA265], 0),
+            ([SLICE265], 0),
+        ]
+    ):
+        push(made, payloads, number, lost)
+    assert damages(made) == [False, False, True, True, False, False]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_leading_pictures_are_decoded_from_what_was_before_their_keyframe_too(lost: int) -> None:
+    made = Depacketiser(H265)
+    push(made, [*SETS265, IDR265], 0)
+    push(made, [SLICE265], 1, lost)
+    push(made, [*SETS265, CRA265], 2)
+    push(made, [RASL265], 3)
+    push(made, [SLICE265], 4)
+    assert [(unit.leading, unit.damaged) for unit in made.ready[2:]] == [
+        (False, False),
+        (True, lost > 0),
+        (False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "whole"),
+    [
+        (AUD265, True),
+        (VPS265, True),
+        (PPS265, False),
+        (SLICE265, False),
+        (LATER265, False),
+        (b"\x62\x01\x81\x88begun", False),
+        (b"\x60\x01\x00\x05" + VPS265, True),
+    ],
+)
+def test_of_h265_a_picture_behind_a_loss_is_whole_if_it_certainly_begins_there(first: bytes, whole: bool) -> None:
+    """The loss is of the picture before, which lacks its end."""
+    made = Depacketiser(H265)
+    push(made, [*SETS265, IDR265], 0)
+    made.push(memoryview(SLICE265), 0, len(SLICE265), 0, STEP, 0.0)
+    push(made, [first, IDR265], 2, lost=1)
+    assert damages(made) == [False, True, not whole]
+
+
+@pytest.mark.parametrize(("first", "damaged"), [(IDR265, False), (nal265(TYPE_IDR_W_RADL, b"\x08later"), True)])
+def test_of_h265_a_keyframe_met_in_the_middle_is_damaged(first: bytes, damaged: bool) -> None:
+    made = Depacketiser(H265)
+    push(made, [first, nal265(TYPE_IDR_W_RADL, b"\x08later")], 0)
+    push(made, [SLICE265], 1)
+    assert damages(made) == [damaged, damaged]
+
+
+def test_other_layers_are_not_missed() -> None:
+    made = Depacketiser(H265)
+    push(made, [*SETS265, IDR265], 0)
+    fragment = b"\x62\x09\xc1\x88of another layer"
+    aggregate = b"\x60\x01" + b"".join(len(one).to_bytes(2, "big") + one for one in (nal265(1, b"x", 1), SLICE265))
+    for number, payload in enumerate([nal265(1, b"\x88other", 1), fragment], 1):
+        push(made, [SLICE265, payload, LATER265], number)
+    push(made, [aggregate], 3)
+    assert made.malformed == 3
+    assert damages(made) == [False] * 4
+
+
+def test_of_h265_what_has_no_known_shape_damages_its_picture() -> None:
+    made = Depacketiser(H265)
+    push(made, [*SETS265, IDR265], 0)
+    push(made, [nal265(50, b"paci"), SLICE265], 1)
+    assert damages(made) == [False, True]
+
+
+@given(SEEDS, st.sampled_from([0.02, 0.1, 0.3]))
+def test_of_h265_too_what_is_not_marked_is_as_sent(random: Random, loss: float) -> None:
+    """Pictures of one or two slices, each a keyframe with its sets or a trailing one that refers to the one before."""
+    sent = []
+    for number in range(40):
+        keyframe = number == 0 or random.random() < 0.15
+        slices = [nal265(TYPE_IDR_W_RADL if keyframe else 1, b"\x88" + random.randbytes(random.choice((5, 400))))]
+        if random.random() < 0.4:
+            slices.append(nal265(TYPE_IDR_W_RADL if keyframe else 1, b"\x08" + random.randbytes(300)))
+        sent.append([*(SETS265 if keyframe else []), *slices])
+    sender, receiver = Sender(coding=H265), VideoReceiver(PAYLOAD_TYPE, (), H265)
+    wire = [packet for number, nals in enumerate(sent) for packet in sender.unit(nals, number * STEP)]
+    kept = [packet for number, packet in enumerate(wire) if number == 0 or random.random() >= loss]
+    got = [unit for at, packet in enumerate(kept) for unit in receiver.receive(packet, at / 5)] + receiver.flush()
+    before = -1
+    for unit in got:
+        number = (unit.timestamp & 0xFFFFFFFF) // STEP
+        if not unit.damaged and number < 39:
+            nals = [bytes(nal) for nal in unit.nals]
+            assert nals[len(nals) - len(sent[number]) :] == sent[number]
+            assert unit.keyframe or before == number - 1
+        before = number if not unit.damaged else -1

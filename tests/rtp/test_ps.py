@@ -486,6 +486,34 @@ def test_packets_out_of_order_or_lost() -> None:
     assert all(nals in units for nals in shown(ready))
 
 
+@pytest.mark.parametrize("missing", range(1, 30))
+def test_what_a_loss_has_reached_is_damaged_up_to_a_keyframe(missing: int) -> None:
+    units = film(Random(8), 12, gop=4, most=3000)
+    cuts = joined(show(units, lambda stream, at: cut(stream, at, 500)))
+    receiver = PsReceiver(96)
+    ready = [
+        one
+        for number, each in enumerate(cuts)
+        if number != missing
+        for one in receiver.receive(datagram(each, number), number / 10)
+    ]
+    got = pictures(ready + receiver.flush())
+    before = -1
+    for one in got:
+        number = units.index(nals_of(one))
+        assert one.damaged == (not one.keyframe and before != number - 1)
+        before = before if one.damaged else number
+    assert len(got) < len(units), "what has a hole does not come"
+
+
+def test_of_an_undisturbed_stream_nothing_is_damaged() -> None:
+    units = film(Random(3), 12)
+    cuts = joined(show(units, lambda stream, at: cut(stream, at, 500)))
+    receiver = PsReceiver(96)
+    ready = [one for number, each in enumerate(cuts) for one in receiver.receive(datagram(each, number), number / 10)]
+    assert not any(one.damaged for one in pictures(ready + receiver.flush()))
+
+
 def test_batches_give_the_same_as_datagrams() -> None:
     units = film(Random(9), 4)
     cuts = joined(show(units, lambda stream, at: cut(stream, at, 500)))
