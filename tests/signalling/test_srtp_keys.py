@@ -177,7 +177,7 @@ async def test_of_a_users_phones_those_by_tls_ring(secure: ServerHouse) -> None:
 
 def test_a_ladder_says_that_it_is_srtp_and_never_the_keys() -> None:
     line = facts.media_line(SECURE)
-    assert line == "video SRTP H264 20000 recvonly, audio SRTP PCMU/PCMA 20002 recvonly"
+    assert line == "video SRTP H264/H265 20000 recvonly, audio SRTP PCMU/PCMA 20002 recvonly"
     told = Request("INVITE", Uri.parse(CAM1), Headers([*SDP]), SECURE)
     view = facts.view_of(told)
     said = " ".join((facts.line_of(told, view), *facts.facts_of(told, view)))

@@ -118,7 +118,7 @@ def test_one_way_is_not_answered_by_another(offers: str, answers: str) -> None:
 def test_feedback_over_tcp() -> None:
     _, _, answer = agree(OVER_TCP, replace(CAMERA, transport="tcp"), ("TCP/RTP/AVP", "TCP/RTP/AVPF"))
     assert answer.media[0].protocol == "TCP/RTP/AVPF"
-    assert answer.media[0].attributes("rtcp-fb") == ["96 nack pli", "96 ccm fir"]
+    assert answer.media[0].attributes("rtcp-fb") == ["96 nack", "96 nack pli", "96 ccm fir"]
 
 
 def test_what_goes_on_keeps_its_connection() -> None:

@@ -377,9 +377,11 @@ class SipEndpoint:
         """Everything read from a socket comes through here."""
         if self._closed:
             return
+        if isinstance(message, SipParseError):
+            self._answer_unreadable(message, flow)
+            self._pump()
+            return
         try:
-            if isinstance(message, SipParseError):
-                raise message
             reply_to = self._note_source(message, flow) if isinstance(message, Request) else None
             if self._witness is not None and _method(message) not in self._witness.ignores:
                 self._show(self._witness.received, message, flow)
@@ -403,6 +405,8 @@ class SipEndpoint:
     def _answer_unreadable(self, error: SipParseError, flow: Flow) -> None:
         self._transport.complaints.note("messages that could not be read", flow.remote[0], self._loop.time())
         log.debug("unreadable message from %s: %s", flow, error)
+        # Its traceback leads to frames that hold the error: a cycle, which keeps what came until the collector looks.
+        error.__traceback__ = None
         response = error_response(error, secrets.token_hex(6))
         if response is not None:
             try:
