@@ -114,7 +114,7 @@ async def _furnish(settings: Settings, files: int) -> int:
     real = await asyncio.to_thread(_write, root, start_us)
     made = [recording_row(each, root=root.path, server=server.id, instance=server.instance(0)) for each in real]
     rows = [{name: getattr(row, name) for name in row.__slots__} for row in made]
-    columns = schema.recording.c.keys()
+    columns = [column.name for column in schema.recording.c if column.name in rows[0]]
     rows = [{name: row[name] for name in columns} for row in rows]
     length = 600 * _SECOND
     for number in range(files - len(rows)):

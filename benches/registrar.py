@@ -110,8 +110,7 @@ def run(rounds: int, seconds: float) -> list[Comparison]:
         kamailio = stack.enter_context(_kamailio(directory)) if shutil.which("kamailio") else None
         for side in (ours, kamailio):
             if side is not None:
-                known = min(ACCOUNTS, int(RATES["keepalive"] * seconds))
-                _sipp(directory, side, "register", FLAT_OUT_RATE, known, at_once=FLAT_OUT_AT_ONCE)
+                _sipp(directory, side, "register", FLAT_OUT_RATE, ACCOUNTS, at_once=FLAT_OUT_AT_ONCE)
                 _register_callee(side.port)
         with _callee(directory):
             for _ in range(rounds):
