@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from soip.mp4.times import ntp_of, ticks_of
-from soip.store.disk import BOUNDS, JOB_BYTES, DiskWriter
+from soip.store.disk import BOUNDS, JOB_BYTES, LEAST_QUEUE, MOST_QUEUE, DiskWriter, default_queue_bytes
 from soip.store.events import Opened, Sealed, WriteFailed, Written
 from soip.store.reader import RecordingFile, play
 from soip.store.rebuild import read_row
@@ -229,3 +229,11 @@ def test_one_bad_job_does_not_stop_the_disk(camera: Camera, caplog: pytest.LogCa
     camera.disk.submit(fail, 0)
     assert camera.record(1).frames == 25
     assert "a job of the disk writer failed" in caplog.text
+
+
+def test_more_may_wait_for_a_disk_where_there_is_more_memory(root: Root) -> None:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert LEAST_QUEUE <= default_queue_bytes() <= MOST_QUEUE
+    assert default_queue_bytes() <= max(memory // 32, LEAST_QUEUE)
+    assert DiskWriter(root).limit_bytes == default_queue_bytes()
+    assert DiskWriter(root, queue_bytes=5).limit_bytes == 5
