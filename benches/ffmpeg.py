@@ -78,7 +78,7 @@ def _round(program: str, files: Path, port: int, processes: int, seconds: float)
         with subprocess.Popen(replay, stdout=subprocess.DEVNULL):
             time.sleep(WARM_UP + 1)  # The stretch begins when all of it is in its stride, and is so long.
             began, before = time.monotonic(), sum(map(_cpu_us, running))
-            time.sleep(seconds)
+            time.sleep(seconds)  # The stretch that is measured.
             cpu, took = sum(map(_cpu_us, running)) - before, time.monotonic() - began
         written = sum(file.stat().st_size for file in files.glob("*.mp4"))
     shutil.rmtree(files)

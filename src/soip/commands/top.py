@@ -50,7 +50,7 @@ def top(
     with _Server(settings_for(data=data, http=http)) as server:
         before = server.read()
         if once or as_json:
-            time.sleep(interval)
+            time.sleep(interval)  # So often one looks again.
             shown = board(before, server.read(), sort.value, reverse=reverse)
             if as_json:
                 print_json(asdict(shown))
