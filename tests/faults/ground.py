@@ -124,7 +124,7 @@ class Ground:
 
     def pause(self, seconds: float) -> None:
         """The time that a fault lasts."""
-        time.sleep(seconds)
+        time.sleep(seconds)  # The fault lasts so long.
 
 
 SIZE_OF_BOTH = 1
