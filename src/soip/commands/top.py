@@ -142,7 +142,7 @@ def _follow(server: _Server, before: Reading, sort: str, reverse: bool, interval
     console = Console(highlight=False, markup=False)
     with Live(Text("looking …"), console=console, screen=console.is_terminal, auto_refresh=False) as live:
         while True:
-            time.sleep(interval)
+            time.sleep(interval)  # So often one looks again.
             try:
                 now = server.read()
             except CommandError as error:

@@ -175,40 +175,10 @@ class CameraCall:
         stream = agreement.video
         if stream is None or not stream.receives:
             raise OfferError("the camera offers no video")
-        if stream.encoding == PROGRAM:
-            return cls._program(context, camera, call, agreement, pairs, picture, sound)
-        coding = CODINGS[stream.encoding]
-        video_in = VideoIntake(
-            stream.payload_type, stream.parameter_sets, context.wall, picture, stream.receive_types, coding
-        )
-        video = _Leg(context, pairs[0], stream, video_in)
-        try:
-            audio = cls._audio(context, camera, agreement.audio, pairs, sound, video_in)
-            return cls(context, camera, call, video, audio)
-        except BaseException:
-            video.close()
-            raise
-
-    @classmethod
-    def _program(
-        cls,
-        context: Context,
-        camera: CameraRow,
-        call: Call,
-        agreement: Agreement,
-        pairs: list[RtpWay],
-        picture: Callable[[Picture], None],
-        sound: Callable[[Sound], None],
-    ) -> CameraCall:
-        """The camera sends a program stream: sound is in it, unless it sends that by itself as well."""
-        stream = agreement.video
-        assert stream is not None
-        apart = agreement.audio is not None and agreement.audio.receives
-        wanted = sound if camera.audio and not apart else None
-        intake = ProgramIntake(stream.payload_type, context.wall, picture, wanted, stream.receive_types)
+        intake, video_in = _video(context, camera, agreement, stream, picture, sound)
         video = _Leg(context, pairs[0], stream, intake)
         try:
-            audio = cls._audio(context, camera, agreement.audio, pairs, sound, intake.video)
+            audio = cls._audio(context, camera, agreement.audio, pairs, sound, video_in)
             return cls(context, camera, call, video, audio)
         except BaseException:
             video.close()
@@ -347,6 +317,28 @@ def _format_or_none(heard: Stream | None) -> SoundFormat | None:
         return _format(heard) if heard is not None else None
     except RtpParseError:
         return None
+
+
+def _video(
+    context: Context,
+    camera: CameraRow,
+    agreement: Agreement,
+    stream: Stream,
+    picture: Callable[[Picture], None],
+    sound: Callable[[Sound], None],
+) -> tuple[Intake, VideoIntake]:
+    """The way in of the video part, and that of the pictures in it. In a program stream there is sound as well, unless
+    the camera sends that by itself.
+    """
+    types = stream.receive_types
+    if stream.encoding == PROGRAM:
+        apart = agreement.audio is not None and agreement.audio.receives
+        wanted = sound if camera.audio and not apart else None
+        program = ProgramIntake(stream.payload_type, context.wall, picture, wanted, types)
+        return program, program.video
+    coding = CODINGS[stream.encoding]
+    video = VideoIntake(stream.payload_type, stream.parameter_sets, context.wall, picture, types, coding)
+    return video, video
 
 
 def _unchanged(agreed: Agreement, pairs: Sequence[RtpWay]) -> Callable[[Agreement], None]:
