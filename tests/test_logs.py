@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from soip import logs
 
 PROGRAM = """
 import logging, sys, structlog
@@ -62,3 +65,18 @@ def test_a_log_that_cannot_be_written_ends_nobody(form: str, tmp_path: Path) -> 
     with open("/dev/full", "w") as full:
         subprocess.run([sys.executable, "-c", program, form], stderr=full, check=True)
     assert done.exists()
+
+
+def test_a_line_is_one_write() -> None:
+    """Processes that share a log without buffers (`PYTHONUNBUFFERED`) would come between a line and its end."""
+
+    class Terminal(io.StringIO):
+        writes: list[str] = []
+
+        def write(self, text: str) -> int:
+            self.writes.append(text)
+            return len(text)
+
+    terminal = Terminal()
+    logs._Logger(terminal).info("one line")
+    assert terminal.writes == ["one line\n"]

@@ -48,10 +48,11 @@ def configure(settings: Settings, role: str) -> None:
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
 
 
-class _Logger(structlog.PrintLogger):
-    """Prints, as long as there is something to print to.
+class _Logger(structlog.WriteLogger):
+    """Writes, as long as there is something to write to.
 
-    A terminal that hung up, a closed pipe or a full disk under the log must not end a recording.
+    A terminal that hung up, a closed pipe or a full disk under the log must not end a recording. A line and its end are
+    one write: processes that share a log do not come between each other's.
     """
 
     def msg(self, message: str) -> None:

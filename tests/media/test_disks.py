@@ -211,6 +211,30 @@ async def test_as_long_as_something_expires_nobody_stops(pair: Pair) -> None:
     assert pair.disks.choose("cam-1") is not None
 
 
+async def test_a_reserve_that_a_journal_needed_is_not_recorded_into(tmp_path: Path) -> None:
+    root = Root.open(tmp_path / "one", "m1", reserve_bytes=4096, room_bytes=0)
+    place = Place(DiskWriter(root), "m1", "m1-0", 600, 2)
+    disks = Disks([place], Clock())
+    disks.start()
+
+    async def look() -> None:
+        disks.look()
+        await until(lambda: disks.all[0].asked is None, True)
+
+    await look()
+    assert disks.choose("cam-1") is place
+    room, root._room_bytes = root._room_bytes, 1 << 60  # The disk is full: so it stays without.
+    root.release_reserve()
+    await look()
+    assert not disks.keeps("cam-1", place)
+    assert disks.choose("cam-1") is None
+    assert "free some space" in disks.why("cam-1")
+    root._room_bytes = room
+    await look()
+    assert disks.choose("cam-1") is place
+    assert await disks.close(20)
+
+
 def test_how_much_is_to_be_free() -> None:
     assert target(Health(total=1 << 40, wanted=10), 1 << 30) == 1 << 30
     assert target(Health(total=1000, wanted=10), 1 << 30) == 100, "of a small disk a tenth"

@@ -101,13 +101,16 @@ def test_the_same_root_copied_is_still_the_root(root: Root) -> None:
 def test_the_reserve_is_given_and_taken_back(root: Root) -> None:
     reserve = root.path / RESERVE
     before = root.free_bytes()
+    assert not root.is_spent()
     root.release_reserve()
     root.release_reserve()
     assert not reserve.exists()
+    assert root.is_spent()
     assert root.has_room()
     root.restore_reserve()
     root.restore_reserve()
     assert reserve.stat().st_size == 64 << 10
+    assert not root.is_spent()
     assert before > 0
 
 
@@ -115,3 +118,4 @@ def test_no_room_no_reserve(tmp_path: Path) -> None:
     root = Root.open(tmp_path / "media", "m1", room_bytes=1 << 60)
     assert not root.has_room()
     assert not (root.path / RESERVE).exists()
+    assert not root.is_spent(), "there was none to give"

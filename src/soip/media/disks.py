@@ -52,7 +52,7 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Health:
     """How a disk is, in bytes. `problem`: why nothing is written to it, empty when all is well; `room`: as
-    `Root.has_room`; `wanted` bytes are to be free before recording starts again.
+    `Root.has_room`; `wanted` bytes are to be free before recording starts again; `spent`: as `Root.is_spent`.
     """
 
     free: int = 0
@@ -60,6 +60,7 @@ class Health:
     room: bool = False
     wanted: int = 0
     problem: str = ""
+    spent: bool = False
 
 
 def health_of(root: Root) -> Health:
@@ -67,7 +68,8 @@ def health_of(root: Root) -> Health:
     try:
         root.verify()
         root.restore_reserve()
-        return Health(root.free_bytes(), root.total_bytes(), root.has_room(), root.room_bytes())
+        free, total = root.free_bytes(), root.total_bytes()
+        return Health(free, total, root.has_room(), root.room_bytes(), spent=root.is_spent())
     except RootError as error:
         return Health(problem=str(error))
     except OSError as error:
@@ -144,9 +146,11 @@ class Disks:
         return self._pick(camera, here)
 
     def keeps(self, camera: str, place: Place) -> bool:
-        """Whether a camera may go on recording where it does: not where only more important ones still may."""
+        """Whether a camera may go on recording where it does: not where only more important ones still may, and not
+        into a reserve that an index or a journal has needed.
+        """
         disk = self._of(place)
-        return disk is None or self._matters(disk, camera)
+        return disk is None or (not disk.health.spent and self._matters(disk, camera))
 
     def why(self, camera: str) -> str:
         """Why there is no place for a camera."""
@@ -223,7 +227,7 @@ class Disks:
     # -- judging
 
     def _takes(self, disk: Disk, camera: str) -> bool:
-        refused = disk.refused or camera in disk.shunned
+        refused = disk.refused or disk.health.spent or camera in disk.shunned
         return not refused and disk not in self._unwell() and self._matters(disk, camera)
 
     def _unwell(self) -> list[Disk]:

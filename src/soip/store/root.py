@@ -43,6 +43,7 @@ class Root:
         self.id = identity
         self._reserve_bytes = reserve_bytes
         self._room_bytes = room_bytes
+        self._reserved = False
         self._seen = self._look()
 
     @classmethod
@@ -112,13 +113,20 @@ class Root:
         except OSError:
             return False
 
+    def is_spent(self) -> bool:
+        """Whether there was a reserve and somebody has given it to the disk: what is free is for indexes and journals."""
+        return self._reserved and not self._reserve.exists()
+
     def release_reserve(self) -> None:
         """Give the reserve to the disk: for indexes and journals of a full one."""
         self._reserve.unlink(missing_ok=True)
 
     def restore_reserve(self) -> None:
         """Take the reserve back as soon as there is room; a disk that is full stays without."""
-        if self._reserve.exists() or not self.has_room():
+        if self._reserve.exists():
+            self._reserved = True
+            return
+        if not self.has_room():
             return
         try:
             descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -126,6 +134,7 @@ class Root:
             return  # another worker of this server was faster
         try:
             os.posix_fallocate(descriptor, 0, self._reserve_bytes)
+            self._reserved = True
         except OSError:
             self.release_reserve()
         finally:
