@@ -261,7 +261,8 @@ def test_restored_in_the_order_of_registering() -> None:
 
 def test_changes_become_rows() -> None:
     table = Location()
-    table.register([binding("a"), binding("b")], 0)
+    for each in [binding("a"), binding("b")]:
+        table.register([each], 0)
     table.take_changes()
     table.register([binding("c")], 0)
     table.clear("a", "z", 1, 0)
@@ -274,7 +275,8 @@ def test_ways_become_flows() -> None:
     book = FlowBook(location, lambda: 0.0, trunks())
     flow = Flow("tcp", ("10.0.0.9", 5060), ("10.0.0.2", 40000), 3)
     book.seen(flow)
-    location.register([binding("media-0", TCP), binding("cam1", UDP, FlowKey("udp", "10.0.0.1", 5070))], 0)
+    for each in [binding("media-0", TCP), binding("cam1", UDP, FlowKey("udp", "10.0.0.1", 5070))]:
+        location.register([each], 0)
     instance = InstanceFlow("media-0")
     assert book.resolve(instance) is flow
     assert book.resolve(InstanceFlow("media-9")) is None

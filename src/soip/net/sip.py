@@ -30,6 +30,7 @@ from soip.net.exchange import Handler, IncomingRequest, Outgoing, Witness
 from soip.net.limits import Limits, Pace
 from soip.net.resolver import Resolver, draw
 from soip.net.target import MAX_DATAGRAM_REQUEST, Target
+from soip.net.tokens import Tokens
 from soip.net.transport import Transport, local_host_towards
 from soip.net.wire import Listener
 from soip.sip import headers as h
@@ -109,9 +110,10 @@ class SipEndpoint:
         self._transport = Transport(
             host, port, transports, setting, limits, self._received, self._flow_closed, listeners, trust
         )
+        self._tokens = Tokens()
         self._layer = TransactionLayer(
-            branches=lambda: self._mark + secrets.token_urlsafe(12),
-            tags=lambda: secrets.token_hex(6),
+            branches=lambda: self._mark + self._tokens(),
+            tags=self._tokens,
             timers=timers,
             limit=limits.transactions,
         )
@@ -275,7 +277,7 @@ class SipEndpoint:
             return
         flow = await self._flow_for(message, way)
         copy = message.copy()
-        branch = h.MAGIC_COOKIE + self._mark + secrets.token_urlsafe(12)
+        branch = h.MAGIC_COOKIE + self._mark + self._tokens()
         sent_by = self._sent_by(flow)
         copy.headers.prepend("Via", f"SIP/2.0/{flow.transport.upper()} {sent_by};branch={branch};rport")
         self._send(copy, flow)
@@ -407,7 +409,7 @@ class SipEndpoint:
         log.debug("unreadable message from %s: %s", flow, error)
         # Its traceback leads to frames that hold the error: a cycle, which keeps what came until the collector looks.
         error.__traceback__ = None
-        response = error_response(error, secrets.token_hex(6))
+        response = error_response(error, self._tokens())
         if response is not None:
             try:
                 self._send(response, flow)
@@ -485,19 +487,10 @@ class SipEndpoint:
 
     def _carry_out(self, output: Output) -> None:
         match output:
-            case Transmit(data, flow, transaction):
-                try:
-                    self._transport.send(data, flow)
-                except FlowError as error:
-                    log.debug("not sent: %s", error)
-                    if isinstance(transaction, ServerTransaction):
-                        self._send_otherwise(output)
-                    if transaction is not None:
-                        self._layer.transport_failed(transaction, self._loop.time())
-                else:
-                    self._show_sent(output)
-            case RequestArrived(arrived):
-                self._request_arrived(arrived)
+            case Transmit():
+                self._transmit(output)
+            case RequestArrived():
+                self._request_arrived(output.transaction)
             case AckArrived(ack, flow):
                 handler = self._handler_of(ack)
                 if handler is not None:
@@ -516,6 +509,19 @@ class SipEndpoint:
             case Terminated(transaction):
                 self._incoming.pop(transaction, None)
                 self._outgoing.pop(transaction, None)
+
+    def _transmit(self, output: Transmit) -> None:
+        transaction = output.transaction
+        try:
+            self._transport.send(output.data, output.flow)
+        except FlowError as error:
+            log.debug("not sent: %s", error)
+            if isinstance(transaction, ServerTransaction):
+                self._send_otherwise(output)
+            if transaction is not None:
+                self._layer.transport_failed(transaction, self._loop.time())
+        else:
+            self._show_sent(output)
 
     def _send_otherwise(self, output: Transmit) -> None:
         """A final response could not be sent: the connection on which its request came has ended.

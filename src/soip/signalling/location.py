@@ -129,7 +129,7 @@ class Location:
         return [b for held in self._by_aor.values() for b in held.values() if b.expires_at > now]
 
     def register(self, bindings: Iterable[Binding], now: float) -> None:
-        """Add or refresh the contacts of one REGISTER; all of them or, on an error, none.
+        """Add or refresh the contacts of one REGISTER, all of one address; all of them or, on an error, none.
 
         An address that has as many contacts as it may have loses its oldest: a camera that comes back from
         each loss of power with a new contact must never be locked out by its own past. Raises
@@ -138,20 +138,18 @@ class Location:
         may have.
         """
         fresh = list(bindings)
-        for binding in fresh:
-            self.check_order(binding.aor, [binding.key], binding.call_id, binding.cseq, now)
-        addresses = {b.aor for b in fresh}
-        for aor in addresses:
-            wanted = {b.key for b in fresh if b.aor == aor}
-            added = wanted - self._by_aor.get(aor, {}).keys()
-            if len(wanted) > self._per_address or self._count + len(added) > self._limit:
-                raise TooManyBindingsError(f"{aor}: {len(added)} more, the server has {self._count}")
+        if not fresh:
+            return
+        aor, wanted = fresh[0].aor, {b.key for b in fresh}
+        self.check_order(aor, wanted, fresh[0].call_id, fresh[0].cseq, now)
+        added = wanted - self._by_aor.get(aor, {}).keys()
+        if len(wanted) > self._per_address or self._count + len(added) > self._limit:
+            raise TooManyBindingsError(f"{aor}: {len(added)} more, the server has {self._count}")
         for binding in fresh:
             self._put(binding)
-        for aor in addresses:
-            if len(self._by_aor[aor]) > self._per_address:
-                for old in self.bindings(aor, now)[self._per_address :]:
-                    self._remove(aor, old.key)
+        if len(self._by_aor[aor]) > self._per_address:
+            for old in self.bindings(aor, now)[self._per_address :]:
+                self._remove(aor, old.key)
 
     def unregister(self, aor: str, keys: Iterable[tuple[str, int]], call_id: str, cseq: int, now: float) -> None:
         """Remove contacts by key; unknown ones are not an error. Raises StaleRegisterError, and then removes

@@ -142,6 +142,8 @@ class Server:
         self._directory = directory
         self._home_looks = Buckets(HOME_LOOKS)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked_about: tuple[IncomingRequest | None, Sender] = None, Sender(FlowKey("", "", 0))
+        """Who sent the request that was looked at last: most are asked about twice."""
 
     async def run(self) -> None:
         """What goes on beside requests, until cancelled: alarms go to the media servers, subscribers are told, routes
@@ -287,7 +289,7 @@ class Server:
         if answer.status >= 300:
             self._note(incoming, "registration refused", id=aor, status=answer.status, reason=answer.text)
             return
-        flow = FlowKey.of(incoming.flow)
+        flow = self._sender(incoming).flow
         if mine := [b.expires_at for b in after if b.flow == flow]:
             self._endpoint.keep(incoming.flow, max(mine) - now)
         if {b.target for b in after} != {b.target for b in before}:
@@ -521,8 +523,11 @@ class Server:
             self._endpoint.shut_out(flow, seconds)
 
     def _sender(self, incoming: IncomingRequest) -> Sender:
-        names = self._endpoint.certified(incoming.flow)
-        return Sender(FlowKey.of(incoming.flow), names, self._trunks.behind(incoming.flow, names))
+        if incoming is not self._asked_about[0]:
+            names = self._endpoint.certified(incoming.flow)
+            sender = Sender(FlowKey.of(incoming.flow), names, self._trunks.behind(incoming.flow, names))
+            self._asked_about = incoming, sender
+        return self._asked_about[1]
 
     def _reject(self, incoming: IncomingRequest, answer: Answer) -> None:
         """Answer a request that is refused before anybody asked whose it is."""

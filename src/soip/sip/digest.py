@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -226,17 +224,17 @@ class NonceIssuer:
         """A new nonce for a challenge to `source` (the peer's address)."""
         self._serial = (self._serial + 1) & 0xFFFFFFFF
         body = _NONCE.pack(int(now * 1000), self._serial, self._mark(source))
-        return urlsafe_b64encode(body + self._mac(body)).decode()
+        return (body + self._mac(body)).hex()
 
     def open(self, nonce: str, source: str = "") -> bytes | None:
         """What we wrote into a nonce that we gave to `source`; None for any other."""
         try:
-            raw = urlsafe_b64decode(nonce.encode("ascii"))
-        except (Base64Error, ValueError):
+            raw = bytes.fromhex(nonce)
+        except ValueError:
             return None
         body, mac = raw[: _NONCE.size], raw[_NONCE.size :]
-        # Base64 reads several spellings as one value; only the one we wrote is ours.
-        if not hmac.compare_digest(mac, self._mac(body)) or urlsafe_b64encode(raw).decode() != nonce:
+        # Several spellings are one value; only the one we wrote is ours.
+        if not hmac.compare_digest(mac, self._mac(body)) or raw.hex() != nonce:
             return None
         return body if hmac.compare_digest(body[-_MARK_LENGTH:], self._mark(source)) else None
 

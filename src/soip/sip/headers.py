@@ -235,7 +235,9 @@ def _single(headers: Headers, name: str) -> str:
 
 
 def _once(headers: Headers, key: str, parse: Callable[[Headers], T]) -> T:
-    """What `parse` reads of the header `key`, read once until that header changes."""
+    """What `parse` reads of the header `key`, read once until that header changes. What every request is asked for ten
+    times over is looked for before this is called.
+    """
     found: T | None = headers.read.get(key)
     if found is None:
         found = headers.read[key] = parse(headers)
@@ -256,7 +258,7 @@ def via_list(headers: Headers) -> list[Via]:
 
 def top_via(headers: Headers) -> Via:
     """The topmost Via: the one hop a transaction looks at."""
-    return _once(headers, "via", _read_top_via)
+    return headers.read.get("via") or _once(headers, "via", _read_top_via)
 
 
 def _read_top_via(headers: Headers) -> Via:
@@ -287,22 +289,22 @@ def pop_first(headers: Headers, name: str) -> str | None:
 
 def cseq(headers: Headers) -> CSeq:
     """The CSeq header."""
-    return _once(headers, "cseq", _read_cseq)
+    return headers.read.get("cseq") or _once(headers, "cseq", _read_cseq)
 
 
 def call_id(headers: Headers) -> str:
     """The Call-ID header."""
-    return _once(headers, "call-id", _read_call_id)
+    return headers.read.get("call-id") or _once(headers, "call-id", _read_call_id)
 
 
 def from_(headers: Headers) -> NameAddr:
     """The From header."""
-    return _once(headers, "from", _read_from)
+    return headers.read.get("from") or _once(headers, "from", _read_from)
 
 
 def to(headers: Headers) -> NameAddr:
     """The To header."""
-    return _once(headers, "to", _read_to)
+    return headers.read.get("to") or _once(headers, "to", _read_to)
 
 
 def _read_cseq(headers: Headers) -> CSeq:
