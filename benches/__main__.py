@@ -6,6 +6,7 @@ With `--save` what was measured becomes the baseline (`benches/baseline.json`) t
 from __future__ import annotations
 
 import argparse
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -72,6 +73,8 @@ def main() -> int:
     failed = False
     results: list[Result] = []
     known = baseline.load()
+    # The same work takes a quarter more with an interpreter that was built without a profile.
+    print(f"Python {platform.python_version()}, {' '.join(platform.python_build())}, {platform.python_compiler()}")
     for name in options.names or NAMES:
         try:
             measured = NAMES[name](options)
