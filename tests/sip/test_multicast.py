@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip.sip.errors import OfferError
-from soip.sip.mediaway import Group, is_group
+from soip.sip.mediaway import Group, is_group, named_group
 from soip.sip.negotiation import Negotiation, unmoved
 from soip.sip.offer import Agreement, Audio, Capability, Local, Stream, Video, answer_offer, make_offer, read_answer
 from soip.sip.sdes import MATERIAL, Srtp
 from soip.sip.sdp import RtpMap, SessionDescription
+from tests.fuzz import seeds, sip_multicast
 
 SERVER, PEER = Local("192.0.2.1", 1), Local("192.0.2.2", 2)
 GROUP = Group("239.255.7.9", 5004, 3, "192.0.2.1")
@@ -243,6 +244,27 @@ def test_ipv6_has_no_ttl() -> None:
 
 
 @pytest.mark.parametrize(
+    ("connection", "ttl"),
+    [
+        ("IN IP4 239.255.7.9/3", 3),
+        ("IN IP4 239.255.7.9/64/2", 64),
+        ("IN IP4 239.255.7.9/999", 255),
+        ("IN IP4 239.255.7.9", 1),
+        ("IN IP6 ff15::7/3", 1),
+    ],
+)
+def test_how_far_a_group_reaches(connection: str, ttl: int) -> None:
+    offer = make_offer(PEER, [ASKS])
+    answer = answer_offer(offer, SERVER, sender(Groups())).answer
+    assert answer is not None
+    group = video(read_answer(offer, changed(answer, ("IN IP4 239.255.7.9/3", connection)))).way.group
+    assert group is not None
+    assert group.ttl == ttl
+    sessions = changed(answer, ("c=IN IP4 239.255.7.9/3\r\n", ""), ("c=IN IP4 192.0.2.1", f"c={connection}"))
+    assert named_group(sessions, sessions.media[0]) == replace(group, source="" if ":" in connection else group.source)
+
+
+@pytest.mark.parametrize(
     ("host", "group"),
     [
         ("239.0.0.1", True),
@@ -327,3 +349,7 @@ def test_no_offer_has_us_send_to_a_group_of_its_own(address: str, port: int, suf
         assert stream.way.group in (None, GROUP)
         assert not is_group(stream.remote[0])
         assert not is_group(stream.remote_rtcp[0])
+
+
+def test_fuzz_seeds() -> None:
+    seeds.run(sip_multicast.fuzz, sip_multicast.SAMPLES, rounds=600)

@@ -122,8 +122,9 @@ def named_group(description: SessionDescription, media: Media) -> Group | None:
         return None
     if media.port > 65_534:
         raise OfferError(f"{media.kind} has no port for RTCP", 330)
-    ttl = _TTL.fullmatch((media if media.connection else description).first("c") or "")
-    return Group(address, media.port, int(ttl[1]) if ttl else 1, _source(description, media, address))
+    # Behind an address of IPv6 stands how many there are.
+    ttl = None if ":" in address else _TTL.fullmatch((media if media.connection else description).first("c") or "")
+    return Group(address, media.port, min(int(ttl[1]), 255) if ttl else 1, _source(description, media, address))
 
 
 def _source(description: SessionDescription, media: Media, group: str) -> str:
