@@ -138,8 +138,8 @@ async def watching(site: Site, network: Namespace) -> AsyncIterator[tuple[Call, 
     agent = UserAgent(endpoint, me, Credentials(USER, SIP_PASSWORD), server)
     await agent.start()
     try:
-        media = [Video(40_000, receives=True, multicast=True), Audio(40_002, ("PCMU",), receives=True, multicast=True)]
-        offer = make_offer(Local(network.host, 1), media)
+        video, audio = Video(40_000, receives=True, multicast=True), Audio(40_002, receives=True, multicast=True)
+        offer = make_offer(Local(network.host, 1), [video, audio])
         call = await agent.invite(Uri.parse(f"sip:cam1@{DOMAIN}"), offer.to_bytes(), within=PATIENT_S)
         yield call, SessionDescription.parse(call.remote_sdp)
         await call.bye()
@@ -156,8 +156,8 @@ async def test_ffmpeg_plays_the_answer(site: Site, network: Namespace, tmp_path:
         description.write_bytes(answer.to_bytes())
         allowed = ("-protocol_whitelist", "file,udp,rtp", "-i", str(description))
         seen, heard = tmp_path / "seen.txt", tmp_path / "heard.txt"
-        outputs = ("-map", "0:v", "-frames:v", str(FRAMES), "-f", "framemd5", str(seen))
-        outputs += ("-map", "0:a", "-t", "2", "-f", "framemd5", str(heard))
+        outputs = ["-map", "0:v", "-frames:v", str(FRAMES), "-f", "framemd5", str(seen)]
+        outputs += ["-map", "0:a", "-t", "2", "-f", "framemd5", str(heard)]
         command = network.command(need("ffmpeg"), "-nostdin", "-v", "error", *allowed, *outputs)
         ffmpeg = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
         _, errors = await asyncio.wait_for(ffmpeg.communicate(), PATIENT_S)

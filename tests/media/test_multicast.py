@@ -397,8 +397,7 @@ async def test_sound_has_a_group_of_its_own(home: House, name: str) -> None:
     assert sound == group_of(viewers[1], "audio")
     assert sound.address != group_of(viewers[0]).address
     assert sound.port == 5006
-    for viewer in viewers:
-        await until(lambda viewer=viewer: len(viewer.sound) > 20 and len(viewer.pictures) > 20, True)
+    await until(lambda: all(len(each.sound) > 20 and len(each.pictures) > 20 for each in viewers), True)
     assert await groups_used(home) == 2
     for viewer in viewers:
         await viewer.call.bye()
