@@ -379,8 +379,9 @@ def _answer_media(
         part.add_attribute("crypto", str(crypto))
     # RFC 4585 has these lines in AVPF alone; who offers them in AVP, as most do, understands them there.
     named = media.feedback(choice.payload_type)
-    useful = FEEDBACK if group is None else FEEDBACK[1:]  # what one has lost is not sent to a whole group again
-    _add_feedback(part, str(choice.payload_type), [kind for kind in useful if kind in named])
+    if group is not None:
+        named -= {"nack"}  # what one has lost is not sent to a whole group again
+    _add_feedback(part, str(choice.payload_type), [kind for kind in FEEDBACK if kind in named])
     part.add_attribute(direction)
     for name, value in way.attributes():
         part.add_attribute(name, value)
