@@ -486,6 +486,7 @@ async def test_no_viewer_says_where_a_stream_goes(home: House, name: str, old: s
 async def test_a_call_by_multicast_is_not_moved_to_another_group(home: House, name: str) -> None:
     await live(home, name)
     viewer = await watch(home, name)
+    await viewer.see(3)
     mine = viewer.call.local_sdp
     with pytest.raises(RequestRefusedError) as refused:
         await viewer.call.reinvite(mine.replace(b"c=IN IP4 127.0.0.1", b"c=IN IP4 239.254.254.1/1"))
