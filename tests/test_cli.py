@@ -304,6 +304,9 @@ def test_a_film_that_cannot_be_written_is_told_first(
     failed(soip(*command, "--output", output, in_data=command[0] == "export"), 2, text)
 
 
+_PLAY = ("play", "sip:a@b", "--user", "u", "--password", "p", "--server", "x:1", "--output", "x.mp4")
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -314,6 +317,7 @@ def test_a_film_that_cannot_be_written_is_told_first(
         (("play", "sip:a@b", "--user", "u", "--transport", "sctp"), "'sctp' is not one of 'udp', 'tcp', 'tls'"),
         (("simulate", "--id", "a", "--password", "p", "--server", "b:1", "--domain", "b", "--srtp"), "--transport tls"),
         (("play", "sip:a@b", "--user", "u", "--password", "p", "--server", "x:1"), "Missing option '--output'"),
+        ((*_PLAY, "--rtp", "multicast", "--transport", "tls", "--srtp"), "what goes to a group is not encrypted"),
     ],
 )
 def test_a_mistake_without_data_is_one_line(soip: Soip, arguments: tuple[str, ...], text: str) -> None:

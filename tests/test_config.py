@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from soip.config import (
     NO_SETTINGS,
+    GroupRange,
     HostPort,
     Lifetime,
     PortRange,
@@ -176,6 +177,11 @@ def test_routes_are_read_and_handed_to_children(tmp_path: Path, monkeypatch: pyt
         ({"rtp_ports": "20000"}, "setting 'rtp_ports': '20000' is not a port range A-B"),
         ({"rtp_ports": "30000-20000"}, "not a port range"),
         ({"rtp_ports": "80-90"}, "within 1024-65535"),
+        ({"multicast_ttl": 0}, "setting 'multicast_ttl'"),
+        ({"multicast_ttl": 65}, "setting 'multicast_ttl'"),
+        ({"multicast_groups": "239.192.10.1/24"}, "'239.192.10.1/24' is no range of multicast groups of a site"),
+        ({"multicast_groups": "ff15::/120"}, "multicast_groups: media goes by IPv4 here, as sip says"),
+        ({"multicast_groups": "239.192.10.0/24", "sip": "[::1]:5060"}, "media goes by IPv6 here"),
         ({"domain": "a b"}, "setting 'domain': 'a b' is not a domain name"),
         ({"media_workers": 0}, "setting 'media_workers'"),
         ({"fragment_seconds": -1}, "setting 'fragment_seconds'"),
@@ -265,6 +271,64 @@ def test_workers_share_the_ports_without_overlap(low: int, size: int, workers: i
 def test_too_few_ports_are_told() -> None:
     with pytest.raises(ValueError, match="20000-20003 are too few for 4 media workers"):
         PortRange(20000, 20003).part(0, 4)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("192.0.2.0/24", "224.0.0.0/24", "224.0.1.0/24", "232.1.0.0/24", "238.255.0.0/16", "240.0.0.0/8"),
+        *("239.0.0.0/8", "239.0.0.0/15", "239.255.255.0/24", "239.255.255.250", "239.255.0.0/16", "0.0.0.0/0"),
+        *("ff05::/112", "ff02::fb", "ff05::1:3", "ff01::8000:0/112", "ff0e::8000:0/112", "ff1e::/112", "ff11::/112"),
+        *("ff15::/111", "ff00::/8", "ff10::/12", "ff35::8000:0/112", "ff75::/112", "fd00::/112", "2001:db8::/112"),
+        *("::ffff:239.1.1.0/120", "239.1.1", "239.1.1.0-239.1.1.9", "all", "239.1.1.0/", "/24", "239.1.1.0/24 ", "0"),
+    ],
+)
+def test_groups_that_are_nobodys_to_give_out(written: str) -> None:
+    with pytest.raises(ValueError, match="is no range of multicast groups of a site"):
+        GroupRange.parse(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "count"),
+    [
+        ("239.192.10.0/24", 256),
+        ("239.0.0.0/16", 65536),
+        ("239.255.254.0/24", 256),
+        ("239.1.2.3", 1),
+        ("ff15::a00/120", 256),
+        ("ff12::/112", 65536),
+        ("ff08::8000:0/112", 65536),
+    ],
+)
+def test_workers_share_the_groups(written: str, count: int) -> None:
+    groups = GroupRange.parse(written)
+    assert groups is not None
+    assert GroupRange.parse(str(groups)) == groups == GroupRange.parse(groups)
+    assert len(groups.part(0, 1)) == count
+    parts = [groups.part(index, 3) for index in range(3)] if count >= 3 else []
+    assert sorted(group for part in parts for group in part) == (sorted(groups.part(0, 1)) if parts else [])
+    with pytest.raises(ValueError, match=f"are too few for {count + 1} media workers"):
+        groups.part(0, count + 1)
+
+
+def test_no_groups_unless_there_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load().worker_groups(0) == ()
+    monkeypatch.setenv("SOIP_MULTICAST_GROUPS", "")
+    assert Settings.load().multicast_groups is None
+    monkeypatch.delenv("SOIP_MULTICAST_GROUPS")
+    (tmp_path / "soip.toml").write_text('multicast_groups = "239.192.10.0/30"\nmedia_workers = 2\nmulticast_ttl = 4')
+    settings = Settings.load(data=tmp_path)
+    assert settings.worker_groups(1) == ("239.192.10.1", "239.192.10.3")
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings.load(data=tmp_path) == settings
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_range_of_groups_or_refused(text: str) -> None:
+    with suppress(ValueError):
+        groups = GroupRange.parse(text)
+        assert (groups is None) == (not text)
 
 
 def test_settings_do_not_change() -> None:

@@ -388,6 +388,7 @@ def test_a_busy_sip_port_is_told_before_anything_starts(tmp_path: Path, kind: so
         ({"http": "192.0.2.1:8080"}, "cannot listen on 192.0.2.1:8080"),
         ({"http": "no.such.host.invalid:8080"}, "there is no host 'no.such.host.invalid'"),
         ({"rtp_ports": "20000-20003", "media_workers": 4}, "--rtp-ports"),
+        ({"multicast_groups": "239.192.10.0/31", "media_workers": 4}, "choose a wider range as multicast_groups"),
     ],
 )
 def test_what_cannot_start_is_told_in_a_line(tmp_path: Path, options: dict[str, object], text: str) -> None:

@@ -13,6 +13,7 @@ process gets its settings as environment variables, so that all processes of one
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -107,6 +108,60 @@ class PortRange:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupRange:
+    """Multicast groups to send to: a network of those that a site may give out itself."""
+
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network
+
+    @classmethod
+    def parse(cls, value: object) -> GroupRange | None:
+        """Reads a network like `239.192.10.0/24`, or "" for none. Raises ValueError."""
+        if value is None or isinstance(value, GroupRange):
+            return value
+        if value == "":
+            return None
+        try:
+            network = ipaddress.ip_network(str(value))
+            if not _is_local(network) or network.num_addresses > 1 << 16:
+                raise ValueError("not a site's")
+        except ValueError:
+            raise ValueError(
+                f"{value!r} is no range of multicast groups of a site, for example 239.192.10.0/24 or ff15::a00/120:"
+                " within 239.0.0.0/8 but not 239.255.255.0/24, or of scopes 2 to 8 in IPv6, and at most 65536"
+            ) from None
+        return cls(network)
+
+    def part(self, index: int, parts: int) -> tuple[str, ...]:
+        """The `index`-th of `parts` shares. Raises ValueError when there are fewer groups than parts."""
+        if self.network.num_addresses < parts:
+            raise ValueError(f"the multicast groups {self} are too few for {parts} media workers")
+        return tuple([str(self.network[at]) for at in range(index, self.network.num_addresses, parts)])
+
+    def __str__(self) -> str:
+        return str(self.network)
+
+
+def _is_local(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    """Whether groups are for a site to give out. The last 256 of the IPv4 scope are for protocols (RFC 2365 §9), SSDP
+    for one; of IPv6 the permanent ones with small numbers (RFC 3307 §4), mDNS for one. No scope is wider than an
+    organisation's (RFC 7346 §2).
+    """
+    if isinstance(network, ipaddress.IPv4Network):
+        return network.subnet_of(_SITE_GROUPS) and not network.overlaps(_PROTOCOL_GROUPS)
+    first = network[0].packed
+    flags, scope = divmod(first[1], 16)
+    return (
+        network.is_multicast
+        and network.prefixlen > 16
+        and 2 <= scope <= 8
+        and (flags == 1 or (flags == 0 and first[12] >= 0x80))
+    )
+
+
+_SITE_GROUPS, _PROTOCOL_GROUPS = ipaddress.IPv4Network("239.0.0.0/8"), ipaddress.IPv4Network("239.255.255.0/24")
+
+
+@dataclass(frozen=True, slots=True)
 class Lifetime:
     """How long a registration lasts, in seconds: less than `low` is refused, more than `high` is given as that."""
 
@@ -180,6 +235,7 @@ _Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 _Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_folders)]
 _Bytes = Annotated[int, NoDecode, BeforeValidator(_bytes)]
 _Lifetime = Annotated[Lifetime, NoDecode, BeforeValidator(Lifetime.parse), PlainSerializer(str)]
+_Groups = Annotated[GroupRange | None, NoDecode, BeforeValidator(GroupRange.parse)]
 _Ports = Annotated[PortRange, NoDecode, BeforeValidator(PortRange.parse), PlainSerializer(str)]
 
 
@@ -290,6 +346,8 @@ class Settings(BaseSettings):
     tls_ca: Path | None = None
     rtp_ports: _Ports = PortRange(20000, 29999)
     srtp: Literal["off", "optional", "required"] = "optional"
+    multicast_groups: _Groups = None
+    multicast_ttl: int = Field(default=1, ge=1, le=64)
     media_workers: int = Field(default_factory=default_media_workers, ge=1, le=256)
     failover_seconds: float = Field(default=30, ge=2, le=3600)
     media_dirs: _Folders = ()
@@ -326,6 +384,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"sip_routes: two routes have the {what} {twice[0]!r}")
         if self.domain in domains:
             raise ValueError(f"sip_routes: {self.domain!r} is our own domain, no route leads there")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_of_our_kind(self) -> Self:
+        groups = self.multicast_groups
+        if groups is not None and re.fullmatch(r"[0-9.]+|.*:.*", self.sip.host):
+            of_six = ":" in self.sip.host
+            if of_six != (groups.network.version == 6):
+                raise ValueError(f"multicast_groups: media goes by {'IPv6' if of_six else 'IPv4'} here, as sip says")
         return self
 
     @property
@@ -373,6 +440,12 @@ class Settings(BaseSettings):
         small.
         """
         return self.rtp_ports.part(worker, self.media_workers)
+
+    def worker_groups(self, worker: int) -> tuple[str, ...]:
+        """The multicast groups that belong to a media worker, none where there is no multicast. Raises ValueError when
+        there are too few.
+        """
+        return self.multicast_groups.part(worker, self.media_workers) if self.multicast_groups else ()
 
     def environment(self) -> dict[str, str]:
         """All settings as `SOIP_*` variables, for a child process."""

@@ -75,6 +75,10 @@ def check(settings: Settings) -> None:
         settings.worker_ports(0)
     except ValueError as error:
         raise StartError(f"{error}: choose a wider range with --rtp-ports A-B") from error
+    try:
+        settings.worker_groups(0)
+    except ValueError as error:
+        raise StartError(f"{error}: choose a wider range as multicast_groups") from error
     check_free(settings.http, "--http")
     check_free(settings.sip, "--sip", ("UDP", "TCP"))
     if settings.sip_tls is not None:

@@ -300,6 +300,40 @@ async def test_calls_without_media_end_with_words(
 
 
 @pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        (b"IN IP4 239.254.7.1/1", "the network may not carry multicast to here: try --rtp udp"),
+        (b"IN IP6 ff15::7:1", "cannot hear multicast on 127.0.0.1"),
+    ],
+)
+async def test_groups_that_bring_nothing_end_with_words(
+    group: bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = b"m=video 5004 RTP/AVP 96\r\nc=" + group + b"\r\na=rtpmap:96 H264/90000\r\na=sendonly\r\n"
+    async with proxy(cam1="secret", viewer="seen") as server:
+        endpoint = SipEndpoint("127.0.0.1", 0)
+        await endpoint.start()
+        agent = UserAgent(endpoint, Uri.parse(f"sip:cam1@{REALM}"), Credentials("cam1", "secret"), server.target)
+        agent.on_invite(Mute(HEAD + video + b"m=audio 0 RTP/AVP 0\r\n"))
+        await agent.start()
+        await agent.register(60)
+        try:
+            assert await play(options(server, tmp_path / "out.mp4", silence=0.5, rtp="multicast")) == 6
+        finally:
+            await agent.close()
+            await endpoint.close()
+    assert words in capsys.readouterr().err
+
+
+async def test_who_knows_no_multicast_is_watched_as_ever(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "out.mp4"
+    async with proxy(cam1="secret", viewer="seen") as server, cameras(server):
+        assert await play(options(server, path, rtp="multicast")) == 0
+    assert len(counters(path)) > 10
+    assert "not by multicast: the server has no group for it" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"uri": "cam1"}, "no SIP address"),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Self
 
 from soip.net.call import Call, IncomingCall
+from soip.net.multicast import open_heard
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
 from soip.net.rtp import DATAGRAM_SIZE, Peer, RtpSocketPair, open_pair
@@ -234,16 +235,21 @@ class Viewer:
         change: tuple[str, str] | None = None,
         replaces: Replaces | None = None,
         keys: Callable[[], Srtp | None] = lambda: None,
+        multicast: bool = False,
     ) -> Self:
-        """Call; `change` replaces something in our SDP, `keys` are those of SRTP. Raises what `invite` does."""
+        """Call; `change` replaces something in our SDP, `keys` are those of SRTP, `multicast` asks for that. Raises
+        what `invite` does.
+        """
         for pair in self.pairs:
             self._poll.remove(pair.rtp)
             self._poll.remove(pair.rtcp)
             pair.close()
         self.pairs = [open_pair(PORTS, "127.0.0.1", _now) for _ in range(2)]
-        media: list[Capability] = [Video(self.pairs[0].port, receives=True, srtp=keys())] if video else []
+        media: list[Capability] = []
+        if video:
+            media.append(Video(self.pairs[0].port, receives=True, srtp=keys(), multicast=multicast))
         if audio:
-            media.append(Audio(self.pairs[1].port, hears, receives=True, srtp=keys()))
+            media.append(Audio(self.pairs[1].port, hears, receives=True, srtp=keys(), multicast=multicast))
         local = Local("127.0.0.1", 2)
         ours = make_offer(local, media)
         uri = Uri.parse(f"sip:{user}@{DOMAIN}")
@@ -270,9 +276,14 @@ class Viewer:
 
     def _listen(self) -> None:
         shown, heard = self.agreement.video, self.agreement.audio
+        for at, stream in enumerate((shown, heard)):
+            if stream is not None and stream.way.group is not None:
+                self.pairs[at] = group = open_heard(self.pairs[at], stream.way.group, "127.0.0.1")
+                group.hear(stream)
         if shown is not None:
             receiver = self.receiver = VideoReceiver(shown.payload_type, (), CODINGS[shown.encoding])
-            self.pairs[0].allow([shown.remote[0]])
+            if shown.way.group is None:
+                self.pairs[0].allow([shown.remote[0]])
             self.pairs[0].secure(shown.srtp)
             self._poll.add(self.pairs[0].rtp, lambda: self._picture(receiver))
             self._poll.add(self.pairs[0].rtcp, self._report)
@@ -280,7 +291,8 @@ class Viewer:
             listener = SoundFormat.of(heard.encoding, heard.clock_rate, heard.channels, heard.fmtp).receiver(
                 heard.payload_type
             )
-            self.pairs[1].allow([heard.remote[0]])
+            if heard.way.group is None:
+                self.pairs[1].allow([heard.remote[0]])
             self.pairs[1].secure(heard.srtp)
             self._poll.add(self.pairs[1].rtp, lambda: self._heard(listener))
 

@@ -30,11 +30,11 @@ def keys() -> Srtp:
 
 
 @asynccontextmanager
-async def secured(furnished: Path, data: Path, srtp: str) -> AsyncIterator[House]:
+async def secured(furnished: Path, data: Path, srtp: str, **settings: object) -> AsyncIterator[House]:
     """A house that listens with TLS too, whose media worker runs."""
     certify(data / "tls")
     tls = HostPort("127.0.0.1", free_port("127.0.0.1"))
-    async with living(furnished, data, sip_tls=tls, srtp=srtp) as house:
+    async with living(furnished, data, sip_tls=tls, srtp=srtp, **settings) as house:
         house.start_media()
         await house.base()
         yield house

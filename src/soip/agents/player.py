@@ -34,7 +34,8 @@ class PlayOptions:
 
     `uri`: `sip:cam1@soip.local`. `start` and `stop` (with a time zone) make it playback of what was recorded between
     them; without, it is live. `duration` in seconds of media. `within`: seconds the call may take to be answered.
-    `silence`: seconds without a packet after which the player gives up. `rtp`: what media comes over, "udp" or "tcp".
+    `silence`: seconds without a packet after which the player gives up. `rtp`: what media comes over, "udp" or "tcp",
+    or "multicast" to ask for that.
     """
 
     uri: str
@@ -67,9 +68,17 @@ async def play(options: PlayOptions) -> int:
         return EXIT_FAILED
     files = ", ".join(map(str, stats.files))
     lost = f", {stats.lost} packets lost" if stats.lost else ""
-    summary = f"{files}: {stats.seconds:.1f} s, {stats.frames} frames, {stats.bytes} bytes{lost}; {stats.end}"
+    summary = f"{files}: {stats.seconds:.1f} s, {stats.frames} frames, {stats.bytes} bytes{lost}{_way(options, stats)}"
+    summary += f"; {stats.end}"
     console.print(summary, soft_wrap=True, markup=False, highlight=False)
     return 0
+
+
+def _way(options: PlayOptions, stats: PlayStats) -> str:
+    """By what it came, for who asked for multicast."""
+    if options.rtp != "multicast":
+        return ""
+    return f", by multicast from {stats.group}" if stats.group else ", not by multicast: the server has no group for it"
 
 
 async def fetch(options: PlayOptions, stop: asyncio.Event, progress: OnProgress) -> PlayStats:

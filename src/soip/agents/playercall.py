@@ -15,6 +15,8 @@ from soip.agents.recording import Recording
 from soip.agents.station import Station, random_word
 from soip.net.call import Call, CallEnd
 from soip.net.errors import AuthError, FlowError, RequestRefusedError, RequestTimeoutError
+from soip.net.multicast import open_heard
+from soip.net.rtp import RtpSocketPair
 from soip.net.rtpway import RtpWay, following
 from soip.net.ua import UserAgent
 from soip.rtp.errors import RtpParseError
@@ -34,7 +36,9 @@ _FAREWELL = 2.0
 
 @dataclass(frozen=True, slots=True)
 class PlayStats:
-    """What a call brought. Times in seconds; `first_packet` from the call's answer to its first RTP packet."""
+    """What a call brought. Times in seconds; `first_packet` from the call's answer to its first RTP packet. `group` is
+    the multicast group that pictures came by, if they did.
+    """
 
     files: tuple[Path, ...]
     frames: int
@@ -44,6 +48,7 @@ class PlayStats:
     lost: int
     first_packet: float | None
     end: str
+    group: str = ""
 
 
 Progress = Callable[[Recording, int], None]
@@ -78,9 +83,9 @@ class PlayerCall:
 
         Raises PlayError, whose text tells the user what to do.
         """
-        pairs = [self._station.open_way(self._transport)]
+        pairs = [self._station.open_way(self._over)]
         try:
-            pairs.append(self._station.open_way(self._transport))
+            pairs.append(self._station.open_way(self._over))
             call, agreement = await self._invite(uri, within, pairs)
         except BaseException:
             for pair in pairs:
@@ -88,10 +93,15 @@ class PlayerCall:
             raise
         return await self._receive(call, agreement, pairs, stop)
 
+    @property
+    def _over(self) -> str:
+        """What media goes over: by multicast it is UDP."""
+        return "udp" if self._transport == "multicast" else self._transport
+
     async def _invite(self, uri: Uri, within: float, pairs: list[RtpWay]) -> tuple[Call, Agreement]:
-        over, keys = self._transport, self._station.keys
-        video = Video(pairs[0].port, receives=True, transport=over, mux=True, srtp=keys())
-        audio = Audio(pairs[1].port, ANY_SOUND, receives=True, transport=over, mux=True, srtp=keys())
+        over, keys, asks = self._over, self._station.keys, self._transport == "multicast"
+        video = Video(pairs[0].port, receives=True, transport=over, mux=True, srtp=keys(), multicast=asks)
+        audio = Audio(pairs[1].port, ANY_SOUND, receives=True, transport=over, mux=True, srtp=keys(), multicast=asks)
         local = Local(self._station.host, random_word(), name="soip-player")
         offer = make_offer(local, [video, audio])
         try:
@@ -106,13 +116,24 @@ class PlayerCall:
             agreement = read_answer(offer, SessionDescription.parse(call.remote_sdp))
             if agreement.video is None:
                 raise OfferError("no video")
+            self._join(agreement, pairs)
             negotiation = Negotiation(local, [video, audio], offer, following(agreement, pairs))
             call.on_reinvite(negotiation.offered)
             call.on_answer(negotiation.answered)
         except (SdpError, OfferError) as error:
             await _hang_up(call, 'SIP;cause=488;text="unusable answer"')
             raise PlayError(f"the answer of {uri} is of no use: {error}", EXIT_NO_MEDIA) from error
+        except OSError as error:
+            await _hang_up(call)
+            raise PlayError(f"cannot hear multicast on {self._station.host}: {error}", EXIT_NO_MEDIA) from error
         return call, agreement
+
+    def _join(self, agreement: Agreement, pairs: list[RtpWay]) -> None:
+        """Hear what comes by multicast where it comes, on the interface that faces the server. Raises OSError."""
+        for at, stream in enumerate(agreement.streams):
+            own = pairs[at]
+            if stream is not None and stream.way.group is not None and isinstance(own, RtpSocketPair):
+                pairs[at] = open_heard(own, stream.way.group, self._station.host)
 
     async def _receive(self, call: Call, agreement: Agreement, pairs: list[RtpWay], stop: asyncio.Event) -> PlayStats:
         answered = self._station.now()
@@ -137,7 +158,8 @@ class PlayerCall:
             await _hang_up(call)
         if self._failure is not None:
             raise PlayError(f"cannot write {self._output}: {self._failure.strerror}", EXIT_FAILED)
-        return self._stats(recording, video, answered, end)
+        group = agreement.video.way.group
+        return self._stats(recording, video, answered, end, f"{group.address}:{group.port}" if group else "")
 
     def _write(self, recording: Recording, unit: AccessUnit) -> None:
         if self._failure is None and (self._duration is None or recording.seconds < self._duration):
@@ -179,10 +201,10 @@ class PlayerCall:
         finally:
             interrupt.cancel()
 
-    def _stats(self, recording: Recording, video: ReceivingLeg, answered: float, end: str) -> PlayStats:
+    def _stats(self, recording: Recording, video: ReceivingLeg, answered: float, end: str, group: str) -> PlayStats:
         if not recording.frames:
             what = "no RTP packet came" if video.first_packet is None else "no whole keyframe came"
-            hint = "a firewall may block UDP: try --rtp tcp" if self._transport == "udp" else "nothing came over TCP"
+            hint = _HINTS["multicast" if group else self._over]
             raise PlayError(f"the call was answered, but {what} ({end}); {hint}", EXIT_NO_MEDIA)
         first = None if video.first_packet is None else video.first_packet - answered
         return PlayStats(
@@ -194,6 +216,7 @@ class PlayerCall:
             lost=video.receiver.lost,
             first_packet=first,
             end=end,
+            group=group,
         )
 
 
@@ -219,6 +242,11 @@ async def _hang_up(call: Call, reason: str = "") -> None:
         await asyncio.wait_for(call.bye(reason), _FAREWELL)
 
 
+_HINTS = {
+    "udp": "a firewall may block UDP: try --rtp tcp",
+    "tcp": "nothing came over TCP",
+    "multicast": "the network may not carry multicast to here: try --rtp udp",
+}
 _REFUSALS = {
     403: ("not permitted: check --user and --password, and that your role may watch this", EXIT_DENIED),
     404: ("not found: no such camera, or nothing recorded in that range", EXIT_NOT_FOUND),

@@ -55,6 +55,7 @@ class Rtp(StrEnum):
 
     UDP = "udp"
     TCP = "tcp"
+    MULTICAST = "multicast"
 
 
 class TcpSetup(StrEnum):
@@ -147,13 +148,18 @@ def play(
         float | None, typer.Option("--duration", metavar="SECONDS", min=0.1, help="Stop after so much film.")
     ] = None,
     rtp: Annotated[
-        Rtp, typer.Option("--rtp", help="What media comes over; tcp where datagrams do not arrive.")
+        Rtp,
+        typer.Option(
+            "--rtp", help="What media comes over; tcp where datagrams do not arrive, multicast where many watch."
+        ),
     ] = Rtp.UDP,
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
     srtp: SrtpOption = False,
 ) -> None:
     """Watch a camera, live or recorded, into a file."""
+    if srtp and rtp is Rtp.MULTICAST:
+        raise typer.BadParameter("what goes to a group is not encrypted: use it without --srtp", param_hint="--rtp")
     at = _server(server, transport, tls_ca, srtp)
     check_output(output)
     from soip import logs

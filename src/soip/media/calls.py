@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 import structlog
 
 from soip.directory.errors import UnavailableError
 from soip.media.camera import Camera
 from soip.media.context import Context
+from soip.media.multicast import Seats
 from soip.media.playback import NothingRecordedError, Playback, Programme
 from soip.media.request import RequestError, Wanted, wanted
 from soip.media.showing import Show, Showing, Terms, capabilities, check, transport
@@ -106,18 +108,19 @@ class Calls:
     async def _live(
         self, incoming: IncomingCall, offer: SessionDescription | None, ask: Wanted, camera: Camera, subject: str
     ) -> None:
-        holder = object()
+        holder, seats = object(), self._showing.channels.seats(camera)
         camera.hold(holder, incoming.call_id)
         try:
             if not await camera.ready(self._context.patience.ready_s):
                 raise RequestError(480, camera.problem or "the camera sends no pictures")
 
             async def show(call: Call, terms: Terms) -> None:
-                await self._showing.live(call, terms, camera)
+                await self._showing.live(call, terms, camera, seats)
 
             sound = camera.call.sound if camera.call else None
-            await self._answer(incoming, offer, ask, subject, camera.relay.codec, sound, show)
+            await self._answer(incoming, offer, ask, subject, camera.relay.codec, sound, show, seats)
         finally:
+            seats.close()
             camera.release(holder)
 
     # -- playback
@@ -155,8 +158,11 @@ class Calls:
         codec: Codec,
         sound: SoundFormat | None,
         show: Show,
+        seats: Seats | None = None,
     ) -> None:
-        """Agree on media, send the 200, wait for the ACK, then `show` until the call ends."""
+        """Agree on media, send the 200, wait for the ACK, then `show` until the call ends. At its `seats` it may go to
+        multicast groups.
+        """
         if offer is None and self._context.srtp == "required":
             # The 200 would carry our keys to wherever the INVITE came from.
             raise RequestError(488, "media is SRTP only here: call by TLS, with an offer of RTP/SAVP")
@@ -166,6 +172,8 @@ class Calls:
                 pairs.append(self._context.open_way(transport(offer, "audio")))
             local = Local(self._context.address, self._context.session_id(), time=_time(ask))
             media = capabilities(codec, sound, pairs, self._context.keys if offer is not None else lambda: None)
+            if seats is not None:
+                media = [replace(each, groups=seats.group) for each in media]
             if offer is not None:
                 agreement = answer_offer(offer, local, media)
                 assert agreement.answer is not None

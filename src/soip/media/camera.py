@@ -76,6 +76,8 @@ class Camera:
         """It is another worker's now: nothing is said of it any more."""
         self.received = self.sent = 0
         """Bytes of pictures so far, and the same for all who watch."""
+        self.sharing = 0
+        """Viewers that are sent nothing by themselves: others are in their multicast group before them."""
         self.pictures = self.keyframes = 0
         self._earlier = Tally()
         """What was counted of the calls that are over."""
@@ -359,7 +361,7 @@ class Camera:
         self.pictures += 1
         self.keyframes += picture.unit.keyframe
         self.received += picture.unit.size
-        self.sent += picture.unit.size * self.viewers
+        self.sent += picture.unit.size * (self.viewers - self.sharing)
         self.recorder.picture(picture)
         self.relay.push(picture)
         self.feed.push(picture)

@@ -15,6 +15,7 @@ from soip.directory.writebehind import WriteBehind
 from soip.media.patience import Patience
 from soip.media.rights import Rights
 from soip.media.walltime import WallClock
+from soip.net.multicast import GroupPool
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
 from soip.net.rtp import DATAGRAM_SIZE, open_pair
@@ -49,6 +50,8 @@ class Context:
     srtp: Literal["off", "optional", "required"] = "optional"
     """Whether media by RTP may be encrypted, and whether it must be. That keys travel only by TLS is the SIP server's
     care."""
+    groups: GroupPool = field(default_factory=lambda: GroupPool((), 1))
+    """The multicast groups that live pictures may be sent to."""
     holds: Callable[[str], bool] = lambda _camera: True
     """Whether a camera is this worker's to call and record now (`group.py`)."""
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(DATAGRAM_SIZE)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,7 +21,10 @@ from soip.rtp.nal import PACKET_SIZE
 from soip.rtp.sender import SendStream
 from soip.rtp.sound import G711, SoundFormat
 from soip.sip.errors import OfferError
-from soip.sip.offer import Agreement
+from soip.sip.offer import Agreement, Stream
+
+if TYPE_CHECKING:
+    from soip.media.multicast import Seats
 
 _log = structlog.get_logger()
 
@@ -28,10 +32,18 @@ _log = structlog.get_logger()
 class LiveView:
     """Joins the camera's relay when made; `close` leaves it. `tick` once a second; `gone` then tells whether to end it.
 
-    Raises OfferError, OSError for media addresses that cannot be used; nothing is left open then.
+    What was agreed to go to multicast groups is joined at its `seats`; the viewer's own sockets then only hear what it
+    says. Raises OfferError, OSError for media addresses that cannot be used; nothing is left open then.
     """
 
-    def __init__(self, context: Context, camera: Camera, agreement: Agreement, pairs: list[RtpWay]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        camera: Camera,
+        agreement: Agreement,
+        pairs: list[RtpWay],
+        seats: Seats | None = None,
+    ) -> None:
         self._context = context
         self._camera = camera
         self._video: OutLeg | None = None
@@ -40,6 +52,9 @@ class LiveView:
         self._numbering: SendStream | None = None
         self._link = ViewLink(context.now())
         self._pairs = pairs
+        self._seats = seats
+        self._shares = False
+        """Pictures go to it by a group."""
         self._agreement = agreement
         try:
             self._join(agreement)
@@ -67,25 +82,36 @@ class LiveView:
         if stream is not None and stream.sends:
             if self._video is None:
                 self._video = OutLeg(self._context, self._pairs[0], stream, self._keyframe, self._heed)
-            else:
+            elif not _names_group(stream):
                 self._video.direct(stream)
-            self._link = ViewLink(self._context.now())
-            self._viewer = Viewer(
-                self._pairs[0].sender(PACKET_SIZE, self._lost),
-                stream.payload_type,
-                asks="nack" in stream.feedback,
-                pace=self._pace_soon,
-            )
-            if self._numbering is not None:
-                self._numbering.payload_type = stream.payload_type
-            self._camera.relay.join(self._viewer, self._context.now(), self._numbering)
-            self._pace_soon()
+            if stream.way.group is None:
+                self._serve(stream)
+            elif self._seats is not None:
+                self._seats.join("video")
+                self._shares = True
         if heard is not None and heard.sends and len(self._pairs) > 1:
             if self._audio is None:
                 self._audio = AudioLeg(self._context, self._pairs[1], heard)
-            else:
+            elif not _names_group(heard):
                 self._audio.direct(heard)
-            self._listen(self._audio)
+            if heard.way.group is None:
+                self._listen(self._audio)
+            elif self._seats is not None:
+                self._seats.join("audio")
+
+    def _serve(self, stream: Stream) -> None:
+        """Send pictures to the viewer's own address."""
+        self._link = ViewLink(self._context.now())
+        self._viewer = Viewer(
+            self._pairs[0].sender(PACKET_SIZE, self._lost),
+            stream.payload_type,
+            asks="nack" in stream.feedback,
+            pace=self._pace_soon,
+        )
+        if self._numbering is not None:
+            self._numbering.payload_type = stream.payload_type
+        self._camera.relay.join(self._viewer, self._context.now(), self._numbering)
+        self._pace_soon()
 
     def _leave(self) -> None:
         if self._viewer:
@@ -96,6 +122,9 @@ class LiveView:
         if self._audio:
             self._camera.telephone.leave(self._audio.send)
             self._camera.sounds.discard(self._audio.send)
+        if self._seats:
+            self._seats.leave()
+            self._shares = False
 
     def _listen(self, leg: AudioLeg) -> None:
         if leg.stream.encoding in G711:
@@ -115,6 +144,10 @@ class LiveView:
             refused = self._viewer.sender.refused + self._pairs[0].refused
             self._link.sending(stream.packets, refused, self._context.now())
             legs.append(self._video)
+        if self._seats:
+            self._seats.tick()
+            if self._video and self._shares:
+                legs.append(self._video)
         if self._audio:
             self._audio.report()
             legs.append(self._audio.leg)
@@ -143,7 +176,7 @@ class LiveView:
 
     def _keyframe(self) -> None:
         """The viewer asks for one. One for whom the stream is too much gets those that come anyway."""
-        if self._viewer is not None and not self._viewer.thinned:
+        if self._shares or (self._viewer is not None and not self._viewer.thinned):
             self._camera.ask_keyframe()
 
     def _heed(self, packets: Sequence[rtcp.Packet]) -> None:
@@ -176,3 +209,10 @@ class LiveView:
         if viewer is self._viewer and viewer.group and viewer.waiting:
             viewer.burst()
             self._pace_soon()
+
+
+def _names_group(stream: Stream) -> bool:
+    """Whether the viewer has answered an offer of the group with the group (RFC 3264 §6.2), and so told no address of
+    its own: the one it told before is in force.
+    """
+    return stream.way.group is not None and stream.remote[0] == stream.way.group.address

@@ -98,6 +98,7 @@ CAMERAS = Family("soip_worker_cameras", "gauge", "Cameras that are the worker's.
 CALLS = Family("soip_worker_calls", "gauge", "Calls: to cameras, and of viewers.", ("worker", "kind"))
 RECORDING = Family("soip_worker_recordings_open", "gauge", "Recordings that are being written.", _BY_WORKER)
 LEASED = Family("soip_worker_leased", "gauge", "Whether the worker may call and record cameras.", _BY_WORKER)
+GROUPS = Family("soip_worker_multicast_groups", "gauge", "Multicast groups of the worker.", ("worker", "state"))
 SNAPSHOTS = Family("soip_worker_snapshots", "counter", "Still pictures asked for.", ("worker", "result"))
 
 _BY_DISK = ("worker", "disk")
@@ -114,7 +115,7 @@ ACCEPTING = Family("soip_disk_accepting", "gauge", "Whether the disk is there, a
 FAMILIES = (
     *(each.camera for each in _COUNTED),
     *(each.worker for each in _COUNTED),
-    *(STATE, VIEWERS, BACKLOG, NEWEST, JITTER, CAMERAS, CALLS, RECORDING, LEASED, SNAPSHOTS),
+    *(STATE, VIEWERS, BACKLOG, NEWEST, JITTER, CAMERAS, CALLS, RECORDING, LEASED, GROUPS, SNAPSHOTS),
     *(QUEUE, LIMIT, WRITTEN, REFUSED, WRITE, SYNC, FREE, SIZE, ACCEPTING),
     *PROCESS,
 )
@@ -128,6 +129,7 @@ class _Look:
     tally: Tally
     media: str
     rtp: int
+    multicast: int
     browsers: int
     backlog: int
     queued: int
@@ -164,12 +166,14 @@ class Metrics:
             if call.intake.last_arrival is not None:
                 newest_s = self._context.wall.utc_us(call.intake.last_arrival) / 1e6
         viewers = list(camera.relay.viewers)
+        groups, watchers = self._showing.channels.watched(camera)
         backlog = sum(viewer.backlog_bytes for viewer in viewers)
         return _Look(
             camera.row.id,
             camera.tally(),
             camera.media,
-            len(viewers),
+            len(viewers) - groups,
+            watchers,
             len(camera.feed),
             backlog,
             camera.feed.queued_bytes,
@@ -186,7 +190,7 @@ class Metrics:
             )
             yield each.worker, [((me, *label), figure) for label, figure in each.parts(total)]
         yield STATE, [((me, look.id, state), float(look.media == state)) for look in looks for state in STATES]
-        yield VIEWERS, _ways(me, looks, lambda look: (look.rtp, look.browsers))
+        yield VIEWERS, _ways(me, looks, lambda look: (look.rtp, look.browsers, look.multicast))
         yield BACKLOG, _ways(me, looks, lambda look: (look.backlog, look.queued))
         yield NEWEST, [((me, look.id), look.newest_s) for look in looks if look.newest_s]
         yield JITTER, [((me, look.id), look.jitter_s) for look in looks]
@@ -202,6 +206,7 @@ class Metrics:
         yield CALLS, [((me, kind), count) for kind, count in calls.items()]
         yield RECORDING, [((me,), sum(camera.recorder.running for camera in cameras))]
         yield LEASED, [((me,), float(self._cameras.leased))]
+        yield GROUPS, [((me, "used"), self._context.groups.in_use), ((me, "free"), self._context.groups.free)]
         yield SNAPSHOTS, [((me, "taken"), self._snapshots.taken), ((me, "failed"), self._snapshots.failed)]
 
     def _of_disks(self) -> Iterator[tuple[Family, list[Sample]]]:
@@ -220,9 +225,9 @@ class Metrics:
         yield ACCEPTING, [((me, path), float(state == "ready")) for path, state, _, _ in space]
 
 
-def _ways(me: str, looks: list[_Look], figures: Callable[[_Look], tuple[int, int]]) -> list[Sample]:
+def _ways(me: str, looks: list[_Look], figures: Callable[[_Look], tuple[int, ...]]) -> list[Sample]:
     return [
         ((me, look.id, way), figure)
         for look in looks
-        for way, figure in zip(("rtp", "browser"), figures(look), strict=True)
+        for way, figure in zip(("rtp", "browser", "multicast"), figures(look), strict=False)
     ]

@@ -40,6 +40,7 @@ from soip.media.snapshots import Snapshots
 from soip.media.walltime import WallClock
 from soip.net.backoff import Backoff, default_jitter
 from soip.net.errors import RequestRefusedError
+from soip.net.multicast import GroupPool
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
 from soip.net.sip import SipEndpoint
@@ -126,6 +127,7 @@ def _context(
         poll=MediaPoll(loop),
         wall=WallClock(loop.time()),
         srtp=settings.srtp,
+        groups=GroupPool(settings.worker_groups(worker), settings.multicast_ttl),
     )
 
 

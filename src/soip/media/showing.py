@@ -14,6 +14,7 @@ from soip.media.camera import Camera
 from soip.media.context import Context, numeric
 from soip.media.journal import journal
 from soip.media.liveview import LiveView
+from soip.media.multicast import Channels, Seats
 from soip.media.request import Wanted
 from soip.media.rights import View
 from soip.net.call import Call
@@ -61,6 +62,7 @@ class Showing:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.channels = Channels(context)
         self._shown: dict[DialogId, Wanted] = {}
         self._awaited: dict[DialogId, asyncio.Event] = {}
 
@@ -110,9 +112,9 @@ class Showing:
                 self._context.rights.finish(view)
             await call.bye('SIP;cause=503;text="media server stops"')
 
-    async def live(self, call: Call, terms: Terms, camera: Camera) -> None:
+    async def live(self, call: Call, terms: Terms, camera: Camera, seats: Seats | None = None) -> None:
         """Live pictures, and sound if agreed on, until the call ends or the camera is removed or has moved."""
-        view = LiveView(self._context, camera, terms.agreement, terms.pairs)
+        view = LiveView(self._context, camera, terms.agreement, terms.pairs, seats)
         terms.follow(call, view.direct)
 
         def removed() -> None:

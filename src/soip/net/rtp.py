@@ -314,7 +314,7 @@ def open_pair(ports: PortPairs, host: str, now: Callable[[], float]) -> RtpSocke
                 raise
             failure = error
             continue
-        _enlarge(rtp)
+        enlarge(rtp)
         return RtpSocketPair(rtp, rtcp, partial(_give_back, ports, port, now))
     raise PortsExhaustedError(f"other programs hold the RTP ports in {ports.low}-{ports.high}") from failure
 
@@ -347,7 +347,7 @@ def _udp_socket(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _enlarge(sock: socket.socket) -> None:
+def enlarge(sock: socket.socket) -> None:
     """Ask for large buffers; beyond the system's limit only with CAP_NET_ADMIN, else as much as it gives."""
     for force, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
         try:

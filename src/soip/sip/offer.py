@@ -11,14 +11,14 @@ What a side can do is said by `Video` and `Audio`; what came out of it by a `Str
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from soip.sip import h264fmtp, h265fmtp, mediaway, sdes
 from soip.sip.errors import OfferError
 from soip.sip.h264fmtp import ProfileLevel
 from soip.sip.h265fmtp import ProfileTierLevel
-from soip.sip.mediaway import UDP, Way
+from soip.sip.mediaway import UDP, Group, Way
 from soip.sip.sdes import Crypto, Keying, Srtp
 from soip.sip.sdp import Media, Origin, RtpMap, SessionDescription, TimeRange, address_type
 
@@ -62,6 +62,10 @@ _WARN_TRANSPORT = 302
 _WARN_ADDRESS = 301
 _WARN_MEDIA = 304
 _WARN_FORMAT = 305
+_WARN_MULTICAST = 330
+
+Groups = Callable[[str, RtpMap, int], Group | None]
+"""Names the group to which a kind of media goes in a format and with a payload type, None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Video:
     `encoding` is that of the stream we send, H264, H265 or PS, and `parameters` what its a=fmtp says of profile, level
     and parameter sets, as far as known. Who receives takes H.264 and H.265, and with `program` PS. `transport` is "udp"
     or "tcp"; `setup` the part we take where an offer lets us choose (RFC 4145). With `srtp` it is offered as SRTP, over
-    UDP, and answered as what was offered.
+    UDP, and answered as what was offered. Who receives asks for `multicast`; who sends answers that out of `groups`.
     """
 
     port: int
@@ -104,6 +108,8 @@ class Video:
     setup: str = "passive"
     mux: bool = False
     srtp: Srtp | None = None
+    multicast: bool = False
+    groups: Groups | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +150,8 @@ class Audio:
     setup: str = "passive"
     mux: bool = False
     srtp: Srtp | None = None
+    multicast: bool = False
+    groups: Groups | None = None
 
 
 Capability = Video | Audio
@@ -226,7 +234,7 @@ def make_offer(local: Local, capabilities: Sequence[Capability]) -> SessionDescr
         for crypto in sdes.offers(capability.srtp) if capability.srtp else ():
             media.add_attribute("crypto", str(crypto))
         media.add_attribute(_direction(capability.sends, capability.receives))
-        for name, value in mediaway.offered(capability.transport, capability.mux):
+        for name, value in mediaway.offered(capability.transport, capability.mux, capability.multicast):
             media.add_attribute(name, value)
         offer.media.append(media)
     return offer
@@ -358,9 +366,12 @@ def _answer_media(
     choice = _choose_video(media, capability) if isinstance(capability, Video) else _choose_sound(media, capability)
     direction = _our_direction(offer, media, capability.sends, capability.receives)
     crypto, keying = _choose_keys(media, capability)
-    way = mediaway.answer_to(media, capability.setup, capability.mux)
-    port = mediaway.DISCARD_PORT if way.setup == "active" else capability.port
+    group = _group(offer, media, capability, choice, direction)
+    way = mediaway.to_group(mediaway.answer_to(media, capability.setup, capability.mux), group)
+    port = mediaway.DISCARD_PORT if way.setup == "active" else group.port if group else capability.port
     part = Media.make(media.kind, port, media.protocol, [str(choice.payload_type)])
+    if group is not None:
+        part.add("c", group.connection)
     part.add_attribute("rtpmap", f"{choice.payload_type} {_written(choice.rtpmap)}")
     if choice.fmtp:
         part.add_attribute("fmtp", f"{choice.payload_type} {choice.fmtp}")
@@ -368,10 +379,16 @@ def _answer_media(
         part.add_attribute("crypto", str(crypto))
     # RFC 4585 has these lines in AVPF alone; who offers them in AVP, as most do, understands them there.
     named = media.feedback(choice.payload_type)
+    if group is not None:
+        named -= {"nack"}  # what one has lost is not sent to a whole group again
     _add_feedback(part, str(choice.payload_type), [kind for kind in FEEDBACK if kind in named])
     part.add_attribute(direction)
     for name, value in way.attributes():
         part.add_attribute(name, value)
+    if group is not None and capability.sends:
+        part.add_attribute("source-filter", group.source_filter)
+        # Reports are no business of the group's: they go to the sender (RFC 3605).
+        part.add_attribute("rtcp", f"{capability.port + 1} IN {address_type(local.address)} {local.address}")
     types = frozenset({choice.payload_type})
     stream = _stream(offer, media, choice, types, direction, capability.port, way, keying)
     if address_type(stream.remote[0]) != address_type(local.address):
@@ -391,6 +408,22 @@ def _choose_keys(media: Media, capability: Capability) -> tuple[Crypto | None, K
     if srtp is not None and srtp.required:
         raise OfferError(f"{media.kind} is SRTP only here: register by TLS and offer RTP/SAVP", _WARN_TRANSPORT)
     return None, None
+
+
+def _group(
+    offer: SessionDescription, media: Media, capability: Capability, choice: _Choice, direction: str
+) -> Group | None:
+    """The group that the stream goes to, None where it goes to the peer. Raises OfferError where an offer names one to
+    who sends: where streams go to is not for everybody to say.
+    """
+    named = mediaway.named_group(offer, media)
+    if named is not None and capability.multicast and not capability.sends:
+        return named  # RFC 3264 §6.2: the answer has the address and the port of the offer
+    if named is not None or _reports_to_group(media):
+        raise OfferError(f"{media.kind} goes to no group that the offer names: offer an address", _WARN_MULTICAST)
+    if capability.groups is None or direction != "sendonly" or not mediaway.asks_for_group(media):
+        return None
+    return capability.groups(media.kind, choice.rtpmap, choice.payload_type)
 
 
 def _choose_video(media: Media, capability: Video) -> _Choice:
@@ -592,9 +625,30 @@ def _read_media(offer: SessionDescription, offered: Media, answer: SessionDescri
         mode = h264fmtp.packetization_mode(params)
         types = frozenset({number, *same})
         choice = _Choice(number, entry, mode=0 if mode is None else mode)
-        way = mediaway.answered(offered, media)
+        way = mediaway.to_group(mediaway.answered(offered, media), _answered_group(offer, offered, answer, media))
         return _stream(answer, media, choice, types, direction, offered.port, way, keying)
     raise OfferError(f"{media.kind} is answered with a format that was not offered", _WARN_FORMAT)
+
+
+def _answered_group(
+    offer: SessionDescription, offered: Media, answer: SessionDescription, media: Media
+) -> Group | None:
+    """The group of an answer: the one that we named, or the one that we asked for. Raises OfferError for another."""
+    ours, theirs = mediaway.named_group(offer, offered), mediaway.named_group(answer, media)
+    if theirs is None:
+        known = not _reports_to_group(media)
+    elif ours is None:
+        known = mediaway.asks_for_group(offered)
+    else:
+        known = (ours.address, ours.port) == (theirs.address, theirs.port)  # RFC 3264 §6.2
+    if not known:
+        raise OfferError(f"{media.kind} is answered with a multicast group that was not asked for", _WARN_MULTICAST)
+    return ours or theirs
+
+
+def _reports_to_group(media: Media) -> bool:
+    """Whether a=rtcp names a group."""
+    return media.rtcp is not None and mediaway.is_group(media.rtcp[1] or "")
 
 
 def _flags(direction: str) -> tuple[bool, bool]:
