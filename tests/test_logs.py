@@ -70,13 +70,12 @@ def test_a_log_that_cannot_be_written_ends_nobody(form: str, tmp_path: Path) -> 
 def test_a_line_is_one_write() -> None:
     """Processes that share a log without buffers (`PYTHONUNBUFFERED`) would come between a line and its end."""
 
-    class Terminal(io.StringIO):
-        writes: list[str] = []
+    writes: list[str] = []
 
+    class Terminal(io.StringIO):
         def write(self, text: str) -> int:
-            self.writes.append(text)
+            writes.append(text)
             return len(text)
 
-    terminal = Terminal()
-    logs._Logger(terminal).info("one line")
-    assert terminal.writes == ["one line\n"]
+    logs._Logger(Terminal()).info("one line")
+    assert writes == ["one line\n"]

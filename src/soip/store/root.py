@@ -114,7 +114,7 @@ class Root:
             return False
 
     def is_spent(self) -> bool:
-        """Whether there was a reserve and somebody has given it to the disk: what is free is for indexes and journals."""
+        """Whether there was a reserve and somebody has given it to the disk: what is free is for indexes now."""
         return self._reserved and not self._reserve.exists()
 
     def release_reserve(self) -> None:
