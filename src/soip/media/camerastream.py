@@ -404,7 +404,7 @@ class CameraStream:
 
 
 def _explain(error: Exception) -> str:
-    if isinstance(error, RequestRefusedError) and error.status in (404, 480):
+    if isinstance(error, RequestRefusedError) and error.status in (404, 480) and not by_camera(error):
         return "the camera is not registered"
     if isinstance(error, RequestRefusedError) and error.said:
         return f"the call to the camera failed: {error} ({error.said})"
@@ -415,9 +415,15 @@ def cause_of(error: Exception) -> Cause:
     """Whose fault it is that there is no call."""
     ours = isinstance(error, PortsExhaustedError | FlowError | OSError | TooManyTransactionsError)
     if isinstance(error, RequestRefusedError):
-        # The SIP server asserts who has answered (RFC 3325 §5); where it asserts nobody, it has answered itself.
-        ours = error.status // 100 == 5 and error.response.headers.get("P-Asserted-Identity") is None
+        ours = error.status // 100 == 5 and not by_camera(error)
     return Cause.SERVER_DOWN if ours else Cause.OFFLINE
+
+
+def by_camera(error: RequestRefusedError) -> bool:
+    """Whether it has refused itself: the SIP server asserts who has answered (RFC 3325 §5); where it asserts nobody, it
+    has answered itself.
+    """
+    return error.response.headers.get("P-Asserted-Identity") is not None
 
 
 async def _within(seconds: float, event: asyncio.Event) -> None:

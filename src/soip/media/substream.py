@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from soip.directory.rows import CameraRow
 from soip.media.cameracall import CameraCall
-from soip.media.camerastream import CameraStream, End, cause_of
+from soip.media.camerastream import CameraStream, End, by_camera, cause_of
 from soip.media.context import Context
 from soip.media.gaps import Cause
 from soip.media.request import SUB
@@ -82,6 +82,5 @@ def _is_of_the_stream(error: Exception) -> bool:
     main stream fails as well.
     """
     if isinstance(error, RequestRefusedError):
-        # The SIP server asserts who has answered (RFC 3325 §5); 408 is what it says of who has not.
-        return error.status == 408 or error.response.headers.get("P-Asserted-Identity") is not None
+        return error.status == 408 or by_camera(error)  # 408 is what the SIP server says of who has not answered
     return cause_of(error) is not Cause.SERVER_DOWN
