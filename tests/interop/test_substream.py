@@ -16,7 +16,7 @@ from tests.faults.pictures import in_order, shown, stamps
 from tests.interop.baresip import Baresip
 from tests.interop.film import probe
 from tests.interop.namespace import Namespace
-from tests.site import DOMAIN, SIP_PASSWORD, USER, Site, until
+from tests.site import DOMAIN, SIP_PASSWORD, USER, Program, Site, until
 
 pytestmark = pytest.mark.interop
 
@@ -63,9 +63,10 @@ def cameras_in(film: Path) -> set[int]:
     return found
 
 
-def calls(site: Site, camera: str) -> list[dict[str, Any]]:
-    """The log lines of calls to a camera."""
-    return [entry for entry in site.entries if entry["event"] == "camera called" and entry["camera"] == camera]
+def calls(site: Site, camera: str, stream: str | None) -> list[dict[str, Any]]:
+    """The log lines of calls to a camera for its sub-stream, or for its main one (None)."""
+    called = [entry for entry in site.entries if entry["event"] == "camera called" and entry["camera"] == camera]
+    return [entry for entry in called if entry.get("stream") == stream]
 
 
 def test_a_phone_and_players_see_the_smaller_picture_and_the_recording_has_no_hole(
@@ -75,21 +76,27 @@ def test_a_phone_and_players_see_the_smaller_picture_and_the_recording_has_no_ho
     phone.until("200 OK () [1 binding]")
     phone.dial(f"sip:{SUB}@{DOMAIN}")
     phone.until("video: receiving with resolution 320 x 180")
+    phone.hang_up()
     film, whole = tmp_path / "sub.mp4", tmp_path / "main.mp4"
     site.soip(*site.play_command(SUB, film, "--duration", "3"))
     site.soip(*site.play_command("cam1", whole, "--duration", "2"))
     assert (sides(film), sides(whole)) == (SMALL, WHOLE)
     assert cameras_in(film) == cameras_in(whole) == {blockcode.camera_hash("cam1")}
     assert in_order(stamps(film)[1:]), "who joins late is shown the last keyframe, and goes on at the next"
-    assert len(calls(site, "cam1")) == 2, "one for each stream"
-    # A player that is killed, a stream that is switched off under the phone, and on again.
-    command = [sys.executable, "-m", "soip", *site.play_command(SUB, tmp_path / "killed.mp4")]
-    doomed = site.run("play", command, site.settings)
-    until(lambda: site.count("viewer's call begins", stream="sub") == 3, explain=site.explain)
-    doomed.kill()
+    # A player that is killed; one under which the stream is switched off; and on again.
+    players: list[Program] = []
+    for name in ("killed", "left"):
+        command = [sys.executable, "-m", "soip", *site.play_command(SUB, tmp_path / f"{name}.mp4")]
+        players.append(site.run("play", command, site.settings))
+        until(
+            lambda: site.count("viewer's call begins", stream="sub") == 2 + len(players),  # the phone, the first player
+            explain=site.explain,
+        )
+    players[0].kill()
+    begun = len(calls(site, "cam1", "sub"))
     site.soip("camera", "sub", "cam1", "--off")
-    phone.until("no sub-stream now: call again")
-    until(lambda: site.count("camera call ended", camera="cam1", stream="sub") == 1, explain=site.explain)
+    until(lambda: players[1].process.poll() is not None, explain=site.explain)
+    until(lambda: site.count("camera call ended", camera="cam1", stream="sub") == begun, explain=site.explain)
     site.soip(*site.play_command(SUB, whole, "--duration", "1"))
     assert sides(whole) == WHOLE
     site.soip("camera", "sub", "cam1")
@@ -100,7 +107,7 @@ def test_a_phone_and_players_see_the_smaller_picture_and_the_recording_has_no_ho
         return sides(film) == SMALL
 
     until(small_again)
-    assert len([entry for entry in calls(site, "cam1") if "stream" not in entry]) == 1
+    assert len(calls(site, "cam1", None)) == 1, "the main stream is in its first call"
     assert site.count("viewer's call begins", stream="main") >= 2
     files = site.recordings("cam1")
     pictures = shown(file for file in files if file.sealed)
