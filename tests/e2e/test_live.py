@@ -74,6 +74,7 @@ async def test_the_grid_shows_the_smaller_picture_and_the_large_page_the_whole_o
         assert await page.sides(page.live_video(camera)) == sides
     await page.open_camera("cam1")
     await expect(page.video).to_have_attribute("data-stream", "live")
+    await expect(page.video).to_have_attribute("data-phase", "playing")
     assert await page.sides(page.video) == (WIDTH, HEIGHT)
     # Nobody watches the smaller one any more; the large one goes on in the recorder's call.
     await product.until(lambda: product.site.count("camera call ended", camera="cam1", stream="sub"))
