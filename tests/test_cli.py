@@ -123,6 +123,7 @@ def test_a_camera_is_added_and_listed(soip: Soip, data: Path) -> None:
             "record": "always",
             "audio": False,
             "transport": "udp",
+            "sub": False,
             "signalling": "offline",
             "media": "offline",
             "since": None,
@@ -274,6 +275,7 @@ def test_what_commands_change_is_in_the_audit_log(soip: Soip, data: Path) -> Non
          2, "--to must be later than --from"),
         (("hold", "remove", "nothing"), 1, "there is no hold 'nothing'"),
         (("camera", "priority", "nobody", "3"), 1, "there is no camera 'nobody'"),
+        (("camera", "sub", "nobody"), 1, "there is no camera 'nobody'"),
         (("media", "--worker", "9", "--media-workers", "2"), 2, "there is no worker 9"),
     ],
 )  # fmt: skip
@@ -574,6 +576,15 @@ def test_recordings_are_held_until_the_hold_is_removed(soip: Soip, data: Path, r
     assert soip("hold", "list", "--json").json == []
     (ended,) = soip("hold", "list", "--all", "--json").json
     assert ended["removed"] is not None
+
+
+def test_a_camera_is_said_to_have_a_sub_stream(soip: Soip) -> None:
+    soip("camera", "add", "cam1", "--password", "p", "--sub")
+    for said, there in ((None, True), ("--off", False), ("--on", True)):
+        if said is not None:
+            assert soip("camera", "sub", "cam1", said).code == 0
+        (camera,) = soip("camera", "list", "--json").json
+        assert camera["sub"] is there
 
 
 def test_a_camera_has_a_priority(soip: Soip, data: Path) -> None:

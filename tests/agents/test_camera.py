@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from soip.agents import blockcode
-from soip.agents.camera import SimulateOptions, run_cameras, simulate
+from soip.agents.camera import SUB_SIDES, SimulateOptions, run_cameras, simulate
 from soip.agents.patternsource import PatternSource
 from soip.agents.source import VideoUnit
 from soip.agents.station import Server
@@ -268,6 +268,38 @@ async def test_a_server_that_was_away_is_found_again() -> None:
         server.fail_register = [503, 500]
         async with cameras(server):
             assert server.seen.count("REGISTER") >= 3
+
+
+async def test_the_sub_stream_is_a_smaller_picture_at_the_same_time() -> None:
+    async with (
+        proxy(cam1="secret", viewer="seen", guard="x") as server,
+        cameras(server),
+        caller(server) as one,
+        caller(server, "guard", "x") as two,
+    ):
+        await call(one, "cam1;stream=main")
+        _, agreement = await call(two, "cam1;stream=sub")
+        whole, small = await asyncio.gather(one.until(20), two.until(20))
+        for units, sides in ((whole, (640, 360)), (small, SUB_SIDES)):
+            assert units[0].keyframe
+            pictures = decode([VideoUnit(tuple(map(bytes, u.nals)), u.timestamp, 0.0, u.keyframe) for u in units])
+            assert {(picture.width, picture.height) for picture in pictures} == {sides}
+            seen = stamps(units)
+            assert {stamp.camera_hash for stamp in seen if stamp} == {blockcode.camera_hash("cam1")}
+            counters = [stamp.counter for stamp in seen if stamp]
+            assert counters == list(range(counters[0], counters[0] + 20))
+        assert agreement.video is not None
+
+
+@pytest.mark.parametrize(("user", "sub"), [("cam1;stream=sub", False), ("cam1;stream=third", True)])
+async def test_a_stream_that_the_camera_has_not_is_refused(user: str, sub: bool) -> None:
+    async with proxy(cam1="secret", viewer="seen") as server, cameras(server, sub=sub), caller(server) as peer:
+        with pytest.raises(RequestRefusedError) as refusal:
+            await call(peer, user)
+        assert refusal.value.status == 404
+        assert "no such stream" in str(refusal.value.said)
+        await call(peer, "cam1;else=what")
+        await peer.until(3)
 
 
 async def test_too_many_calls_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,22 @@ async def test_changes_are_kept_and_the_rest_stays(directory: Directory) -> None
     assert account.ha1 == {"SHA-512-256": ha1("cam1", REALM, "q", "SHA-512-256")}
 
 
+async def test_a_camera_has_a_sub_stream_where_it_is_said_to(directory: Directory) -> None:
+    assert not (await directory.cameras.add("cam1", realm=REALM, password="p")).sub
+    assert (await directory.cameras.add("cam2", realm=REALM, password="p", sub=True)).sub
+    assert [row.sub for row in await directory.cameras.all()] == [False, True]
+    version = await directory.settings.version()
+    for there in (True, True, False, False, True):
+        assert (await directory.cameras.change("cam1", sub=there)).sub is there
+        row = await directory.cameras.get("cam1")
+        assert row is not None
+        assert (row.sub, row.name) == (there, "cam1")
+    assert await directory.settings.version() > version
+    assert (await directory.cameras.change("cam1", name="Gate")).sub, "what is not said stays"
+    await directory.cameras.remove("cam1")
+    assert not (await directory.cameras.add("cam1", realm=REALM, password="p")).sub
+
+
 async def test_a_camera_that_is_not_there(directory: Directory) -> None:
     version = await directory.settings.version()
     with pytest.raises(NotFoundError, match="no camera 'x'"):

@@ -16,10 +16,11 @@ from av.container import InputContainer
 from playwright.async_api import Route, expect
 
 from soip.agents import blockcode
+from soip.agents.camera import SUB_SIDES
 from soip.policy import mediaurl
 from tests.e2e.conftest import Visit
-from tests.e2e.product import STALE_S, Product, hash_of
-from tests.e2e.watcher import Watcher
+from tests.e2e.product import GATE, STALE_S, Product, hash_of
+from tests.e2e.watcher import HEIGHT, WIDTH, Watcher
 from tests.site import PASSWORD
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="package")]
@@ -61,6 +62,23 @@ async def test_the_grid_shows_every_camera_with_name_and_state(visit: Visit) -> 
     await page.at("camera-search").fill("camera 2")
     await expect(page.tile("cam1")).to_have_count(0)
     await expect(page.tile("cam2")).to_be_visible()
+
+
+async def test_the_grid_shows_the_smaller_picture_and_the_large_page_the_whole_one(
+    visit: Visit, product: Product
+) -> None:
+    page = await visit()
+    for camera, stream, sides in (("cam1", "sub", SUB_SIDES), (GATE, "live", (WIDTH, HEIGHT))):
+        await page.until_live(camera)
+        await expect(page.live_video(camera)).to_have_attribute("data-stream", stream)
+        assert await page.sides(page.live_video(camera)) == sides
+    await page.open_camera("cam1")
+    await expect(page.video).to_have_attribute("data-stream", "live")
+    await expect(page.video).to_have_attribute("data-phase", "playing")
+    assert await page.sides(page.video) == (WIDTH, HEIGHT)
+    # Nobody watches the smaller one any more; the large one goes on in the recorder's call.
+    await product.until(lambda: product.site.count("camera call ended", camera="cam1", stream="sub"))
+    await page.until_live("cam1")
 
 
 async def test_the_live_picture_moves_and_is_young(

@@ -26,20 +26,21 @@ _EYE = """
 globalThis.eye = (() => {
   const canvas = new OffscreenCanvas(640, 360);
   const context = canvas.getContext('2d', { willReadFrequently: true });
-  /** The luma (BT.601) of the picture that a video element shows, and the clock when it was looked at. */
+  /** The luma (BT.601) of the picture that a video element shows, the clock when it was looked at, and its sides. */
   const look = video => {
     const at = Date.now();
-    context.drawImage(video, 0, 0, 640, 360);
-    const { data } = context.getImageData(0, 0, 640, 360);
+    const width = video.videoWidth, height = video.videoHeight;
+    context.drawImage(video, 0, 0, width, height);
+    const { data } = context.getImageData(0, 0, width, height);
     let text = '';
-    for (let y = 0; y < 360; y++) {
-      const line = new Uint8Array(640);
-      for (let x = 0, i = y * 2560; x < 640; x++, i += 4) {
+    for (let y = 0; y < height; y++) {
+      const line = new Uint8Array(width);
+      for (let x = 0, i = y * 4 * width; x < width; x++, i += 4) {
         line[x] = 0.299 * data[i] + 0.587 * data[i + 1] + 0.114 * data[i + 2];
       }
       text += String.fromCharCode(...line);
     }
-    return [btoa(text), at];
+    return [btoa(text), at, width, height];
   };
   /** The first pictures that playback showed after the jump that was awaited. */
   const shown = [];
@@ -130,7 +131,12 @@ class Watcher:
     async def look(self, video: Locator) -> tuple[Stamp | None, float]:
         """The stamp that a video shows now, and the clock then."""
         shown = await video.evaluate("video => video.videoWidth ? eye.look(video) : null")
-        return (_read(shown[0]), float(shown[1])) if shown else (None, 0.0)
+        return (_read(shown[0], *shown[2:]), float(shown[1])) if shown else (None, 0.0)
+
+    async def sides(self, video: Locator) -> tuple[int, int]:
+        """Width and height of the picture that a video shows."""
+        width, height = await video.evaluate("video => [video.videoWidth, video.videoHeight]")
+        return width, height
 
     async def until_shown(self, video: Locator, wanted: Callable[[Stamp], bool]) -> Stamp:
         """Wait for a picture whose stamp is as wanted."""
@@ -174,8 +180,8 @@ class Watcher:
         """The first picture of playback after the jump that was awaited."""
         deadline = time.monotonic() + WAIT_MS / 1000
         while time.monotonic() < deadline:
-            if luma := await self.page.evaluate("eye.shown[0]?.[0]"):
-                stamp = _read(luma)
+            if shown := await self.page.evaluate("eye.shown[0]"):
+                stamp = _read(shown[0], *shown[2:])
                 assert stamp, "a picture without a stamp"
                 return stamp
             await asyncio.sleep(0.05)
@@ -250,8 +256,8 @@ class Heard:
             texts = await self._said.json_value()
 
 
-def _read(luma: str) -> Stamp | None:
-    return blockcode.read(base64.b64decode(luma), WIDTH, WIDTH, HEIGHT)
+def _read(luma: str, width: int, height: int) -> Stamp | None:
+    return blockcode.read(base64.b64decode(luma), width, width, height)
 
 
 def typed(time_ms: float) -> str:

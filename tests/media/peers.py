@@ -47,6 +47,7 @@ from tests.mp4.material import video
 
 RATE = 25
 GOP = 25
+SIDES, SUB_SIDES = (320, 240), (160, 128)
 PORTS = PortPairs(32_200, 32_700, quarantine=0.0)
 
 
@@ -58,7 +59,7 @@ class Camera:
     """Answers calls and sends real H.264, 25 pictures a second, a keyframe each second.
 
     `sends` and `answers` may be changed at any time: `answers` is 200, a status to refuse with, 0 to hang up at once,
-    or a number below zero not to answer at all.
+    or a number below zero not to answer at all; `answers_sub` is the same for its sub-stream, a smaller picture.
     """
 
     def __init__(self, house: House, agent: UserAgent, *, sound: bool = False, speaks: SoundFormat = PCMU) -> None:
@@ -67,8 +68,12 @@ class Camera:
         self.sends = True
         self.ahead_us: int | None = None
         """How far its own clock is ahead, where its sender reports are to tell."""
-        self.answers = 200
+        self.answers = self.answers_sub = 200
         self.calls: list[Call] = []
+        self.subs: list[Call] = []
+        """Those of the calls in which the sub-stream is shown."""
+        self.users: list[str] = []
+        """The user parts it was called by."""
         self.asked: list[float] = []
         """When it was called."""
         self.sent_at = 0.0
@@ -107,11 +112,14 @@ class Camera:
 
     async def _take(self, incoming: IncomingCall) -> None:
         self.asked.append(_now())
+        self.users.append(incoming.user)
+        sub = incoming.user.endswith(";stream=sub")
+        answers = self.answers_sub if sub else self.answers
         self.offers.append(SessionDescription.parse(incoming.offer))
-        if self.answers < 0:
+        if answers < 0:
             await asyncio.Event().wait()
-        if self.answers > 200:
-            incoming.reject(self.answers)
+        if answers > 200:
+            incoming.reject(answers)
             return
         pairs = [open_pair(PORTS, "127.0.0.1", _now) for _ in range(2)]
         try:
@@ -127,17 +135,21 @@ class Camera:
             call = incoming.answer(agreement.answer.to_bytes())
             await call.confirmed()
             self.calls.append(call)
-            if self.answers == 0:
+            if sub:
+                self.subs.append(call)
+            if answers == 0:
                 await call.bye()
                 return
             over = asyncio.Event()
             call.on_end(lambda _end: over.set())
-            await self._send(agreement, pairs, over)
+            await self._send(agreement, pairs, over, SUB_SIDES if sub else SIDES)
         finally:
             for pair in pairs:
                 pair.close()
 
-    async def _send(self, agreement: Agreement, pairs: list[RtpSocketPair], over: asyncio.Event) -> None:
+    async def _send(
+        self, agreement: Agreement, pairs: list[RtpSocketPair], over: asyncio.Event, sides: tuple[int, int]
+    ) -> None:
         stream = agreement.video
         assert stream is not None
         for pair, part in zip(pairs, agreement.streams, strict=False):
@@ -148,7 +160,7 @@ class Camera:
         numbered = SendStream(
             stream.payload_type, random.getrandbits(32), random.getrandbits(16), random.getrandbits(32)
         )
-        frames, coding = video(100, GOP, encoding=stream.encoding).frames, CODINGS[stream.encoding]
+        frames, coding = shown(stream.encoding, sides), CODINGS[stream.encoding]
         began, number, key_at = _now(), 0, 0
         while not over.is_set():
             if self._wants_keyframe(pairs[0], numbered.ssrc):
@@ -196,6 +208,11 @@ class Camera:
             payload = self.speaks.packetise(frames[count % len(frames)], 1400)[0]
             packet = RtpPacket(stream.payload_type, True, count & 0xFFFF, count * length & 0xFFFFFFFF, 77, payload)
             pair.rtp.sendto(build(packet), stream.remote)
+
+
+def shown(encoding: str = "H264", sides: tuple[int, int] = SIDES) -> list[list[bytes]]:
+    """What a camera sends, over and over."""
+    return video(100, GOP, 0, *sides, encoding=encoding).frames
 
 
 def speaker(port: int, form: SoundFormat) -> Audio:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from soip.media.camera import _cause
+from soip.media.camerastream import cause_of
 from soip.net.backoff import Backoff, Jitter
 from soip.net.errors import FlowError, RequestRefusedError, RequestTimeoutError
 from soip.net.ports import PortsExhaustedError
@@ -238,7 +238,7 @@ def refusal(status: int, asserted: str | None = None) -> RequestRefusedError:
     ],
 )
 def test_whose_fault_it_is_that_there_is_no_call(error: Exception, cause: str) -> None:
-    assert _cause(error) == cause
+    assert cause_of(error) == cause
 
 
 async def test_silence_is_a_gap_that_begins_with_it_and_the_call_goes_on(house: House) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import pytest
 import pytest_asyncio
@@ -22,7 +23,7 @@ from soip.directory.rows import RecordingRow
 from soip.media import face, role
 from soip.media.archive import file_of
 from tests.media.house import DOMAIN, PATIENT_S, RESTLESS, SECOND, House, living, now_us, timestamp, until
-from tests.media.peers import Camera
+from tests.media.peers import SUB_SIDES, Camera
 from tests.store.recordings import probe
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -265,13 +266,20 @@ class Page:
 
     @classmethod
     async def open(
-        cls, home: House, camera: str, token: str | None = None, *, subject: str = "bob", lasts: float = 60
+        cls,
+        home: House,
+        camera: str,
+        token: str | None = None,
+        *,
+        subject: str = "bob",
+        lasts: float = 60,
+        stream: str = "live",
     ) -> Page:
-        """The socket of a camera; with a good token of `subject` where none is given."""
+        """The socket of a camera's main or (`sub`) other stream; with a good token of `subject` where none is given."""
         base = (await home.base()).replace("http", "ws", 1)
         if token is None:
-            token = home.token("live", camera, subject, lasts)
-        return cls(await connect(f"{base}/live/{camera}?token={token}", compression=None, proxy=None))
+            token = home.token(stream, camera, subject, lasts)
+        return cls(await connect(f"{base}/{stream}/{camera}?token={token}", compression=None, proxy=None))
 
     @property
     def states(self) -> list[str]:
@@ -336,6 +344,45 @@ async def test_a_page_shows_live_pictures(home: House, name: str, tmp_path: Path
     assert seen.errors == ""
     assert seen.frames >= 29
     page.leave()
+
+
+async def test_a_page_shows_the_sub_stream_while_the_camera_has_one(home: House, name: str, tmp_path: Path) -> None:
+    camera = await live(home, name)
+    page = await Page.open(home, name, stream="sub")
+    await page.read(5)
+    assert camera.subs == [], "the directory knows of none, so it is the main one"
+    page.leave()
+    await home.directory.cameras.change(name, sub=True)
+
+    async def small() -> bool:
+        """Asked until the worker has read the directory."""
+        page = await Page.open(home, name, stream="sub")
+        await page.read(20)
+        page.leave()
+        file = tmp_path / "sub.mp4"
+        file.write_bytes(b"".join(page.binary))
+        with av.open(file) as film:
+            picture = next(film.decode(video=0))
+        return (picture.width, picture.height) == SUB_SIDES
+
+    await until(small, True)
+    page = await Page.open(home, name, stream="sub")
+    await page.read(5)
+    await home.directory.cameras.change(name, sub=False)
+    assert await page.code() == 4503, "ask again, and it will be the main one"
+    assert camera.up >= 1
+
+
+async def test_a_token_is_for_one_stream(home: House, name: str) -> None:
+    await live(home, name)
+    for stream, other in (("live", "sub"), ("sub", "live")):
+        assert await (await Page.open(home, name, home.token(other, name), stream=stream)).code() == 4403
+        page = await Page.open(home, name, stream=stream)
+        await page.read(2)
+        await page.say(type="token", token=home.token(stream, name))
+        await page.read(2)
+        await page.say(type="token", token=home.token(other, name))
+        assert await page.code() == 4403
 
 
 async def test_a_page_is_a_viewer_a_camera_is_called_for(home: House, name: str) -> None:

@@ -84,7 +84,9 @@ class LossyCamera(Camera):
         self.nacks = self.sent_again = 0
         self.ssrc = 0
 
-    async def _send(self, agreement: Agreement, pairs: list[RtpSocketPair], over: asyncio.Event) -> None:
+    async def _send(
+        self, agreement: Agreement, pairs: list[RtpSocketPair], over: asyncio.Event, sides: tuple[int, int]
+    ) -> None:
         stream = agreement.video
         assert stream is not None
         assert "nack" in stream.feedback

@@ -39,7 +39,7 @@ from soip.sip.offer import Agreement, Stream
 from soip.sip.sdp import RtpMap, SessionDescription
 from tests.media.house import DOMAIN, House, living, until
 from tests.media.material import picture
-from tests.media.peers import Camera, Viewer
+from tests.media.peers import SIDES, SUB_SIDES, Camera, Viewer, shown
 from tests.media.test_calls import clock
 from tests.media.test_in_calls import HELD, quiet
 from tests.media.test_metrics import of, scrape
@@ -434,6 +434,32 @@ async def test_cameras_have_groups_of_their_own_and_when_none_is_left_it_goes_to
         await viewer.call.bye()
     for camera in cameras:
         await home.directory.cameras.remove(camera)
+    await until(lambda: groups_used(home), 0.0)
+
+
+async def test_the_streams_of_a_camera_have_groups_of_their_own(home: House, name: str) -> None:
+    await until(lambda: groups_used(home), 0.0)
+    await live(home, name)
+    await home.directory.cameras.change(name, sub=True)
+
+    async def small() -> bool:
+        """Asked until the worker has read the directory."""
+        viewer = await watch(home, f"{name};stream=sub", "bob")
+        units = await viewer.see(5)
+        await viewer.call.bye()
+        return b"".join(units[0].nals) in {b"".join(frame) for frame in shown(sides=SUB_SIDES)}
+
+    await until(small, True)
+    whole = await watch(home, name)
+    subs = [await watch(home, f"{name};stream=sub", user) for user in ("ann", "bob")]
+    assert group_of(subs[0]) == group_of(subs[1]) != group_of(whole)
+    for viewer, sides in ((whole, SIDES), (subs[0], SUB_SIDES), (subs[1], SUB_SIDES)):
+        sent = {b"".join(frame) for frame in shown(sides=sides)}
+        assert all(b"".join(unit.nals) in sent for unit in await viewer.see(5))
+    figures = await scrape(home)
+    assert of(figures, "soip_media_viewers", camera=name, way="multicast") == 3
+    for viewer in (whole, *subs):
+        await viewer.call.bye()
     await until(lambda: groups_used(home), 0.0)
 
 

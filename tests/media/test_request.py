@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soip.media.request import LONGEST_S, RequestError, parse_clock, wanted
+from soip.media.request import LONGEST_S, MAIN, SUB, RequestError, address, parse_clock, wanted
 from soip.policy.access import Permission
 from soip.sip.errors import SipError
 from soip.sip.sdp import SessionDescription
+from soip.sip.uri import Uri
 
 TEN = 1_795_168_800_000_000  # 2026-11-20T10:00:00Z
 
@@ -81,3 +82,42 @@ def test_any_user_part_is_read_or_refused(user: str) -> None:
     except (RequestError, SipError):
         return
     assert ask.range_us is None or ask.range_us[0] < ask.range_us[1]
+    assert ask.stream == MAIN or (ask.stream == SUB and ask.range_us is None)
+
+
+@pytest.mark.parametrize(
+    ("user", "stream"),
+    [
+        ("cam1", MAIN),
+        ("cam1;stream=main", MAIN),
+        ("cam1;stream=sub", SUB),
+        ("cam1;Stream=SUB", SUB),
+        ("cam1;x=y", MAIN),
+    ],
+)
+def test_an_address_says_which_stream(user: str, stream: str) -> None:
+    ask = wanted(user, offer("-", "0 0"))
+    assert (ask.camera, ask.stream, ask.permission) == ("cam1", stream, Permission.WATCH)
+
+
+@pytest.mark.parametrize("value", ["third", "", "sub2", "x" * 300])
+def test_a_stream_nobody_has_is_told_with_those_there_are(value: str) -> None:
+    with pytest.raises(RequestError, match="ask for main or sub") as error:
+        wanted(f"cam1;stream={value}", None)
+    assert error.value.status == 404
+    assert len(str(error.value)) < 150
+
+
+def test_only_the_main_stream_is_played_back() -> None:
+    assert wanted("cam1;stream=main;start=20261120T100000Z", None).stream == MAIN
+    for user, told in (("cam1;stream=sub;start=20261120T100000Z", None), ("cam1;stream=sub", offer("Playback", "1 2"))):
+        with pytest.raises(RequestError, match="not recorded") as error:
+            wanted(user, told)
+        assert error.value.status == 404
+
+
+@given(st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True), st.sampled_from([MAIN, SUB]))
+def test_the_address_of_a_stream_is_read_back_also_out_of_a_uri(camera: str, stream: str) -> None:
+    user = Uri.parse(str(Uri("sip", address(camera, stream), "soip.test"))).user
+    ask = wanted(user, None)
+    assert (ask.camera, ask.stream, ask.range_us) == (camera, stream, None)

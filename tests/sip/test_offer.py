@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -164,6 +165,17 @@ def test_a_phone_with_video_watches() -> None:
         f"a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;sprop-parameter-sets={SPROP}\r\n"
         "a=sendonly\r\n"
     )
+
+
+def test_what_is_sent_may_have_a_label_in_answers_and_offers_and_pictures_alone_have_it() -> None:
+    labelled = replace(CAMERA, label="sub")
+    answered = answer(offer_of(AUDIO, VIDEO), labelled, Audio(20002))
+    assert media_of(answered, 1).endswith("a=sendonly\r\na=label:sub\r\n")
+    assert "label" not in media_of(answered, 0)
+    offered = make_offer(SERVER, [labelled, Audio(20002)])
+    assert [media.attribute("label") for media in offered.media] == ["sub", None]
+    assert answer_offer(offered, PEER, [Video(5000, receives=True)]).video is not None
+    assert make_offer(SERVER, [CAMERA]).media[0].attribute("label") is None
 
 
 def test_audio_is_answered_by_what_both_can() -> None:

@@ -31,6 +31,7 @@ async def test_cameras_with_both_states(system: System) -> None:
         "record": "always",
         "audio": False,
         "transport": "udp",
+        "sub": False,
         "signalling": "offline",
         "media": "offline",
         "since": None,
@@ -141,7 +142,7 @@ async def test_a_grant_is_a_token_for_one_camera_and_one_action(system: System) 
     await system.add_user("kim", "operator")
     await system.add_camera("cam1")
     async with system.signed_in("kim") as client:
-        for action in ("live", "playback", "export"):
+        for action in ("live", "sub", "playback", "export"):
             given = (await client.post("/api/cameras/cam1/grants", json={"action": action})).json()
             assert given["url"] == f"/media/{system.instance.id}"
             assert given["lifetime"] == mediaurl.LIFETIME_S

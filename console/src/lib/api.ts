@@ -5,7 +5,7 @@ import { fromRfc3339, toRfc3339 } from './time';
 export type Permission = 'watch' | 'playback' | 'export' | 'control' | 'talk' | 'diagnose' | 'administer';
 export type Role = 'admin' | 'operator' | 'viewer';
 export type MediaState = 'recording' | 'live' | 'no-media' | 'offline' | 'idle';
-export type Action = 'live' | 'playback' | 'export';
+export type Action = 'live' | 'sub' | 'playback' | 'export';
 
 export interface Session {
   readonly user: string;
@@ -18,6 +18,8 @@ export interface Camera {
   readonly name: string;
   readonly record: string;
   readonly audio: boolean;
+  /** Whether it has a smaller picture beside its main one. */
+  readonly sub: boolean;
   readonly signalling: 'online' | 'offline';
   readonly media: MediaState;
   readonly since: string | null;

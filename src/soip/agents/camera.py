@@ -26,12 +26,16 @@ from soip.net.ports import PortsExhaustedError
 from soip.net.ua import UserAgent
 from soip.rtp.codec import CODINGS
 from soip.sip.digest import Credentials
+from soip.sip.errors import UriError
+from soip.sip.uri import split_user
 
 log = structlog.get_logger(__name__)
 
 PATTERN = "pattern"
 MAX_CALLS = 16
 """Calls one camera takes at once; more get 486."""
+SUB_SIDES = (320, 180)
+"""Pixels of the sub-stream's picture."""
 _BACKOFF = Backoff(0.5, 8.0)
 
 
@@ -43,7 +47,8 @@ class SimulateOptions:
     (bit/s, None: by quality) and `codec` (its name in SDP) concern the pattern. `expires` is the registration's
     lifetime in seconds, `alarm_every` the pause between two alarms, 0 for none; `audio` is what it speaks, one of
     `soundencoder.SPOKEN`. With `program` all is sent as one program stream. `tcp_setup`: whether a camera whose media
-    is wanted over TCP connects ("active") or is connected to ("passive") where it may choose.
+    is wanted over TCP connects ("active") or is connected to ("passive") where it may choose. `sub`: the pattern has a
+    sub-stream of `SUB_SIDES`, shown to who calls with `;stream=sub`.
     """
 
     identity: str
@@ -65,6 +70,7 @@ class SimulateOptions:
     program: bool = False
     audio: str = "pcmu"
     tcp_setup: str = "active"
+    sub: bool = True
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -74,13 +80,16 @@ class SimulateOptions:
 
 
 class Camera:
-    """One camera on a station: registers as `identity` and answers calls with `source`'s media."""
+    """One camera on a station: registers as `identity` and answers calls with `source`'s media, or those of `sub`."""
 
-    def __init__(self, station: Station, options: SimulateOptions, identity: str, source: Source) -> None:
+    def __init__(
+        self, station: Station, options: SimulateOptions, identity: str, source: Source, sub: Source | None = None
+    ) -> None:
         self.identity = identity
         self._station = station
         self._options = options
         self._source = source
+        self._sub = sub
         self._calls = 0
         self._log = log.bind(camera=identity)
         self.agent = UserAgent(
@@ -121,18 +130,30 @@ class Camera:
         if self._calls >= MAX_CALLS:
             incoming.reject(486, f"{self.identity} has {MAX_CALLS} calls already")
             return
+        source = self._wanted(incoming.user)
+        if source is None:
+            incoming.reject(404, f"{self.identity} has no such stream")
+            return
         self._calls += 1
         try:
             with structlog.contextvars.bound_contextvars(camera=self.identity):
                 options = self._options
                 call = CameraCall(
-                    self._station, self._source, options.peer_silence, options.tcp_setup, program=options.program
+                    self._station, source, options.peer_silence, options.tcp_setup, program=options.program
                 )
                 await call.run(incoming)
         except PortsExhaustedError as error:
             incoming.reject(503, str(error))
         finally:
             self._calls -= 1
+
+    def _wanted(self, user: str) -> Source | None:
+        """What a Request-URI's user part asks for. Another parameter than `stream` is somebody else's business."""
+        try:
+            _, params = split_user(user)
+        except UriError:
+            return self._source
+        return {"main": self._source, "sub": self._sub}.get(params.get("stream", "main").lower())
 
     def _registration_changed(self, registered: bool, why: str) -> None:
         if registered:
@@ -156,11 +177,12 @@ async def run_cameras(options: SimulateOptions, stop: asyncio.Event) -> None:
     """Run the cameras until `stop` is set. Raises AgentError or NetError if they cannot begin."""
     for identity in options.identities:
         address_of_record(identity, options.domain)
-    sources = await asyncio.to_thread(make_sources, options)
+    sources, subs = await asyncio.to_thread(lambda: (make_sources(options), make_subs(options)))
     station = Station(options.rtp_ports)
     await station.start(options.server)
     cameras = [
-        Camera(station, options, identity, source) for identity, source in zip(options.identities, sources, strict=True)
+        Camera(station, options, identity, source, sub)
+        for identity, source, sub in zip(options.identities, sources, subs, strict=True)
     ]
     starting: asyncio.Future[Any] = asyncio.gather(*(camera.start() for camera in cameras))
     stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
@@ -174,7 +196,7 @@ async def run_cameras(options: SimulateOptions, stop: asyncio.Event) -> None:
         stopping.cancel()
         await asyncio.gather(starting, stopping, return_exceptions=True)
         await asyncio.gather(*(camera.close() for camera in cameras))
-        await asyncio.gather(*(source.close() for source in set(sources)))
+        await asyncio.gather(*(source.close() for source in {*sources, *filter(None, subs)}))
         await station.close()
 
 
@@ -182,21 +204,32 @@ def make_sources(options: SimulateOptions) -> list[Source]:
     """A source for each camera, or one shared by all; looks into a file. Raises SourceError."""
     sound = SPOKEN[options.audio]
     if options.source == PATTERN:
-        return [
-            PatternSource(
-                identity,
-                width=options.width,
-                height=options.height,
-                rate=options.rate,
-                gop_seconds=options.gop_seconds,
-                bitrate=options.bitrate,
-                coding=CODINGS[options.codec],
-                sound=sound,
-            )
-            for identity in options.identities
-        ]
+        sides = (options.width, options.height)
+        return [_pattern(options, identity, sides, options.bitrate) for identity in options.identities]
     if "://" not in options.source and not Path(options.source).is_file():
         raise SourceError(f"no such file: {options.source}; --source is pattern, a media file or rtsp://…")
     source = ContainerSource(options.source, sound)
     source.probe()
     return [source] * options.count
+
+
+def make_subs(options: SimulateOptions) -> list[Source | None]:
+    """The sub-stream of each camera, if it has one."""
+    if options.source != PATTERN or not options.sub:
+        return [None] * options.count
+    return [_pattern(options, identity, SUB_SIDES) for identity in options.identities]
+
+
+def _pattern(
+    options: SimulateOptions, identity: str, sides: tuple[int, int], bitrate: int | None = None
+) -> PatternSource:
+    return PatternSource(
+        identity,
+        width=sides[0],
+        height=sides[1],
+        rate=options.rate,
+        gop_seconds=options.gop_seconds,
+        bitrate=bitrate,
+        coding=CODINGS[options.codec],
+        sound=SPOKEN[options.audio],
+    )

@@ -101,6 +101,7 @@ def simulate(
     tcp_setup: Annotated[
         TcpSetup, typer.Option("--tcp-setup", help="Where media is wanted over TCP: connect, or be connected to.")
     ] = TcpSetup.ACTIVE,
+    sub: Annotated[bool, typer.Option("--sub/--no-sub", help="Whether the pattern has a sub-stream.")] = True,
     transport: TransportOption = Transport.UDP,
     tls_ca: TlsCaOption = None,
     srtp: SrtpOption = False,
@@ -128,6 +129,7 @@ def simulate(
         audio=audio.value,
         program=container is Container.PS,
         tcp_setup=tcp_setup.value,
+        sub=sub,
     )
     raise typer.Exit(asyncio.run(run(options)))
 

@@ -47,6 +47,9 @@ def add(
     transport: Annotated[
         Transport, typer.Option("--transport", help="What its media comes over; tcp where datagrams do not arrive.")
     ] = Transport.UDP,
+    sub: Annotated[
+        bool, typer.Option("--sub", help="It has a sub-stream: a smaller picture, in a second call to it.")
+    ] = False,
     digest: Annotated[Digest, typer.Option("--digest", help="SIP digest algorithm.")] = Digest.MD5,
     priority: Annotated[
         int, typer.Option("--priority", metavar="N", min=0, max=9, help="Where disks are full, the lowest stop first.")
@@ -68,6 +71,7 @@ def add(
             transport=transport.value,
             digest=digest.value,
             priority=priority,
+            sub=sub,
         )
         await directory.settings.audit("command line", "camera.add", camera)
 
@@ -96,6 +100,27 @@ def priority(
     typer.echo(f"camera {camera} has priority {level}")
 
 
+@app.command("sub")
+def sub_stream(
+    camera: Annotated[str, typer.Argument(metavar="ID", help="The camera's id.")],
+    there: Annotated[bool, typer.Option("--on/--off", help="Whether it has one.")] = True,
+    data: DataOption = None,
+) -> None:
+    """Say whether a camera has a sub-stream, and so whether it is called for one."""
+
+    async def work(directory: Directory) -> None:
+        from soip.directory.errors import NotFoundError
+
+        try:
+            await directory.cameras.change(camera, sub=there)
+        except NotFoundError as error:
+            raise CommandError(str(error)) from error
+        await directory.settings.audit("command line", "camera.sub", camera, "on" if there else "off")
+
+    with_directory(settings_for(data=data), work)
+    typer.echo(f"camera {camera} has {'a' if there else 'no'} sub-stream")
+
+
 @app.command("list")
 def list_cameras(as_json: JsonOption = False, data: DataOption = None) -> None:
     """List the cameras and their state."""
@@ -104,13 +129,14 @@ def list_cameras(as_json: JsonOption = False, data: DataOption = None) -> None:
         print_json(cameras)
         return
     print_table(
-        ("id", "name", "record", "audio", "signalling", "media", "since"),
+        ("id", "name", "record", "audio", "sub", "signalling", "media", "since"),
         (
             [
                 str(camera["id"]),
                 str(camera["name"]),
                 str(camera["record"]),
                 "yes" if camera["audio"] else "no",
+                "yes" if camera["sub"] else "no",
                 str(camera["signalling"]),
                 str(camera["media"]),
                 str(camera["since"] or "")[:19],

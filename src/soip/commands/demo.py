@@ -92,7 +92,7 @@ async def _prepare(directory: Directory, settings: Settings) -> dict[str, str]:
     for camera, name in CAMERAS.items():
         account = await directory.accounts.get(camera)
         if account is None:
-            await directory.cameras.add(camera, realm=realm, password=passwords[camera], name=name)
+            await directory.cameras.add(camera, realm=realm, password=passwords[camera], name=name, sub=True)
         elif account.ha1.get("MD5") != ha1(camera, realm, passwords[camera], "MD5"):
             typer.echo(f"{camera} is a camera of yours: no software camera is started in its place", err=True)
             del passwords[camera]

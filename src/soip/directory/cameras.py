@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict, Unpack
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from soip.directory import schema
 from soip.directory.accounts import claim, organisation_values, set_credentials
@@ -13,6 +13,11 @@ from soip.directory.errors import InvalidValueError, NotFoundError
 from soip.directory.rows import AccountKind, CameraRow, CameraStateRow
 from soip.directory.saving import row_of
 from soip.directory.settings import raise_version
+
+_CAMERA = select(
+    schema.camera,
+    exists().where(schema.stream.c.camera_id == schema.camera.c.id, schema.stream.c.name == "sub").label("sub"),
+)
 
 
 class CameraChange(TypedDict, total=False):
@@ -28,6 +33,7 @@ class CameraChange(TypedDict, total=False):
     legal_basis: str
     classification: str
     priority: int
+    sub: bool
 
 
 class Cameras:
@@ -48,6 +54,7 @@ class Cameras:
         transport: str = "udp",
         digest: str = "MD5",
         priority: int = 5,
+        sub: bool = False,
     ) -> CameraRow:
         """Adds a plain SIP camera: a device with one camera of the same id. In force within two seconds.
 
@@ -72,9 +79,11 @@ class Cameras:
                 transport,
                 created_us=created,
                 priority=priority,
+                sub=sub,
             )
             connection.execute(insert(schema.camera).values(**_columns(row)))
-            connection.execute(insert(schema.stream).values(camera_id=identity, name="main"))
+            _set_stream(connection, identity, "main", True)
+            _set_stream(connection, identity, "sub", sub)
             raise_version(connection)
             return row
 
@@ -84,7 +93,7 @@ class Cameras:
         """Every camera, by id."""
         return await self._database.read(
             lambda connection: [
-                row_of(CameraRow, row) for row in connection.execute(select(schema.camera).order_by(schema.camera.c.id))
+                row_of(CameraRow, row) for row in connection.execute(_CAMERA.order_by(schema.camera.c.id))
             ]
         )
 
@@ -100,11 +109,16 @@ class Cameras:
                 _check_plan(connection, changes["plan"])
             _check_transport(changes.get("transport", "udp"))
             _check_priority(changes.get("priority", 0))
-            connection.execute(update(schema.camera).where(schema.camera.c.id == identity).values(**changes))
+            if _camera(connection, identity) is None:
+                raise _no_camera(identity)
+            columns = {name: value for name, value in changes.items() if name != "sub"}
+            if columns:
+                connection.execute(update(schema.camera).where(schema.camera.c.id == identity).values(**columns))
+            if "sub" in changes:
+                _set_stream(connection, identity, "sub", changes["sub"])
             raise_version(connection)
             row = _camera(connection, identity)
-            if row is None:
-                raise _no_camera(identity)
+            assert row is not None
             return row
 
         return await self._database.write(work)
@@ -153,12 +167,20 @@ class Cameras:
 
 
 def _camera(connection: Connection, identity: str) -> CameraRow | None:
-    row = connection.execute(select(schema.camera).where(schema.camera.c.id == identity)).first()
+    row = connection.execute(_CAMERA.where(schema.camera.c.id == identity)).first()
     return row_of(CameraRow, row) if row else None
 
 
 def _columns(row: CameraRow) -> dict[str, object]:
-    return {name: getattr(row, name) for name in CameraRow.__slots__}
+    return {name: getattr(row, name) for name in CameraRow.__slots__ if name != "sub"}
+
+
+def _set_stream(connection: Connection, camera: str, name: str, there: bool) -> None:
+    """Whether a camera has a stream of that name."""
+    stream = schema.stream
+    connection.execute(delete(stream).where(stream.c.camera_id == camera, stream.c.name == name))
+    if there:
+        connection.execute(insert(stream).values(camera_id=camera, name=name))
 
 
 def _created(values: object) -> int:

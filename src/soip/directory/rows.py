@@ -51,7 +51,7 @@ class UserRow:
 class CameraRow:
     """What is addressed and recorded. `plan` is the plan's name: always or never. `audio`: record its
     sound too. `transport`: what its media comes over, udp or tcp. `priority` from 0 to 9: where disks cannot take all
-    cameras, the lowest stop first.
+    cameras, the lowest stop first. `sub`: it has a sub-stream beside its main one.
     """
 
     id: str
@@ -68,6 +68,7 @@ class CameraRow:
     classification: str = ""
     created_us: int = 0
     priority: int = 5
+    sub: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,20 +108,17 @@ class Calls:
     async def _live(
         self, incoming: IncomingCall, offer: SessionDescription | None, ask: Wanted, camera: Camera, subject: str
     ) -> None:
-        holder, seats = object(), self._showing.channels.seats(camera)
-        camera.hold(holder, incoming.call_id)
-        try:
-            if not await camera.ready(self._context.patience.ready_s):
-                raise RequestError(480, camera.problem or "the camera sends no pictures")
+        async with self._showing.held(camera, ask, incoming.call_id) as stream:
+            seats = self._showing.channels.seats(stream)
 
             async def show(call: Call, terms: Terms) -> None:
-                await self._showing.live(call, terms, camera, seats)
+                await self._showing.live(call, terms, stream, seats)
 
-            sound = camera.call.sound if camera.call else None
-            await self._answer(incoming, offer, ask, subject, camera.relay.codec, sound, show, seats)
-        finally:
-            seats.close()
-            camera.release(holder)
+            sound = stream.call.sound if stream.call else None
+            try:
+                await self._answer(incoming, offer, ask, subject, stream.relay.codec, sound, show, stream.stream, seats)
+            finally:
+                seats.close()
 
     # -- playback
 
@@ -158,6 +155,7 @@ class Calls:
         codec: Codec,
         sound: SoundFormat | None,
         show: Show,
+        label: str = "",
         seats: Seats | None = None,
     ) -> None:
         """Agree on media, send the 200, wait for the ACK, then `show` until the call ends. At its `seats` it may go to
@@ -171,7 +169,8 @@ class Calls:
             if sound:
                 pairs.append(self._context.open_way(transport(offer, "audio")))
             local = Local(self._context.address, self._context.session_id(), time=_time(ask))
-            media = capabilities(codec, sound, pairs, self._context.keys if offer is not None else lambda: None)
+            keys = self._context.keys if offer is not None else lambda: None
+            media = capabilities(codec, sound, pairs, keys, label)
             if seats is not None:
                 media = [replace(each, groups=seats.group) for each in media]
             if offer is not None:
@@ -186,7 +185,7 @@ class Calls:
                 call = incoming.answer(ours.to_bytes())
                 await call.confirmed()
                 agreement = await self._agreed(call, ours)
-            _log.info("viewer's call begins", camera=ask.camera, viewer=subject)
+            _log.info("viewer's call begins", camera=ask.camera, viewer=subject, stream=label or "recorded")
             terms = Terms(pairs, local, media, ours, agreement)
             await self._showing.serve(call, ask, terms, [(subject, ask.permission)], show)
         finally:

@@ -15,6 +15,7 @@ from soip.media.context import Context, numeric
 from soip.media.intake import AudioIntake, Intake, Picture, Sound, VideoIntake
 from soip.media.journal import journal
 from soip.media.programintake import ProgramIntake
+from soip.media.request import address
 from soip.media.tally import Tally
 from soip.net.call import Call
 from soip.net.rtpway import RtpWay, following
@@ -117,15 +118,16 @@ class CameraCall:
         cls,
         context: Context,
         camera: CameraRow,
+        stream: str,
         picture: Callable[[Picture], None],
         sound: Callable[[Sound], None],
         serves: str = "",
         *,
         secure: bool = False,
     ) -> CameraCall:
-        """Call a camera, for the sake of the call whose Call-ID is `serves` if there is one; `secure`: by SRTP. Raises
-        NetError (refused, timed out, no way), OfferError (an answer we cannot use), PortsExhaustedError, SipParseError;
-        nothing is left open then.
+        """Call a camera for one of its streams, for the sake of the call whose Call-ID is `serves` if there is one;
+        `secure`: by SRTP. Raises NetError (refused, timed out, no way), OfferError (an answer we cannot use),
+        PortsExhaustedError, SipParseError; nothing is left open then.
         """
         if secure and camera.transport != "udp":
             raise OfferError("media is to be SRTP, which goes over UDP: have the camera added with --transport udp")
@@ -143,7 +145,7 @@ class CameraCall:
                 Audio(pair.port, ANY_SOUND, receives=True, transport=over, mux=True, srtp=keys()) for pair in pairs[1:]
             ] or [Audio(DISCARD_PORT, srtp=keys())]
             offer = make_offer(local, media)
-            uri = Uri.parse(f"sip:{camera.id}@{context.domain}")
+            uri = Uri("sip", address(camera.id, stream), context.domain)
             # RFC 3261 §20.21: which call this one refers to, so that a trace can show the two together.
             headers = [("In-Reply-To", serves)] if _CALL_ID.fullmatch(serves) else []
             call = await context.agent.invite(uri, offer.to_bytes(), headers=headers, within=context.patience.setup_s)

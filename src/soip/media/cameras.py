@@ -12,6 +12,7 @@ from soip.directory.errors import UnavailableError
 from soip.directory.rows import CameraRow
 from soip.media.archive import Archive, Space
 from soip.media.camera import Camera
+from soip.media.camerastream import CameraStream
 from soip.media.context import Context
 from soip.media.group import Group, Load
 from soip.media.tally import Tally
@@ -125,14 +126,14 @@ class Cameras:
         rates = (last.in_bps, last.out_bps)
         cameras = self.all.values()
         if elapsed >= RATE_S:
-            traffic = [camera.traffic() for camera in cameras]
+            traffic = [stream.traffic() for camera in cameras for stream in camera.both]
             rates = (
                 int(8 * sum(received for received, _ in traffic) / elapsed),
                 int(8 * sum(sent for _, sent in traffic) / elapsed),
             )
             self._counted += elapsed
-        streams = sum(camera.call is not None for camera in cameras)
-        viewers = sum(camera.viewers for camera in cameras)
+        streams = sum(stream.call is not None for camera in cameras for stream in camera.both)
+        viewers = sum(stream.viewers for camera in cameras for stream in camera.both)
         return Load(disk.accepting, streams, viewers, *rates, disk.free, disk.total, json.dumps(disk.disks))
 
     async def _take(self, row: CameraRow) -> Camera:
@@ -144,16 +145,22 @@ class Cameras:
             recorder = await self._archive.recorder(row, self._group.mine.get(row.id))
             camera = self.all[row.id] = Camera(self._context, row, recorder)
             self._tasks[row.id] = asyncio.create_task(self._serve(camera), name=f"camera {row.id}")
-        camera.follow(row, recording_wanted(row.plan, self._context.now_us()))
+        camera.follow_plan(row, recording_wanted(row.plan, self._context.now_us()))
         return camera
 
     async def _serve(self, camera: Camera) -> None:
-        """A camera's task must not end by a bug of ours: it is logged, and the camera begins anew."""
+        """Both streams, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for stream in camera.both:
+                tasks.create_task(self._keep_up(stream), name=f"camera {camera.row.id} {stream.stream}")
+
+    async def _keep_up(self, stream: CameraStream) -> None:
+        """A camera's task must not end by a bug of ours: it is logged, and the stream begins anew."""
         while True:
             try:
-                await camera.run()
+                await stream.run()
             except Exception:
-                _log.exception("camera task failed", camera=camera.row.id)
+                _log.exception("camera task failed", camera=stream.row.id, stream=stream.stream)
                 await asyncio.sleep(1)
 
     def _end(self, identity: str) -> None:

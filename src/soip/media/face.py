@@ -25,7 +25,7 @@ from soip.media.cameras import Cameras
 from soip.media.grants import Grants, RefusedError
 from soip.media.livesocket import EXPIRED, RIGHT_ENDED, UNKNOWN_CAMERA, LiveSocket
 from soip.media.playback import NothingRecordedError
-from soip.media.request import LONGEST_S
+from soip.media.request import LONGEST_S, MAIN, SUB
 from soip.media.snapshots import LARGEST, Form, SnapshotError, Snapshots
 from soip.store import export, hls
 from soip.store.errors import NothingRecordedError as NothingInFilesError
@@ -45,6 +45,7 @@ def create_app(cameras: Cameras, archive: Archive, snapshots: Snapshots, grants:
     face = _Face(cameras, archive, snapshots, grants)
     routes = [
         WebSocketRoute("/live/{camera}", face.live),
+        WebSocketRoute("/sub/{camera}", face.sub),
         Route("/hls/{camera}/index.m3u8", face.playlist),
         Route("/hls/{camera}/{recording}.mp4", face.recording),
         Route("/export/{camera}.mp4", face.export),
@@ -71,10 +72,18 @@ class _Face:
         self._grants = grants
 
     async def live(self, socket: WebSocket) -> None:
+        """The main stream."""
+        await self._live(socket, "live", MAIN)
+
+    async def sub(self, socket: WebSocket) -> None:
+        """The sub-stream, or the main one of a camera that has no other."""
+        await self._live(socket, "sub", SUB)
+
+    async def _live(self, socket: WebSocket, action: str, stream: str) -> None:
         await socket.accept()
         identity = socket.path_params["camera"]
         try:
-            grant = await self._grants.check(socket.query_params.get("token", ""), identity, "live")
+            grant = await self._grants.check(socket.query_params.get("token", ""), identity, action)
             camera = self._cameras.all.get(identity) or await self._cameras.find(identity)
         except RefusedError as error:
             await socket.close(EXPIRED if error.status == 401 else RIGHT_ENDED, str(error))
@@ -85,7 +94,7 @@ class _Face:
         if camera is None:
             await socket.close(UNKNOWN_CAMERA, "there is no such camera here")
             return
-        await LiveSocket(socket, camera, self._grants, grant).serve()
+        await LiveSocket(socket, camera.to_show(stream)[0], self._grants, grant).serve()
 
     async def playlist(self, request: Request) -> Response:
         """The VOD playlist of a range."""

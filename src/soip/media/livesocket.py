@@ -9,7 +9,7 @@ from contextlib import suppress
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from soip.media.browser import Browser, Chunk, Item, Opening
-from soip.media.camera import Camera
+from soip.media.camerastream import CameraStream
 from soip.media.grants import Grants, RefusedError
 from soip.media.rights import View
 from soip.policy.access import Permission
@@ -25,7 +25,7 @@ MESSAGE_LIMIT = 4096
 class LiveSocket:
     """One accepted WebSocket. `serve` returns when it is over."""
 
-    def __init__(self, socket: WebSocket, camera: Camera, grants: Grants, grant: MediaGrant) -> None:
+    def __init__(self, socket: WebSocket, camera: CameraStream, grants: Grants, grant: MediaGrant) -> None:
         self._socket = socket
         self._camera = camera
         self._grants = grants
@@ -101,7 +101,7 @@ class LiveSocket:
         self._renew(str(message.get("token")))
 
     def _renew(self, token: str) -> None:
-        grant = self._grants.read(token, self._grant.camera, "live")
+        grant = self._grants.read(token, self._grant.camera, self._grant.action)
         if grant.subject != self._grant.subject:
             raise RefusedError(403, "not_yours", "the token is of somebody else")
         self._grant = grant
@@ -115,10 +115,8 @@ class LiveSocket:
         self._finish(EXPIRED, "the token has expired")
 
     def _removed(self) -> None:
-        if self._camera.moved:
-            self._finish(MOVED, "the camera is served elsewhere now: ask for a new address")
-        else:
-            self._finish(UNKNOWN_CAMERA, "the camera has been removed")
+        again, why = self._camera.parting
+        self._finish(*((MOVED, f"{why}: ask for a new address") if again else (UNKNOWN_CAMERA, why)))
 
     def _finish(self, code: int, reason: str) -> None:
         if not self._end.done():

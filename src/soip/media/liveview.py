@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from soip.media.audioleg import AudioLeg
-from soip.media.camera import Camera
+from soip.media.camerastream import CameraStream
 from soip.media.context import Context
 from soip.media.outleg import OutLeg
 from soip.media.relay import Viewer
@@ -30,7 +30,7 @@ _log = structlog.get_logger()
 
 
 class LiveView:
-    """Joins the camera's relay when made; `close` leaves it. `tick` once a second; `gone` then tells whether to end it.
+    """Joins the stream's relay when made; `close` leaves it. `tick` once a second; `gone` then tells whether to end it.
 
     What was agreed to go to multicast groups is joined at its `seats`; the viewer's own sockets then only hear what it
     says. Raises OfferError, OSError for media addresses that cannot be used; nothing is left open then.
@@ -39,7 +39,7 @@ class LiveView:
     def __init__(
         self,
         context: Context,
-        camera: Camera,
+        camera: CameraStream,
         agreement: Agreement,
         pairs: list[RtpWay],
         seats: Seats | None = None,

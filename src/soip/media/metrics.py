@@ -165,8 +165,9 @@ class Metrics:
             jitter_s = receiver.jitter / receiver.clock_rate
             if call.intake.last_arrival is not None:
                 newest_s = self._context.wall.utc_us(call.intake.last_arrival) / 1e6
-        viewers = list(camera.relay.viewers)
-        groups, watchers = self._showing.channels.watched(camera)
+        viewers = [viewer for stream in camera.both for viewer in stream.relay.viewers]
+        watched = [self._showing.channels.watched(stream) for stream in camera.both]
+        groups, watchers = (sum(counts) for counts in zip(*watched, strict=True))
         backlog = sum(viewer.backlog_bytes for viewer in viewers)
         return _Look(
             camera.row.id,
@@ -174,9 +175,9 @@ class Metrics:
             camera.media,
             len(viewers) - groups,
             watchers,
-            len(camera.feed),
+            sum(len(stream.feed) for stream in camera.both),
             backlog,
-            camera.feed.queued_bytes,
+            sum(stream.feed.queued_bytes for stream in camera.both),
             newest_s,
             jitter_s,
         )
@@ -201,7 +202,8 @@ class Metrics:
     def _of_worker(self) -> Iterator[tuple[Family, list[Sample]]]:
         me, cameras = self._context.instance, self._cameras.all.values()
         live, playback = self._showing.calls
-        calls = {"camera": sum(camera.call is not None for camera in cameras), "live": live, "playback": playback}
+        up = sum(stream.call is not None for camera in cameras for stream in camera.both)
+        calls = {"camera": up, "live": live, "playback": playback}
         yield CAMERAS, [((me,), len(cameras))]
         yield CALLS, [((me, kind), count) for kind, count in calls.items()]
         yield RECORDING, [((me,), sum(camera.recorder.running for camera in cameras))]

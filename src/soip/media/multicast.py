@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from soip.media.camera import Camera
+from soip.media.camerastream import CameraStream
 from soip.media.context import Context
 from soip.media.liveview import LiveView
 from soip.net.multicast import PORTS, open_sending
@@ -34,7 +34,7 @@ _log = structlog.get_logger()
 class Content:
     """What a channel carries."""
 
-    camera: Camera
+    camera: CameraStream
     kind: str
     form: RtpMap
     payload_type: int
@@ -103,11 +103,11 @@ class Channels:
         self._context = context
         self._open: dict[Content, Channel] = {}
 
-    def seats(self, camera: Camera) -> Seats:
+    def seats(self, camera: CameraStream) -> Seats:
         """Those of a call in which a camera is shown."""
         return Seats(camera, self._take, self._give)
 
-    def watched(self, camera: Camera) -> tuple[int, int]:
+    def watched(self, camera: CameraStream) -> tuple[int, int]:
         """How many channels with pictures of a camera are sent to, and how many watch them."""
         counts = [
             len(channel.watchers)
@@ -158,7 +158,7 @@ class Seats:
     """
 
     def __init__(
-        self, camera: Camera, take: Callable[[Content], Channel | None], give: Callable[[Channel], None]
+        self, camera: CameraStream, take: Callable[[Content], Channel | None], give: Callable[[Channel], None]
     ) -> None:
         self._camera = camera
         self._take, self._give = take, give

@@ -15,6 +15,7 @@ import structlog
 
 from soip.directory.errors import UnavailableError
 from soip.media.camera import Camera
+from soip.media.camerastream import CameraStream
 from soip.media.context import Context
 from soip.media.request import RequestError, Wanted, wanted
 from soip.media.showing import Showing, Terms, capabilities, check, offered_keys
@@ -49,7 +50,7 @@ class Referrals:
         """Answer one REFER, and do what it asks for until the call has ended."""
         user = referral.caller.user
         try:
-            camera, target = await self._asked(referral, user)
+            camera, ask, target = await self._asked(referral, user)
         except RequestError as error:
             referral.reject(error.status, str(error))
             return
@@ -66,13 +67,15 @@ class Referrals:
         try:
             with suppress(DialogError):  # answered 400
                 referral.accept()
-                await self._refer(referral, camera, target, user)
+                await self._refer(referral, camera, ask, target, user)
         finally:
             self._running[user] -= 1
             self._running += Counter()  # who has none is forgotten
 
-    async def _asked(self, referral: Referral, user: str) -> tuple[Camera, str]:
-        """The camera and the user that are to be brought together. Raises RequestError, UriError, UnavailableError."""
+    async def _asked(self, referral: Referral, user: str) -> tuple[Camera, Wanted, str]:
+        """The camera, what is wanted of it, and the user that is to be shown it. Raises RequestError, UriError,
+        UnavailableError.
+        """
         target = _target(referral.target.uri, self._context.domain)
         shown = await self._showing.soon_shown_in(referral.call) if referral.call is not None else None
         ask = shown or wanted(referral.user, None)
@@ -86,18 +89,16 @@ class Referrals:
             raise RequestError(404, f"there is no camera {ask.camera!r}")
         if not await self._context.rights.may(target, Permission.WATCH):
             raise RequestError(403, f"there is no user {target!r} who may watch here")
-        return camera, target
+        return camera, ask, target
 
-    async def _refer(self, referral: Referral, camera: Camera, target: str, user: str) -> None:
+    async def _refer(self, referral: Referral, camera: Camera, ask: Wanted, target: str, user: str) -> None:
         log = _log.bind(camera=camera.row.id, viewer=target, referrer=user)
-        holder = object()
-        camera.hold(holder, "")
         try:
-            if not await camera.ready(self._context.patience.ready_s):
-                referral.finish(480, camera.problem or "the camera sends no pictures")
-                return
-            await self._show(referral, camera, target, user)
+            async with self._showing.held(camera, ask) as stream:
+                await self._show(referral, stream, ask, target, user)
             log.info("referred call ended")
+        except RequestError as error:
+            referral.finish(error.status, str(error))
         except RequestRefusedError as error:
             log.info("referred call refused", status=error.status)
             referral.finish(error.status, error.response.reason)
@@ -111,16 +112,16 @@ class Referrals:
         finally:
             # Nothing happens where it has been told already how it went.
             referral.finish(503)
-            camera.release(holder)
 
-    async def _show(self, referral: Referral, camera: Camera, target: str, user: str) -> None:
+    async def _show(self, referral: Referral, camera: CameraStream, ask: Wanted, target: str, user: str) -> None:
         pairs = [self._context.open_way()]
         try:
             sound = camera.call.sound if camera.call else None
             if sound:
                 pairs.append(self._context.open_way())
             local = Local(self._context.address, self._context.session_id())
-            media = capabilities(camera.relay.codec, sound, pairs, partial(offered_keys, self._context))
+            keys = partial(offered_keys, self._context)
+            media = capabilities(camera.relay.codec, sound, pairs, keys, camera.stream)
             ours = make_offer(local, media)
             call = await self._call(referral, camera.row.id, target, ours)
             try:
@@ -135,7 +136,7 @@ class Referrals:
             terms = Terms(pairs, local, media, ours, agreement)
             await self._showing.serve(
                 call,
-                Wanted(camera.row.id, None),
+                ask,
                 terms,
                 rights,
                 lambda call, terms: self._showing.live(call, terms, camera),

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 
 from soip.policy.access import Permission
 from soip.sip.sdp import SessionDescription
-from soip.sip.uri import split_user
+from soip.sip.uri import join_user, split_user
 
 LONGEST_S = 24 * 3600
 """A range without an end, or a longer one, is cut to this."""
+MAIN, SUB = "main", "sub"
+"""The streams of a camera, as the parameter `stream` of a user part names them."""
 
 _CLOCK = re.compile(r"(\d{8}T\d{6})(?:\.(\d{1,6}))?Z")
 
@@ -26,10 +28,11 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A camera, and the range to play back (UTC microseconds) or None for live."""
+    """A camera, and the range to play back (UTC microseconds) or None for live; of that the main or the sub-stream."""
 
     camera: str
     range_us: tuple[int, int] | None
+    stream: str = MAIN
 
     @property
     def permission(self) -> Permission:
@@ -48,9 +51,17 @@ def parse_clock(text: str) -> int:
     return int(moment.timestamp()) * 1_000_000 + int((match[2] or "0").ljust(6, "0"))
 
 
+def address(camera: str, stream: str) -> str:
+    """The user part by which a stream of a camera is called: `cam1`, or `cam1;stream=sub`."""
+    return camera if stream == MAIN else join_user(camera, {"stream": stream})
+
+
 def wanted(user: str, offer: SessionDescription | None) -> Wanted:
     """Read the user part of the Request-URI, and of the offer `s=` and `t=`. Raises RequestError, UriError."""
     camera, params = split_user(user)
+    stream = params.get("stream", MAIN).lower()
+    if stream not in (MAIN, SUB):
+        raise RequestError(404, f"a camera has no stream {stream[:64]!r}: ask for main or sub")
     start = stop = None
     if "start" in params or "stop" in params:
         if "start" not in params:
@@ -64,7 +75,9 @@ def wanted(user: str, offer: SessionDescription | None) -> Wanted:
         start = time.start * 1_000_000
         stop = time.stop * 1_000_000 if time.stop is not None else None
     if start is None:
-        return Wanted(camera, None)
+        return Wanted(camera, None, stream)
+    if stream != MAIN:
+        raise RequestError(404, "the sub-stream is not recorded: play back without ;stream=sub")
     latest = start + LONGEST_S * 1_000_000
     stop = latest if stop is None else min(stop, latest)
     if stop <= start:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
 
 from soip.media.camera import Camera
+from soip.media.camerastream import CameraStream
 from soip.media.context import Context, numeric
 from soip.media.journal import journal
 from soip.media.liveview import LiveView
 from soip.media.multicast import Channels, Seats
-from soip.media.request import Wanted
+from soip.media.request import RequestError, Wanted
 from soip.media.rights import View
 from soip.net.call import Call
 from soip.net.errors import NetError
@@ -112,16 +113,32 @@ class Showing:
                 self._context.rights.finish(view)
             await call.bye('SIP;cause=503;text="media server stops"')
 
-    async def live(self, call: Call, terms: Terms, camera: Camera, seats: Seats | None = None) -> None:
-        """Live pictures, and sound if agreed on, until the call ends or the camera is removed or has moved."""
+    @asynccontextmanager
+    async def held(self, camera: Camera, ask: Wanted, call_id: str = "") -> AsyncIterator[CameraStream]:
+        """Hold the stream that is asked for, from when it has pictures: the main one, where the sub-stream has none.
+        Raises RequestError.
+        """
+        for stream in camera.to_show(ask.stream):
+            holder = object()
+            stream.hold(holder, call_id)
+            try:
+                if await stream.ready(self._context.patience.ready_s):
+                    if stream.stream != ask.stream:
+                        _log.info("the main stream is shown", camera=camera.row.id, asked=ask.stream)
+                    yield stream
+                    return
+            finally:
+                stream.release(holder)
+        raise RequestError(480, camera.problem or "the camera sends no pictures")
+
+    async def live(self, call: Call, terms: Terms, camera: CameraStream, seats: Seats | None = None) -> None:
+        """Live pictures, and sound if agreed on, until the call ends or the stream is not to be had any more."""
         view = LiveView(self._context, camera, terms.agreement, terms.pairs, seats)
         terms.follow(call, view.direct)
 
         def removed() -> None:
-            if camera.moved:
-                self.end(call, 503, "the camera is served elsewhere now: call again")
-            else:
-                self.end(call, 404, "the camera has been removed")
+            again, why = camera.parting
+            self.end(call, *((503, f"{why}: call again") if again else (404, why)))
 
         def tick() -> float | None:
             agreed, relay = terms.agreement.video, camera.relay
@@ -182,13 +199,13 @@ def check(agreement: Agreement) -> None:
 
 
 def capabilities(
-    codec: Codec, sound: SoundFormat | None, pairs: Iterable[RtpWay], keys: Callable[[], Srtp | None]
+    codec: Codec, sound: SoundFormat | None, pairs: Iterable[RtpWay], keys: Callable[[], Srtp | None], label: str = ""
 ) -> list[Video | Audio]:
     """What a camera's pictures, and its sound if there is any, may be offered as: sound as it is, or as G.711. `keys`
-    gives each part its own.
+    gives each part its own; `label` says which of the camera's streams they are, where they are live.
     """
     first, *rest = pairs
-    video = Video(first.port, codec.encoding, codec.parameters, sends=True)
+    video = Video(first.port, codec.encoding, codec.parameters, sends=True, label=label)
     media: list[Video | Audio] = [replace(video, transport=first.transport, mux=True, srtp=keys())]
     if sound:
         encodings = tuple(dict.fromkeys((sound.encoding, *G711)))

@@ -43,7 +43,12 @@ ROLES: Mapping[Role, frozenset[Permission]] = MappingProxyType(
 
 # What a media token is good for, and the permission its holder must have: `mediaurl` names the actions.
 ACTIONS: Mapping[str, Permission] = MappingProxyType(
-    {"live": Permission.WATCH, "playback": Permission.PLAYBACK, "export": Permission.EXPORT}
+    {
+        "live": Permission.WATCH,
+        "sub": Permission.WATCH,
+        "playback": Permission.PLAYBACK,
+        "export": Permission.EXPORT,
+    }
 )
 
 
@@ -61,6 +66,6 @@ def allowed(role: str | None, permission: Permission) -> bool:
 
 
 def may(role: str | None, action: str) -> bool:
-    """True when the role may get a media token for `action` (live, playback or export)."""
+    """True when the role may get a media token for `action` (one of `ACTIONS`)."""
     permission = ACTIONS.get(action)
     return permission is not None and allowed(role, permission)

@@ -12,7 +12,8 @@ from soip.policy import token as tokens
 LIFETIME_S = 120
 """How long a token of the web role is good for, in seconds; pages renew theirs before."""
 
-ACTIONS = frozenset({"live", "playback", "export"})
+ACTIONS = frozenset({"live", "sub", "playback", "export"})
+"""`sub` is live pictures of the sub-stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class MediaGrant:
 
 
 def issue(key: bytes, subject: str, camera: str, action: str, expires: float) -> str:
-    """A token that lets `subject` do `action` (live, playback or export) with `camera` until `expires` (UNIX
+    """A token that lets `subject` do `action` (one of `ACTIONS`) with `camera` until `expires` (UNIX
     seconds).
 
     Raises ValueError for an action that does not exist: that is a mistake of the caller.

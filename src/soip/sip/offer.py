@@ -96,6 +96,7 @@ class Video:
     and parameter sets, as far as known. Who receives takes H.264 and H.265, and with `program` PS. `transport` is "udp"
     or "tcp"; `setup` the part we take where an offer lets us choose (RFC 4145). With `srtp` it is offered as SRTP, over
     UDP, and answered as what was offered. Who receives asks for `multicast`; who sends answers that out of `groups`.
+    `label` names what is sent (RFC 4574).
     """
 
     port: int
@@ -110,6 +111,7 @@ class Video:
     srtp: Srtp | None = None
     multicast: bool = False
     groups: Groups | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,7 @@ def make_offer(local: Local, capabilities: Sequence[Capability]) -> SessionDescr
         media.add_attribute(_direction(capability.sends, capability.receives))
         for name, value in mediaway.offered(capability.transport, capability.mux, capability.multicast):
             media.add_attribute(name, value)
+        _add_label(media, capability)
         offer.media.append(media)
     return offer
 
@@ -297,6 +300,11 @@ def _session(local: Local, time: TimeRange | None) -> SessionDescription:
 def _add_feedback(media: Media, payload_type: str, kinds: Sequence[str]) -> None:
     for kind in kinds:
         media.add_attribute("rtcp-fb", f"{payload_type} {kind}")
+
+
+def _add_label(media: Media, capability: Capability) -> None:
+    if isinstance(capability, Video) and capability.label:
+        media.add_attribute("label", capability.label)
 
 
 def _direction(sends: bool, receives: bool) -> str:
@@ -389,6 +397,7 @@ def _answer_media(
         part.add_attribute("source-filter", group.source_filter)
         # Reports are no business of the group's: they go to the sender (RFC 3605).
         part.add_attribute("rtcp", f"{capability.port + 1} IN {address_type(local.address)} {local.address}")
+    _add_label(part, capability)
     types = frozenset({choice.payload_type})
     stream = _stream(offer, media, choice, types, direction, capability.port, way, keying)
     if address_type(stream.remote[0]) != address_type(local.address):

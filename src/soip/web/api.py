@@ -269,7 +269,7 @@ async def _issue(camera: str, action: str, user: UserRow, state: State) -> Grant
     require(user, ACTIONS[action])
     found = await _camera(state, camera)
     instance = found.instance
-    if instance is None and action != "live":
+    if instance is None and action not in ("live", "sub"):
         # Every worker of this machine reads all recordings of it, also those of one that is no more.
         instance = min((await state.overview.get()).workers, default=None)
     if instance is None:

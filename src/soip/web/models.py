@@ -25,13 +25,14 @@ class SessionView(BaseModel):
 
 
 class CameraView(BaseModel):
-    """A camera and its two states: can it be called, and do its media arrive."""
+    """A camera and its two states: can it be called, and do its media arrive. `sub`: it has a sub-stream."""
 
     id: str
     name: str
     record: str
     audio: bool
     transport: Literal["udp", "tcp"]
+    sub: bool
     signalling: Literal["online", "offline"]
     media: Literal["recording", "live", "no-media", "offline", "idle"]
     since: Time | None
@@ -155,7 +156,7 @@ class EventsView(BaseModel):
 class GrantRequest(BaseModel):
     """What a media token is wanted for."""
 
-    action: Literal["live", "playback", "export"]
+    action: Literal["live", "sub", "playback", "export"]
 
 
 class GrantView(BaseModel):

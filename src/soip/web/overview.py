@@ -54,6 +54,7 @@ def view(camera: CameraRow, state: CameraStateRow | None, online: bool, home: st
         record=camera.plan,
         audio=camera.audio,
         transport=cast(Transport, camera.transport),
+        sub=camera.sub,
         signalling="online" if online else "offline",
         media=cast(MediaState, liveness.media_state(told.media if told else None, online=online)),
         since=render(told.since_us) if told else None,

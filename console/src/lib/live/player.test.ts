@@ -41,7 +41,7 @@ class FakeSocket {
   onmessage: ((event: { data: unknown }) => void) | null = null;
   onclose: ((event: { code: number }) => void) | null = null;
 
-  constructor() {
+  constructor(readonly address: URL | string) {
     FakeSocket.made.push(this);
   }
 
@@ -116,6 +116,16 @@ describe('a live picture', () => {
     expect(said.at(-1)).toMatchObject({ phase: 'ended', reason: 'codec', codec: 'hvc1.1.6.L93.B0' });
     await vi.advanceTimersByTimeAsync(60_000);
     expect([FakeSocket.made.length, FakeSource.made.length]).toEqual([1, 0]);
+    player.stop();
+  });
+
+  it.each(['live', 'sub'] as const)('is asked for by its stream: %s', async (stream) => {
+    const video = new FakeVideo() as unknown as HTMLVideoElement;
+    const grant = () => Promise.resolve({ url: '/media/m-0', token: 't', lifetime: 120 });
+    const player = new LivePlayer(video, 'cam1', grant, () => {}, stream);
+    player.start();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(String(FakeSocket.made[0]!.address)).toContain(`/media/m-0/${stream}/cam1?token=t`);
     player.stop();
   });
 

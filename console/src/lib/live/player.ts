@@ -8,6 +8,9 @@ export type LivePhase = 'connecting' | 'playing' | 'stalled' | 'waiting' | 'ende
 export type LiveReason =
   | 'reconnecting' | 'unreachable' | 'unplaced' | 'forbidden' | 'unknown' | 'codec' | 'unsupported' | null;
 
+/** The main stream of a camera, or its smaller one; also the action that the grant is for. */
+export type LiveStream = 'live' | 'sub';
+
 export interface LiveStatus {
   readonly phase: LivePhase;
   readonly reason: LiveReason;
@@ -68,6 +71,7 @@ export class LivePlayer {
     private readonly camera: string,
     grant: () => Promise<Grant>,
     private readonly told: (status: LiveStatus) => void,
+    private readonly stream: LiveStream = 'live',
   ) {
     this.#grants = new GrantKeeper(grant, ({ token }) => this.#send({ type: 'token', token }));
   }
@@ -116,7 +120,7 @@ export class LivePlayer {
       return;
     }
     if (this.#stopped) return;
-    const address = new URL(`${grant.url}/live/${encodeURIComponent(this.camera)}`, location.href);
+    const address = new URL(`${grant.url}/${this.stream}/${encodeURIComponent(this.camera)}`, location.href);
     address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:';
     address.searchParams.set('token', grant.token);
     const socket = new WebSocket(address);
