@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from soip.directory.errors import UnavailableError
@@ -154,10 +154,12 @@ class World:
             if not (worker.runs and worker.connected):
                 self._reached.pop(name, None)
         for camera, row in self.homes.homes.items():
-            told = max(self._moved.setdefault(row.epoch, self.now), self._reached.setdefault(row.previous_id, self.now))
-            old = self.workers.get(row.previous_id)
-            if old is not None and old.runs and old.connected and self.now >= told + LATE_S:
-                old.group.lost(camera, row.epoch)
+            moved = self._moved.setdefault(row.epoch, self.now)
+            for name, worker in self.workers.items():
+                reached = self._reached.setdefault(name, self.now)
+                reachable = worker.runs and worker.connected and self.now >= max(moved, reached) + LATE_S
+                if reachable and name != row.instance_id:
+                    worker.group.lost(camera, row.epoch)
 
     def look(self) -> None:
         """Who records what at this moment."""
@@ -285,6 +287,24 @@ def test_who_is_cut_off_from_the_directory_alone_is_told() -> None:
     assert len({at for at, _, _ in world.overlaps}) <= LATE_S / STEP_S + 1
 
 
+def test_who_lost_a_camera_that_went_on_to_a_third_is_told_as_well() -> None:
+    world = World({"a-0": "a", "b-0": "b", "c-0": "c"}, cameras=9)
+    world.run(10)
+    first = {camera for camera, name in world.recorded().items() if name == "a-0"}
+    a = world.workers["a-0"]
+    a.way.open = a.connected = False
+    world.run(FAILOVER_S + 10)
+    second = {camera for camera in first if world.recorded()[camera] == "b-0"}
+    assert second
+    world.workers["b-0"].runs = False
+    world.run(FAILOVER_S + 10)
+    assert {world.recorded()[camera] for camera in second} == {"c-0"}
+    a.connected = True  # and the directory stays away for it
+    world.run(FAILOVER_S * 10)
+    assert set(world.recorded().values()) == {"c-0"}
+    assert world.overlaps == []
+
+
 def test_a_whole_site_that_was_switched_off_keeps_its_homes() -> None:
     world = World(THREE)
     world.run(10)
@@ -377,6 +397,10 @@ def happen(world: World, event: str, worker: Worker) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(EVENTS, CLOCKS)
+@example(  # Who was cut off first comes back after its camera has gone on from the second to a third.
+    [("cut", "b-0", 66), ("cut", "a-0", 41), ("crash", "a-0", 55)],
+    {"a-0": (0.9, 0.0), "a-1": (0.9, 0.0), "b-0": (0.9, 0.0)},
+)
 def test_no_camera_is_ever_recorded_twice(
     events: list[tuple[str, str, int]], clocks: dict[str, tuple[float, float]]
 ) -> None:

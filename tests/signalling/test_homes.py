@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from soip.control import moved
-from soip.directory.rows import MediaInstance
+from soip.directory.rows import HomeRow, MediaInstance
+from soip.signalling.removals import elsewhere
 from tests.homes import place_all
 from tests.signalling.conftest import ServerHouse
 from tests.signalling.peer import DOMAIN, Peer, eventually
@@ -50,6 +51,37 @@ async def test_who_was_away_is_told_when_it_comes(house: ServerHouse) -> None:
     row = await house.directory.homes.move("cam1", other.id)
     await asyncio.sleep(1.5)  # the SIP server has seen it, and has found nobody to tell
     assert await told(await house.worker()) == {"cam1": row.epoch}
+
+
+async def test_who_was_away_is_told_also_of_what_has_gone_on_to_a_third(house: ServerHouse) -> None:
+    other = await second(house)
+    third = await house.directory.media.publish(house.media.id, 2, sip="", http="127.0.0.1:3")
+    await house.directory.homes.move("cam1", other.id)
+    row = await house.directory.homes.move("cam1", third.id)
+    assert row.previous_id == other.id
+    old, epoch = await house.worker(), 0
+    while epoch < row.epoch:  # the SIP server may have read the first move before the second was made
+        epoch = (await told(old))["cam1"]
+    assert epoch == row.epoch
+
+
+async def test_who_does_not_say_that_it_knows_is_told_again(house: ServerHouse) -> None:
+    old = await house.worker()
+    other = await second(house)
+    first = await house.directory.homes.move("cam1", other.id)
+    old.reply(await old.arrives("MESSAGE", 20), 503)
+    later = await house.directory.homes.move("cam2", other.id)
+    assert await told(old) == {"cam1": first.epoch, "cam2": later.epoch}
+
+
+def test_what_is_elsewhere_is_told_up_to_what_is_known() -> None:
+    ways = [("cam1", "a-0", 3, "b-0"), ("cam2", "b-0", 4, "c-0"), ("cam3", "c-0", 7, "b-0")]
+    homes = [HomeRow(camera, home, epoch, 0, before) for camera, home, epoch, before in ways]
+    assert elsewhere("a-0", homes, 0) == {"cam2": 4, "cam3": 7}
+    assert elsewhere("b-0", homes, 0) == {"cam1": 3, "cam3": 7}
+    assert elsewhere("b-0", homes, 3) == {"cam3": 7}
+    assert elsewhere("b-0", homes, 7) == {}
+    assert elsewhere("a-0", [HomeRow("cam4", "b-0", 9, 0)], 0) == {}, "it was never anybody else's"
 
 
 async def test_a_new_worker_may_register_and_calls_go_to_it(house: ServerHouse) -> None:
