@@ -7,9 +7,11 @@ import asyncio
 from soip.control import moved
 from soip.directory.rows import HomeRow, MediaInstance
 from soip.signalling.removals import elsewhere
+from soip.sip.message import Request
 from tests.homes import place_all
 from tests.signalling.conftest import ServerHouse
 from tests.signalling.peer import DOMAIN, Peer, eventually
+from tests.signalling.test_proxy import established
 
 
 async def second(house: ServerHouse) -> MediaInstance:
@@ -98,6 +100,51 @@ async def test_a_new_worker_may_register_and_calls_go_to_it(house: ServerHouse) 
             return False
 
     await eventually(reached, 30)
+
+
+async def test_the_home_of_a_camera_ends_the_call_of_the_one_before(house: ServerHouse) -> None:
+    old, camera = await house.worker(), await house.peer("cam1")
+    await camera.register()
+    sent, _, answer = await established(old, camera)
+    other = await second(house)
+    heir = await worker(house, 1)
+
+    def left(method: str) -> Request:
+        """What the heir writes in the name of the other."""
+        request = heir.within(method, sent, answer)
+        old.cseq = heir.cseq = max(old.cseq, heir.cseq)
+        return request
+
+    early = left("BYE")
+    heir.send(early)
+    assert (await heir.response(early)).status == 407, "it is not at home with it"
+    await house.directory.homes.move("cam1", other.id)
+    assert await told(old)
+    info = left("INFO")
+    heir.send(info)
+    assert (await heir.response(info)).status == 407, "nothing but an end"
+    bye = left("BYE")
+    heir.send(bye)
+    ended = await camera.arrives("BYE")
+    assert ended.headers.get("Call-ID") == sent.headers.get("Call-ID")
+    assert (str(ended.uri), "Route" in ended.headers) == (camera.contact, False)
+    camera.reply(ended, 200)
+    assert (await heir.response(bye)).status == 200
+
+
+async def test_nobody_else_ends_the_call_to_a_camera(house: ServerHouse) -> None:
+    old, camera = await house.worker(), await house.peer("cam1")
+    await camera.register()
+    sent, _, answer = await established(old, camera)
+    other = await second(house)
+    await house.directory.homes.move("cam1", other.id)
+    assert await told(old)
+    stranger = await house.peer("cam2")
+    assert (await stranger.ask(stranger.within("BYE", sent, answer))).status == 481
+    bye = old.within("BYE", sent, answer)
+    old.send(bye)
+    camera.reply(await camera.arrives("BYE"), 200)
+    assert (await old.response(bye)).status == 200, "who made it still may"
 
 
 async def test_cameras_placed_a_moment_ago_can_be_called(house: ServerHouse) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
@@ -28,13 +28,18 @@ class ElsewhereError(UnavailableError):
 
 
 class Cameras:
-    """Keeps `all` as the directory says; `run` until cancelled."""
+    """Keeps `all` as the directory says; `run` until cancelled. `settle` ends what another worker has left behind of a
+    camera that has come from there.
+    """
 
-    def __init__(self, context: Context, archive: Archive, group: Group) -> None:
+    def __init__(
+        self, context: Context, archive: Archive, group: Group, settle: Callable[[str], Awaitable[None]]
+    ) -> None:
         self.all: dict[str, Camera] = {}
         self._context = context
         self._archive = archive
         self._group = group
+        self._settle = settle
         self.carried = Load()
         """What was told with the last heartbeat."""
         self.gone = Tally()
@@ -149,8 +154,13 @@ class Cameras:
 
     async def _serve(self, camera: Camera) -> None:
         """A camera's task must not end by a bug of ours: it is logged, and the camera begins anew."""
+        home = self._group.mine.get(camera.row.id)
+        came = home is not None and home.previous_id not in ("", home.instance_id)
         while True:
             try:
+                if came:
+                    came = False
+                    await self._settle(camera.row.id)
                 await camera.run()
             except Exception:
                 _log.exception("camera task failed", camera=camera.row.id)
