@@ -401,6 +401,10 @@ def happen(world: World, event: str, worker: Worker) -> None:
     [("cut", "b-0", 66), ("cut", "a-0", 41), ("crash", "a-0", 55)],
     {"a-0": (0.9, 0.0), "a-1": (0.9, 0.0), "b-0": (0.9, 0.0)},
 )
+@example(  # Who was cut off is in reach again a moment before its camera moves, and has not sent a heartbeat yet.
+    [("crash", "a-0", 77), ("cut", "a-0", 1), ("crash", "a-0", 29)],
+    {"a-0": (1.0, 0.0), "a-1": (0.9375, 0.0), "b-0": (1.0, 0.0)},
+)
 def test_no_camera_is_ever_recorded_twice(
     events: list[tuple[str, str, int]], clocks: dict[str, tuple[float, float]]
 ) -> None:
