@@ -162,6 +162,9 @@ class Cameras:
                     came = False
                     await self._settle(camera.row.id)
                 await camera.run()
+            except asyncio.CancelledError:
+                camera.recorder.stop(moved=camera.moved)  # `run` may not have begun
+                raise
             except Exception:
                 _log.exception("camera task failed", camera=camera.row.id)
                 await asyncio.sleep(1)
