@@ -314,7 +314,7 @@ _PLAY = ("play", "sip:a@b", "--user", "u", "--password", "p", "--server", "x:1",
     [
         (("nonsense",), "No such command 'nonsense'"),
         (("camera", "nonsense"), "No such command"),
-        (("simulate", "--id", "a", "--password", "p", "--server", "x", "--domain", "d"), "'x' is not HOST:PORT"),
+        (("simulate", "--id", "a", "--password", "p", "--server", "x:", "--domain", "d"), "'x:' is not HOST:PORT"),
         (("simulate", "--id", "a", "--password", "p", "--server", "x:1", "--domain", "d", "--count", "0"), "--count"),
         (("play", "sip:a@b", "--user", "u", "--transport", "sctp"), "'sctp' is not one of 'udp', 'tcp', 'tls'"),
         (("simulate", "--id", "a", "--password", "p", "--server", "b:1", "--domain", "b", "--srtp"), "--transport tls"),

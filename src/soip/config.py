@@ -352,6 +352,7 @@ class Settings(BaseSettings):
     failover_seconds: float = Field(default=30, ge=2, le=3600)
     media_dirs: _Folders = ()
     retention_days: float = Field(default=0, ge=0, le=36500)
+    event_days: float = Field(default=90, ge=7, le=36500)
     min_free: _Bytes = 1 << 30
     file_seconds: float = Field(default=600, gt=0, le=86400)
     sync_seconds: float = Field(default=5, gt=0, le=3600)

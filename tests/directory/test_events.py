@@ -16,6 +16,7 @@ from soip.directory import migrations
 from soip.directory.database import Database
 from soip.directory.directory import Directory
 from soip.directory.errors import UnavailableError
+from soip.directory.events import BATCH
 from soip.directory.rows import EventPositionRow, EventRow
 
 from .samples import REALM, SECOND, alarm
@@ -143,3 +144,69 @@ async def test_a_database_of_the_first_version_is_brought_here(
         assert await directory.events.unhanded() == []
         (new,) = await directory.events.record([alarm("a")])
         assert new.position == 1
+
+
+async def test_old_events_go_and_those_that_wait_stay_for_longer(directory: Directory) -> None:
+    events = directory.events
+    await events.record([alarm(f"{n}", n) for n in range(1, 11)])
+    await events.record([replace(alarm("m", 2.5), kind="motion")])
+    await events.handed(["1", "2", "4", "8"], 5)
+    assert await events.old(5 * SECOND) == 5
+    assert await events.forget(0, 5, 2 * SECOND) == (4, 3), "1, 2 and 4; 3 waits"
+    assert ids(await events.after(0)) == ["3", *map(str, range(5, 11))]
+    assert await events.forget(4, 5, 2 * SECOND) == (5, 0)
+    assert await events.forget(0, 5, 4 * SECOND) == (3, 1), "it has waited for too long"
+    assert ids(await events.after(0)) == list(map(str, range(5, 11)))
+
+
+async def test_the_newest_event_is_never_forgotten_for_positions_go_on_from_it(directory: Directory) -> None:
+    await directory.events.record([alarm("a", 1), alarm("b", 2)])
+    assert await directory.events.old(100 * SECOND) == 2
+    await directory.events.forget(0, 2, 100 * SECOND)
+    assert ids(await directory.events.after(0)) == ["b"]
+    (row,) = await directory.events.record([alarm("c", 3)])
+    assert row.position == 3, "people have been told up to 2"
+
+
+async def test_nothing_is_old_where_nothing_is(directory: Directory) -> None:
+    assert await directory.events.old(100) == 0
+    assert await directory.events.forget(0, 0, 100) == (0, 0)
+
+
+async def test_what_is_behind_a_younger_one_waits_for_it(directory: Directory) -> None:
+    """A clock that ran backwards: nothing is forgotten too early, and nothing is searched for."""
+    await directory.events.record([alarm("a", 1), alarm("b", 50), alarm("c", 2), alarm("d", 60)])
+    assert await directory.events.old(10 * SECOND) == 2
+    assert await directory.events.old(55 * SECOND) == 4
+
+
+async def test_one_transaction_takes_no_more_than_a_batch(directory: Directory) -> None:
+    await directory.events.record([alarm(f"{n}") for n in range(BATCH + 10)])
+    await directory.events.handed([f"{n}" for n in range(BATCH + 10)], 1)
+    until = await directory.events.old(SECOND)
+    assert await directory.events.forget(0, until, 0) == (BATCH, BATCH)
+    assert await directory.events.forget(BATCH, until, 0) == (BATCH + 9, 9)
+    assert await directory.events.forget(BATCH + 9, until, 0) == (until, 0)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(times=st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=12), before=st.integers(0, 35))
+async def test_what_is_young_or_waits_is_never_forgotten(
+    directory: Directory, times: list[tuple[int, bool]], before: int
+) -> None:
+    events = directory.events
+    prefix = os.urandom(6).hex()
+    rows = [alarm(f"{prefix}-{n}", at) for n, (at, _) in enumerate(times)]
+    placed = await events.record(rows)
+    await events.handed([row.id for row, (_, handed) in zip(rows, times, strict=True) if handed], 1)
+    waiting_us = (before - 10) * SECOND
+    position, until = 0, await events.old(before * SECOND)
+    while position < until:
+        position, _ = await events.forget(position, until, waiting_us)
+    left = {row.id for row in await events.after(0, limit=10_000)}
+    for row, (_, handed) in zip(placed, times, strict=True):
+        young = row.start_us >= before * SECOND
+        waits = not handed and row.start_us >= waiting_us
+        assert row.id in left or not (young or waits)
+    if placed:
+        assert placed[-1].id in left

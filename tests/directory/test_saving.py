@@ -64,6 +64,10 @@ async def test_bindings_and_dialogs(directory: Directory) -> None:
     assert await directory.calls.dialogs("m-0") == [journal[1], journal[0]]
     await directory.delete(journal[1])
     assert await directory.calls.dialogs("m-0") == [journal[0]]
+    camera = journal[0].camera_id
+    assert await directory.calls.left_behind(camera, "m-1") == [journal[0]], "what others have left"
+    assert await directory.calls.left_behind(camera, "m-0") == [journal[2]]
+    assert await directory.calls.left_behind("nobody", "m-2") == []
 
 
 async def test_over_which_flow_somebody_has_registered_last(directory: Directory) -> None:

@@ -117,8 +117,8 @@ class House:
         await _end(self._sip)
         self._sip = None
 
-    def start_media(self) -> None:
-        self._media = asyncio.create_task(role.run(self.settings, 0, self.patience))
+    def start_media(self, worker: int = 0) -> None:
+        self._media = asyncio.create_task(role.run(self.settings, worker, self.patience))
 
     async def stop_media(self) -> None:
         """As SIGTERM does."""

@@ -14,7 +14,7 @@ from soip.directory.rows import DialogRow
 from soip.net.backoff import Backoff
 from soip.net.errors import RequestRefusedError
 from soip.rtp import rtcp
-from tests.media.house import SECOND, House, now_us, until
+from tests.media.house import DOMAIN, SECOND, House, now_us, until
 from tests.media.peers import Camera, Viewer
 from tests.mp4.material import video
 
@@ -391,6 +391,42 @@ async def test_dialogs_of_an_earlier_life_are_ended_first(house: House) -> None:
         return {one.call_id for one in rows} & {row.call_id, "nobody"}
 
     await until(left, set())
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_the_new_home_of_a_camera_ends_the_call_of_a_dead_one(house: House, answers: bool) -> None:
+    await house.add_camera()
+    camera = await Camera.make(house)
+    house.start_media()
+    await house.recorded(0.4)
+    (first,) = await house.directory.media.instances()
+    (row,) = await house.directory.calls.dialogs(first.id)
+    lost = camera.calls[0]
+    await house.stop_media()
+    await until(lambda: lost.end is not None, True)
+    # As if that worker had been killed, and its camera had moved.
+    if answers:
+        lost.end = None
+        camera.agent._remember(lost)
+    viewer = replace(row, id="watched tag", call_id="watched", remote_uri=f"<sip:ann@{DOMAIN}>")
+    await house.directory.save(row, viewer, replace(row, id="broken tag", call_id="broken", remote_uri="<sip:cam1"))
+    second = await house.directory.media.publish(first.server_id, 1, sip="", http="127.0.0.1:1")
+    await house.directory.homes.move("cam1", second.id)
+    house.settings = house.settings.model_copy(update={"media_workers": 2})
+    house.start_media(1)
+    if answers:
+        await until(lambda: lost.end is not None and "another media server" in lost.end.reason, True)
+    await until(lambda: camera.up, 1)
+
+    async def left() -> set[str]:
+        return {one.call_id for one in await house.directory.calls.dialogs(first.id)}
+
+    await until(left, {"watched", "broken"})  # no calls to the camera
+
+    async def own() -> list[str]:
+        return [one.camera_id for one in await house.directory.calls.dialogs(second.id)]
+
+    await until(own, ["cam1"])
 
 
 def _nobody(row: DialogRow) -> DialogRow:

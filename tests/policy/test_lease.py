@@ -23,7 +23,7 @@ def awake_until(one: Lease, until: float, *, connected: bool = True) -> None:
     while now < until:
         now += 1.0
         one.awake(now, connected=connected)
-        one.failed()
+        one.failed(now)
 
 
 def test_nothing_is_held_before_the_first_heartbeat() -> None:
@@ -67,7 +67,21 @@ def test_who_was_out_of_reach_gives_the_sip_server_time_to_tell() -> None:
     awake_until(one, START + 100, connected=False)
     assert not one.holds(START + 100 + TOLD_S - 0.1, connected=True)
     one.awake(START + 100 + TOLD_S, connected=True)
+    assert not one.holds(START + 100 + TOLD_S, connected=True), "a heartbeat would say more"
+    one.failed(START + 100 - 1)
+    assert not one.holds(START + 100 + TOLD_S, connected=True), "that one was begun before"
+    one.failed(START + 100 + 1)
     assert one.holds(START + 100 + TOLD_S, connected=True)
+    assert not one.holds(START + 100 + TOLD_S - 0.1, connected=True)
+
+
+def test_who_was_out_of_reach_within_its_lease_need_not_ask_again() -> None:
+    one = lease("far", renewed=START)
+    one.awake(START + 1, connected=False)
+    one.renewed(START + 2, ["far"])
+    for second in range(3, 60):
+        one.awake(START + second, connected=True)
+    assert one.holds(START + 60, connected=True), "its heartbeats hang, and the SIP server would have told"
 
 
 def test_who_has_slept_asks_first() -> None:
@@ -85,11 +99,11 @@ def test_where_nobody_was_it_is_enough_to_have_tried() -> None:
     one = lease()
     late = START + 100
     one.awake(late, connected=True)
-    one.failed()
+    one.failed(late)
     assert one.holds(late, connected=False)
     other = lease("m")
     other.awake(late, connected=True)
-    other.failed()
+    other.failed(late)
     assert not other.holds(late, connected=True), "it may have been overtaken before the directory went away"
 
 

@@ -30,6 +30,9 @@ class Far:
         self.arrived: asyncio.Queue[IncomingRequest] = asyncio.Queue()
         self.acks: asyncio.Queue[Request] = asyncio.Queue()
         self.options = asyncio.Event()
+        self.asked: list[Request] = []
+        """The OPTIONS that were answered."""
+        self.challenged: list[Request] = []
         self.answer_options = 200
         self.refuses: Callable[[Request], int] = lambda request: 0
         self.endpoint: SipEndpoint
@@ -41,15 +44,18 @@ class Far:
 
     def request(self, incoming: IncomingRequest) -> None:
         request = incoming.request
-        if request.method == "OPTIONS":
-            incoming.reply(self.answer_options)
-            self.options.set()
-        elif refused := self.refuses(request):
+        refused = 0 if request.method == "OPTIONS" else self.refuses(request)
+        if refused:
             incoming.reply(refused)
         elif request.method in self._asks and not self._knows(request):
             register = request.method == "REGISTER"
             status, name = (401, "WWW-Authenticate") if register else (407, "Proxy-Authenticate")
             incoming.reply(status, headers=((name, CHALLENGE),))
+            self.challenged.append(request)
+        elif request.method == "OPTIONS":
+            incoming.reply(self.answer_options)
+            self.asked.append(request)
+            self.options.set()
         else:
             self.arrived.put_nowait(incoming)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -206,6 +206,25 @@ def test_a_device_with_several_flows_is_called_over_one_of_them(tables: FakeTabl
     verdict = ask(tables, CAMERA, "sip:ann@d")
     assert isinstance(verdict, Forward)
     assert [[leg.uri for leg in group] for group in verdict.groups] == [["sip:desk@h2"], ["sip:mobile@h", "sip:old@h"]]
+    assert [leg.others for leg in verdict.legs] == [(), (), ()], "all by one way"
+
+
+def test_the_other_flows_of_a_device_are_known_and_in_order(tables: FakeTables) -> None:
+    ways = [FlowKey("tcp", "10.0.0.1", 5060, number) for number in range(4)]
+    device = "<urn:uuid:1>"
+    flows = [bound("cam1", f"sip:cam1@h{n}", ways[n], instance=device, reg_id=n, q=(1, 0.5, 1, 1)[n]) for n in range(4)]
+    behind = replace(flows[3], target=ways[2], path=("<sip:edge;lr>",))
+    tables.held["cam1"] = [*flows[:3], behind, bound("cam1", "sip:cam1@past", FlowKey("udp", "10.0.0.2", 5060))]
+    verdict = ask(tables, SERVER, "sip:cam1@d")
+    assert isinstance(verdict, Forward)
+    (leg,) = verdict.legs
+    assert leg.uri == "sip:cam1@h0"
+    assert [(one.uri, one.way, one.routes) for one in leg.others] == [
+        ("sip:cam1@h2", ways[2], ()),
+        ("sip:cam1@h3", ways[2], ("<sip:edge;lr>",)),
+        ("sip:cam1@h1", ways[1], ()),
+    ]
+    assert {one.identity for one in leg.others} == {"cam1"}
 
 
 def test_no_more_are_called_than_may_be(tables: FakeTables) -> None:

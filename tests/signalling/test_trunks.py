@@ -160,6 +160,16 @@ async def test_a_challenge_of_the_other_side_is_answered_by_us(furnished: Path, 
         assert (await bob.response(bye)).status == 200
 
 
+async def test_a_question_of_our_own_that_is_challenged_has_a_higher_cseq(furnished: Path, tmp_path: Path) -> None:
+    account = {"username": USER, "password": PASSWORD}
+    async with far(asks=("OPTIONS",)) as there, site(furnished, tmp_path, route(there, **account)) as house:
+        await asyncio.wait_for(there.options.wait(), WITHIN)
+        await becomes(house, "up")
+    first, taken = there.challenged[0], there.asked[0]
+    assert h.call_id(taken.headers) == h.call_id(first.headers)
+    assert h.cseq(taken.headers).number == h.cseq(first.headers).number + 1, "RFC 3261 §22.2"
+
+
 @pytest.mark.parametrize("mine", [{}, {"username": USER, "password": "wrong"}, {"realm": "elsewhere"}])
 async def test_a_challenge_we_cannot_answer_goes_to_the_caller(
     furnished: Path, tmp_path: Path, mine: dict[str, str]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import itertools
 import random
 import re
 import secrets
 import socket
 import ssl
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from soip.agents.errors import AgentError
-from soip.net.errors import TlsError
+from soip.net.errors import FlowError, TlsError
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
+from soip.net.resolver import Resolver, draw
 from soip.net.rtp import DATAGRAM_SIZE, open_pair
 from soip.net.rtptcp import open_tcp
 from soip.net.rtpway import RtpWay
@@ -24,6 +26,7 @@ from soip.net.sip import SipEndpoint
 from soip.net.target import Target
 from soip.net.tls import client_context
 from soip.sip.errors import SipParseError
+from soip.sip.locate import is_literal, places
 from soip.sip.sdes import MATERIAL, Srtp
 from soip.sip.uri import Uri
 
@@ -32,9 +35,9 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The SIP server (registrar and outbound proxy): `host` is a name or an address. By TLS it must be certified, under
-    that name, by the CA in `tls_ca`, else by one this machine trusts. `srtp`, by
-    TLS only: media is encrypted, and nothing else taken.
+    """The SIP server (registrar and outbound proxy): `host` is a name or an address; with `port` 0 a domain, whose
+    server the DNS knows (RFC 3263). By TLS it must be certified, under that name, by the CA in `tls_ca`, else by one
+    this machine trusts. `srtp`, by TLS only: media is encrypted, and nothing else taken.
     """
 
     host: str
@@ -58,9 +61,8 @@ class Station:
         if the CA cannot be used.
         """
         self._srtp = server.srtp
-        remote = await _resolve(server)
-        self.host = local_address(remote, server.port)
-        self.outbound = Target(server.transport, remote, server.port, name=server.host.strip("[]"))
+        self.outbound = await (_resolve(server) if server.port else _locate(server))
+        self.host = local_address(self.outbound.host, self.outbound.port)
         self.endpoint = SipEndpoint(self.host, 0, trust=_trust(server))
         await self.endpoint.start()
         self.poll = MediaPoll(asyncio.get_running_loop())
@@ -121,14 +123,27 @@ def _trust(server: Server) -> ssl.SSLContext | None:
         raise AgentError(f"{error}; check --tls-ca") from error
 
 
-async def _resolve(server: Server) -> str:
+async def _resolve(server: Server) -> Target:
+    name = server.host.strip("[]")
+    if not is_literal(name):
+        try:
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            raise AgentError(f"cannot find {server.host}: {error.strerror}; check --server") from error
+        return Target(server.transport, str(found[0][4][0]), server.port, name=name)
+    return Target(server.transport, name, server.port, name=name)
+
+
+async def _locate(server: Server) -> Target:
+    """The first server of a domain, for the transport that is wanted, that has an address (RFC 3263 §4.2)."""
+    uri = Uri("sip", "", server.host.strip("[]"), None, (("transport", server.transport),))
+    resolver = Resolver()
     try:
-        return str(ipaddress.ip_address(server.host.strip("[]")))
-    except ValueError:
-        pass
-    try:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        raise AgentError(f"cannot find {server.host}: {error.strerror}; check --server") from error
-    return str(found[0][4][0])
+        found = await resolver.places(places(uri, (server.transport,), draw))
+        for place, family in itertools.product(found, (socket.AF_INET, socket.AF_INET6)):
+            with suppress(FlowError):
+                return (await resolver.targets(place, family))[0]
+    finally:
+        await resolver.close()
+    raise AgentError(f"cannot find {server.host}: the DNS knows no SIP server of that name; check --server")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +17,17 @@ from soip.commands.terminal import check_output, parse_moment, settings_for
 if TYPE_CHECKING:
     from soip.agents.station import Server
 
-ServerOption = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="The SIP server.", show_default=False)]
+ServerOption = Annotated[
+    str,
+    typer.Option(
+        "--server",
+        metavar="HOST:PORT|DOMAIN",
+        help="The SIP server, or a domain whose server the DNS knows.",
+        show_default=False,
+    ),
+]
+
+_DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*")
 
 
 class Container(StrEnum):
@@ -192,9 +203,10 @@ def _server(value: str, transport: Transport, tls_ca: Path | None, srtp: bool) -
     from soip.config import HostPort
 
     try:
-        address = HostPort.parse(value)
+        # Without a port it is looked up (RFC 3263 §4.2).
+        address = HostPort(value, 0) if _DOMAIN.fullmatch(value) else HostPort.parse(value)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--server") from error
+        raise typer.BadParameter(f"{error}, nor a domain", param_hint="--server") from error
     if srtp and transport is not Transport.TLS:
         raise typer.BadParameter("its keys go by TLS only: use it with --transport tls", param_hint="--srtp")
     return Server(address.host, address.port, transport.value, tls_ca, srtp)

@@ -43,3 +43,12 @@ class Calls:
         return await self._database.read(
             lambda connection: [row_of(DialogRow, row) for row in connection.execute(query)]
         )
+
+    async def left_behind(self, camera: str, instance: str) -> list[DialogRow]:
+        """The dialogs about a camera that others than an instance had journalled, oldest first."""
+        table = schema.dialog
+        theirs = (table.c.camera_id == camera) & (table.c.instance_id != instance)
+        query = select(table).where(theirs).order_by(table.c.started_us)
+        return await self._database.read(
+            lambda connection: [row_of(DialogRow, row) for row in connection.execute(query)]
+        )

@@ -1,4 +1,6 @@
-"""Alarms: in the order they were taken, handed to a media server or not yet, and how far people have been told."""
+"""Alarms: in the order they were taken, handed to a media server or not yet, and how far people have been told; and
+when they are forgotten.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, Select, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from soip.directory import schema
@@ -15,6 +17,8 @@ from soip.directory.rows import EventRow
 from soip.directory.saving import row_of, storable
 
 ALARM = "alarm"
+BATCH = 500
+"""Events of one transaction that deletes: some milliseconds."""
 
 _EVENT = schema.event
 _MARK = schema.event_position
@@ -80,6 +84,36 @@ class Events:
         """The events of a camera that were taken in a range, by time, `limit` at most."""
         inside = (_EVENT.c.camera_id == camera, _EVENT.c.start_us >= from_us, _EVENT.c.start_us < to_us)
         return await self._read(select(_EVENT).where(*inside).order_by(_EVENT.c.start_us, _EVENT.c.id).limit(limit))
+
+    async def old(self, before_us: int) -> int:
+        """The position before which all events were taken before a time. Where clocks ran backwards, those behind one
+        that seems younger wait for it. The newest event is never old: positions go on from it.
+        """
+        young = select(_EVENT.c.position).where(_EVENT.c.start_us >= before_us).order_by(_EVENT.c.position).limit(1)
+
+        def work(connection: Connection) -> int:
+            first: int | None = connection.execute(young).scalar()
+            return _last(connection) if first is None else first
+
+        return await self._database.read(work)
+
+    async def forget(self, after: int, until: int, waiting_us: int) -> tuple[int, int]:
+        """Deletes of the first `BATCH` events between two positions, both excluded, those that are done with: all but
+        alarms that wait for their media server and were taken at `waiting_us` or later. Gives the position of the last
+        of the batch, `until` when there are no more, and how many are gone.
+        """
+        done = or_(_EVENT.c.kind != ALARM, _EVENT.c.handed_us.is_not(None), _EVENT.c.start_us < waiting_us)
+
+        def work(connection: Connection) -> tuple[int, int]:
+            between = (_EVENT.c.position > after, _EVENT.c.position < until)
+            page = select(_EVENT.c.position).where(*between).order_by(_EVENT.c.position).limit(BATCH)
+            positions = connection.execute(page).scalars().all()
+            if not positions:
+                return until, 0
+            inside = _EVENT.c.position.between(positions[0], positions[-1])
+            return positions[-1], connection.execute(delete(_EVENT).where(inside, done)).rowcount
+
+        return await self._database.write(work)
 
     async def _read(self, query: Select[Any]) -> list[EventRow]:
         return await self._database.read(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
@@ -29,13 +29,18 @@ class ElsewhereError(UnavailableError):
 
 
 class Cameras:
-    """Keeps `all` as the directory says; `run` until cancelled."""
+    """Keeps `all` as the directory says; `run` until cancelled. `settle` ends what another worker has left behind of a
+    camera that has come from there.
+    """
 
-    def __init__(self, context: Context, archive: Archive, group: Group) -> None:
+    def __init__(
+        self, context: Context, archive: Archive, group: Group, settle: Callable[[str], Awaitable[None]]
+    ) -> None:
         self.all: dict[str, Camera] = {}
         self._context = context
         self._archive = archive
         self._group = group
+        self._settle = settle
         self.carried = Load()
         """What was told with the last heartbeat."""
         self.gone = Tally()
@@ -149,10 +154,23 @@ class Cameras:
         return camera
 
     async def _serve(self, camera: Camera) -> None:
-        """Both streams, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for stream in camera.both:
-                tasks.create_task(self._keep_up(stream), name=f"camera {camera.row.id} {stream.stream}")
+        """Both streams, until cancelled; first what another worker has left behind is ended."""
+        home = self._group.mine.get(camera.row.id)
+        try:
+            if home is not None and home.previous_id not in ("", home.instance_id):
+                await self._settle_first(camera.row.id)
+            async with asyncio.TaskGroup() as tasks:
+                for stream in camera.both:
+                    tasks.create_task(self._keep_up(stream), name=f"camera {camera.row.id} {stream.stream}")
+        except asyncio.CancelledError:
+            camera.recorder.stop(moved=camera.moved)  # its task may not have begun
+            raise
+
+    async def _settle_first(self, camera: str) -> None:
+        try:
+            await self._settle(camera)
+        except Exception:
+            _log.exception("what another worker left behind is not ended", camera=camera)
 
     async def _keep_up(self, stream: CameraStream) -> None:
         """A camera's task must not end by a bug of ours: it is logged, and the stream begins anew."""

@@ -107,7 +107,7 @@ class Group:
             try:
                 look = await self._ledger.beat(self._row, self._judge)
             except UnavailableError:
-                self._lease.failed()
+                self._lease.failed(began)
                 raise
             lapsed = self._watch.lapsed()
             there = (each.server_id for each in look.instances if each.id != self._row.id and each.id not in lapsed)

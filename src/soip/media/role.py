@@ -11,6 +11,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 import structlog
 
@@ -30,7 +31,7 @@ from soip.media.context import Context, own_address
 from soip.media.face import create_app
 from soip.media.grants import Grants
 from soip.media.group import Group
-from soip.media.journal import end_old_dialogs
+from soip.media.journal import end_left_behind, end_old_dialogs
 from soip.media.metrics import Metrics
 from soip.media.patience import Patience
 from soip.media.referrals import Referrals
@@ -165,7 +166,8 @@ class _Worker:
         self._archive = archive
         self._endpoint = endpoint
         self._listener = listener
-        self._cameras = Cameras(context, archive, group)
+        settle = partial(end_left_behind, context, endpoint, proxy_of(settings))
+        self._cameras = Cameras(context, archive, group, settle)
         self._showing = showing = Showing(context)
         self._calls = Calls(context, self._cameras.all, self._cameras.find, archive.programme, showing)
         self._referrals = Referrals(context, self._cameras.find, showing)

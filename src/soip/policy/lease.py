@@ -12,7 +12,8 @@ What a holder does when it cannot send heartbeats, because the directory is away
     only its own machine's      it holds, and so if nobody was there: the directory is a file of this machine, and away
     instances were there        for all of them
     others, SIP server there    it holds: the SIP server tells whoever loses a camera, and it would have told, within
-                                `TOLD_S` from when it can reach it again
+                                `TOLD_S` from when it can reach it again; but who was out of reach first tries a
+                                heartbeat, which says more: what is taken from it in these seconds is told only then
     others, SIP server away     it does not: it is cut off, and they may not be
 
 So an outage of the directory alone ends no recording, however long it is.
@@ -44,6 +45,8 @@ class Lease:
         self._awake = now
         self._doubt = False
         self._alone = now - TOLD_S
+        self._tried = now
+        """When the last heartbeat was begun that has come to an end."""
         self._others: frozenset[str] = frozenset()
 
     def renewed(self, began: float, others: Iterable[str]) -> None:
@@ -52,10 +55,14 @@ class Lease:
         """
         self._others = frozenset(others)
         self._until = max(self._until or began, began + self._lease_s)
+        self._tried = max(self._tried, began)
         self._doubt = False
 
-    def failed(self) -> None:
-        """A heartbeat could not be written. Who has slept where nobody else was learns no more than that."""
+    def failed(self, began: float) -> None:
+        """A heartbeat begun at `began` could not be written. Who has slept where nobody else was learns no more than
+        that.
+        """
+        self._tried = max(self._tried, began)
         self._doubt = self._doubt and bool(self._others)
 
     def awake(self, now: float, *, connected: bool) -> None:
@@ -73,7 +80,9 @@ class Lease:
             return True
         if self._doubt or self._slept(now):
             return False
-        return self._others <= {self._server} or (connected and now - self._alone >= TOLD_S)
+        if self._others <= {self._server}:
+            return True
+        return connected and now - self._alone >= TOLD_S and self._tried > self._alone
 
     def _slept(self, now: float) -> bool:
         return self._until is not None and now > self._until and now - self._awake > self._lease_s

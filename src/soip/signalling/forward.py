@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from soip.net.errors import FlowError, NetError, RequestTimeoutError
 from soip.net.exchange import IncomingRequest, Outgoing
@@ -22,7 +22,7 @@ from soip.signalling.flows import FlowKey, InstanceFlow, TrunkFlow, Way
 from soip.signalling.flowtoken import End, Path
 from soip.signalling.forking import Fork, shares
 from soip.signalling.ladder import Ladder
-from soip.signalling.routing import Forward
+from soip.signalling.routing import Forward, Leg
 from soip.signalling.srtpkeys import exposed
 from soip.signalling.trunk import Watch
 from soip.signalling.trunks import Trunks
@@ -36,6 +36,8 @@ from soip.sip.uri import Uri, format_host
 DEFAULT_MAX_FORWARDS = 70
 GROUP_SECONDS = 20.0
 """How long contacts may ring before those preferred less are called. Timer C would let them ring for three minutes."""
+FLOW_FAILED = 430
+"""A proxy between says that the flow it keeps for a device has ended (RFC 5626 §11.5)."""
 IDENTITY_HEADERS = ("P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID")
 # Requests that make a dialog, whose later requests must pass here too (RFC 3261 §16.6 step 4).
 DIALOG_METHODS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
@@ -53,6 +55,7 @@ class Forwarder:
         self._key = key
         self._house = house
         self._ladder = ladder
+        self._retries: set[asyncio.Task[None]] = set()
 
     async def out_of_dialog(
         self, incoming: IncomingRequest, forward: Forward, caller: End, identity: str, asserted: str = ""
@@ -66,8 +69,8 @@ class Forwarder:
             incoming.reply(440)
             return
         near = FlowKey.of(incoming.flow) if isinstance(caller.way, TrunkFlow) else self._book.key(caller.way)
-        copies = []
-        for leg, breadth in zip(legs, breadths, strict=True):
+
+        def copy_for(leg: Leg, breadth: int) -> _Copy:
             copy = self._copy(incoming.request)
             copy.headers.set("Max-Breadth", str(breadth))
             copy.uri = Uri.parse(leg.uri)
@@ -78,7 +81,10 @@ class Forwarder:
             path = Path(caller, end) if copy.method in DIALOG_METHODS else None
             if path is not None and not isinstance(leg.way, TrunkFlow):
                 self._record_route(copy, path, near, self._book.key(leg.way))
-            copies.append(_Copy(copy, end, caller.way, leg.identity, path, near))
+            others = tuple(copy_for(other, breadth) for other in leg.others)
+            return _Copy(copy, end, caller.way, leg.identity, path, near, others)
+
+        copies = [copy_for(leg, breadth) for leg, breadth in zip(legs, breadths, strict=True)]
         await self._send(incoming, copies, [len(group) for group in forward.groups])
 
     def _named(self, way: Way, identity: str, asserted: str) -> str:
@@ -194,32 +200,52 @@ class Forwarder:
             branches.answered(number, "", final)
 
     async def _start(self, branches: _Branches, number: int, source: Flow, copy: _Copy) -> None:
+        """A branch over one flow, and while that fails over the other flows of the device, one after the other."""
         way = copy.end.way
+        latest = 0
+
+        def answered(response: Response) -> None:
+            nonlocal latest
+            latest = response.status
+            if latest != FLOW_FAILED or not self._start_other(branches, number, source, copy):
+                branches.answered(number, copy.identity, response)
+
+        def failed(error: NetError) -> None:
+            flow_failed = _is_of_the_flow(error, copy.request, latest)
+            if not flow_failed or not self._start_other(branches, number, source, copy):
+                branches.failed(number, way, error)
+
         resolved = self._book.resolve(way)
         if resolved is None:
-            branches.failed(number, way, FlowError("it is closed"))
+            failed(FlowError("it is closed"))
             return
         if why := exposed(copy.request, copy.sender, source, way, resolved):
             branches.refused(number, why)
             return
         self._ladder.leads(copy.request, _address(resolved), copy.end.name)
         try:
-            outgoing = await self._endpoint.send(
-                copy.request,
-                resolved,
-                on_response=lambda response: branches.answered(number, copy.identity, response),
-                on_failure=lambda error: branches.failed(number, way, error),
-            )
+            outgoing = await self._endpoint.send(copy.request, resolved, on_response=answered, on_failure=failed)
         except NetError as error:
-            branches.failed(number, way, error)
+            failed(error)
             return
         branches.started(number, outgoing)
+
+    def _start_other(self, branches: _Branches, number: int, source: Flow, copy: _Copy) -> bool:
+        """Whether the branch goes on over another flow of the device: the first that is left (RFC 5626 §5.3)."""
+        if not copy.others or branches.is_unwanted(number) or branches.fork.done:
+            return False
+        other = replace(copy.others[0], others=copy.others[1:])
+        task = asyncio.ensure_future(self._start(branches, number, source, other))
+        self._retries.add(task)
+        task.add_done_callback(self._retries.discard)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
     """A copy of a request for one end, from who is at the end of the way `sender`. `identity` answers there, if that is
-    known. With a `path` the request makes a dialog, whose other end is reached on `near`.
+    known. With a `path` the request makes a dialog, whose other end is reached on `near`. `others` are for the other
+    flows of the same device.
     """
 
     request: Request
@@ -228,6 +254,7 @@ class _Copy:
     identity: str = ""
     path: Path | None = None
     near: FlowKey | None = None
+    others: tuple[_Copy, ...] = ()
 
 
 class _Branches:
@@ -302,6 +329,15 @@ class _Branches:
         self._unwanted.add(number)
         if number in self._outgoing:
             self._outgoing[number].cancel()
+
+
+def _is_of_the_flow(error: NetError, request: Request, latest: int) -> bool:
+    """Whether a branch has failed for its flow's sake, by the status it was answered `latest`, 0 for none. A device
+    that has rung has the request. Who waits for anything but an INVITE has given up when that times out (RFC 4320).
+    """
+    if isinstance(error, RequestTimeoutError):
+        return latest == 0 and request.method == "INVITE"
+    return latest <= 100
 
 
 def _address(way: NetWay) -> Address:

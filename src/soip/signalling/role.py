@@ -32,6 +32,7 @@ from soip.net.tls import Identity, client_context
 from soip.net.wire import Listener
 from soip.signalling.accounts import AccountTable
 from soip.signalling.blocklist import Blocklist
+from soip.signalling.bygones import Bygones
 from soip.signalling.finder import Finder
 from soip.signalling.ladder import Ladder
 from soip.signalling.limits import default_gate
@@ -154,6 +155,7 @@ class Role:
                 tasks.create_task(self._directory.follow(self._load))
                 tasks.create_task(self._sweep())
                 tasks.create_task(server.run())
+                tasks.create_task(Bygones(self._directory.events, self._settings.event_days).run())
                 tasks.create_task(asgi.serve(asgi.configure(face), listener))
         finally:
             listener.close()

@@ -14,7 +14,7 @@ of `sip_routes` lead to other servers, for the roles that a route names, and nev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
 
@@ -80,7 +80,8 @@ class Tables(Protocol):
 @dataclass(frozen=True, slots=True)
 class Leg:
     """One branch: the way it goes, the Request-URI it carries there, the id that answers there, the proxies on
-    its way (Route values), and how much it is preferred (0 to 1).
+    its way (Route values), and how much it is preferred (0 to 1). `others` lead to the same device over its other
+    flows: each is for when those before have failed (RFC 5626 §5.3).
     """
 
     way: Way
@@ -88,6 +89,7 @@ class Leg:
     identity: str
     routes: tuple[str, ...] = ()
     q: float = 1.0
+    others: tuple[Leg, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,8 @@ def _to_camera(target: str, uri: Uri, tables: Tables) -> Verdict:
     device = tables.device_of(target) or target
     for aor in dict.fromkeys((target, device)):
         if found := _preferred(tables.bindings(aor)):
-            return Forward((Leg(found[0].target, _contact_uri(found[0], aor, uri), target, found[0].path),))
+            legs = [Leg(b.target, _contact_uri(b, aor, uri), target, b.path) for b in _flows(found[0], found)]
+            return Forward((replace(legs[0], others=tuple(legs[1:])),))
     return Refuse(480, f"camera {target} is not registered")
 
 
@@ -210,10 +213,22 @@ def _to_contacts(user: str, tables: Tables) -> Verdict:
     found = _preferred(tables.bindings(user))
     if not found:
         return Refuse(480, f"{user} is not registered")
-    # RFC 5626 §5.3: the flows of one device lead to one bell, so the request goes over one of them only.
+    # RFC 5626 §5.3: the flows of one device lead to one bell, so the request goes over one of them at a time.
     devices = {binding.instance or binding.contact: binding for binding in reversed(found)}
-    legs = [Leg(b.target, b.contact, user, b.path, b.q) for b in found if b is devices[b.instance or b.contact]]
+    legs = []
+    for first in (b for b in found if b is devices[b.instance or b.contact]):
+        flows = [Leg(b.target, b.contact, user, b.path, b.q) for b in _flows(first, found)]
+        legs.append(replace(flows[0], others=tuple(flows[1:])))
     return Forward(tuple(legs[:MAX_LEGS]))
+
+
+def _flows(first: Binding, found: Sequence[Binding]) -> list[Binding]:
+    """A binding, and then the other flows of its device, each another way (RFC 5626 §4.2)."""
+    ways = {(first.target, first.path): first}
+    for binding in found if first.instance else ():
+        if binding.instance == first.instance:
+            ways.setdefault((binding.target, binding.path), binding)
+    return list(ways.values())
 
 
 def _preferred(bindings: Sequence[Binding]) -> list[Binding]:

@@ -1,7 +1,8 @@
 """The SIP server's shell: takes what the endpoint hands up and lets the pure parts decide.
 
 REGISTER                 trusted by 401 → registrar
-in a dialog (To tag)     over a flow of its token → the other flow; from elsewhere challenged first
+in a dialog (To tag)     over a flow of its token → the other flow; from elsewhere challenged first; a
+                         camera's home ends the call of the one before
 to the server itself     on a registered flow → answered; else trusted by 401; alarms → `alarms.py`
 SUBSCRIBE                to a camera or the domain, trusted by 407 or 401 → `events.py`
 anything else            trusted by 407 → id looked up → routing → forwarded
@@ -309,8 +310,19 @@ class Server:
         path = self._forwarder.path_of(incoming.request)
         far = from_path(path, flow, self._book) if path is not None else None
         if path is None or far is None:
+            heir = self._heir(path, flow) if path is not None and incoming.request.method == "BYE" else None
+            if path is not None and heir is not None:
+                self._ladder.proven(incoming.request, incoming.flow, heir.name)
+                return self._forwarder.in_dialog(incoming, heir, path.callee)
             return self._knowing(incoming, self._moved, proxy=True)
         return self._pass_on(incoming, path, far)
+
+    def _heir(self, path: Path, flow: FlowKey) -> End | None:
+        """The media instance that a request comes from, if it is at home where another called a camera before."""
+        gone, home = path.caller.way, self._tables.home(path.callee.identity)
+        if not isinstance(gone, InstanceFlow) or home is None or home == gone.instance:
+            return None
+        return End(InstanceFlow(home), home) if self._book.matches(InstanceFlow(home), flow) else None
 
     def _pass_on(self, incoming: IncomingRequest, path: Path, far: End) -> Coroutine[Any, Any, None]:
         """A request in a dialog, whose sender is known, goes to the other end."""

@@ -288,8 +288,9 @@ class Trunk:
             ("Call-ID", secrets.token_hex(12)),
             ("CSeq", "1 OPTIONS"),
         ]
+        request = Request("OPTIONS", there, Headers(lines))
         try:
-            answer = await self._send(Request("OPTIONS", there, Headers(lines)), None, Watch())
+            answer = await self._send(request, None, Watch(again=_counted(request)))
         except (NetError, SipError) as error:
             self._tell("down", str(error))
         else:
@@ -321,16 +322,8 @@ class Trunk:
     async def _register(self, request: Request) -> Response:
         """One REGISTER to its final response, with a higher CSeq for each try (RFC 3261 §10.2, §22.2)."""
         flows: list[Flow] = []
-
-        def prepare(copy: Request, target: Target) -> None:
-            again(copy)
-
-        def again(copy: Request) -> None:
-            number = h.cseq(request.headers).number + 1
-            for each in (request, copy):
-                each.headers.set("CSeq", f"{number} REGISTER")
-
-        watch = Watch(prepare, again, lambda outgoing: flows.append(outgoing.flow))
+        again = _counted(request)
+        watch = Watch(lambda copy, _target: again(copy), again, lambda outgoing: flows.append(outgoing.flow))
         final = await self._send(request, None, watch)
         if final.status < 300:
             self.flow = flows[-1] if flows[-1].reliable else None
@@ -350,3 +343,14 @@ class Trunk:
             host, port = self._endpoint.address_towards(target.host, target.transport)
             params = () if target.transport == "udp" else (("transport", target.transport),)
             return Uri("sip", self.route.name, host, port, params)
+
+
+def _counted(request: Request) -> Callable[[Request], None]:
+    """For copies of a request of our own: each has a CSeq higher than the one before (RFC 3261 §22.2)."""
+
+    def count(copy: Request) -> None:
+        cseq = h.cseq(request.headers)
+        for each in (request, copy):
+            each.headers.set("CSeq", f"{cseq.number + 1} {cseq.method}")
+
+    return count
