@@ -35,7 +35,7 @@ SHORT_FLOOR_S = 1.0
 @dataclass(frozen=True)
 class Ages:
     """How old live pictures were, p99 in seconds: of the other camera, in quiet (before and after) and with the fault;
-    of the control, which nobody breaks, at the time of the fault.
+    of the control, which nobody breaks, at the time of the fault (0 in a sample, which has none).
     """
 
     quiet: float
@@ -114,7 +114,7 @@ def _site(folder: Path, long: bool) -> Ground:
 
 def _kills(folder: Path, long: bool) -> Ground:
     # Patience enough that no camera moves to the other worker while its own comes back: that is tested by `test_group`.
-    return Ground(folder, FILE_S, pairs=2, media_workers=2, failover_seconds=90)
+    return Ground(folder, FILE_S, pairs=2 if long else 1, media_workers=2, failover_seconds=90)
 
 
 def _clock(folder: Path, long: bool) -> Ground:
@@ -164,7 +164,7 @@ def run(
             (folder / place).mkdir(parents=True)
             turns = takewhile(lambda _: time.monotonic() < end, schedule(chosen, seed, long=long, rounds=rounds))
             with ExitStack() as stack:
-                watched = any(each.viewer for each in chosen)
+                watched = long and any(each.viewer for each in chosen)
                 control = stack.enter_context(control_site(folder / "control")) if watched else None
                 campaign = Campaign(build(folder / place, long), control, seed, long, tell, progress)
                 outcomes += campaign.run(turns)
@@ -173,7 +173,7 @@ def run(
 
 @dataclass(frozen=True)
 class Campaign:
-    """What one site has to bear. `control`: a site that is watched as well, and broken by nobody."""
+    """What one site has to bear. `control`: a site that is watched as well, and broken by nobody; a sample has none."""
 
     ground: Ground
     control: Site | None
@@ -222,12 +222,13 @@ class Campaign:
     def _once(self, scenario: Scenario, chance: random.Random) -> tuple[str, *tuple[Ages, ...]]:
         if not scenario.viewer:
             return (scenario.run(self.ground, chance, self.long),)
-        assert self.control
         quiet = self._quiet()
-        with Watcher(self.ground.site, self.ground.well) as other, Watcher(self.control, CONTROL) as beside:
+        with ExitStack() as stack:
+            beside = stack.enter_context(Watcher(self.control, CONTROL)) if self.control else None
+            other = stack.enter_context(Watcher(self.ground.site, self.ground.well))
             saw = scenario.run(self.ground, chance, self.long)
         quiet += self._quiet()
-        return saw, Ages(p99(quiet), p99(other.ages()), p99(beside.ages()))
+        return (saw, Ages(p99(quiet), p99(other.ages()), p99(beside.ages()) if beside else 0.0))
 
     def _quiet(self) -> list[float]:
         with Watcher(self.ground.site, self.ground.well) as watcher:
