@@ -126,16 +126,16 @@ class Ground:
             gaps = [gap for gap in timeline(self.site, camera) if gap.cause and gap.end > since_us]
             assert not gaps, (camera, gaps)
 
-    def mended(self, before_us: int, cameras: Iterable[str]) -> int:
-        """What these have begun before then is sealed; all that is sealed is whole, in order, and as the catalog, the
-        journals and the disks say. How many files are new since the last time.
+    def mended(self, before_us: int, cameras: Iterable[str]) -> None:
+        """What these have begun before then is sealed; the last file of each is whole and in order (`finish` looks at
+        the others), and all files are as the catalog, the journals and the disks say.
         """
-        query = "SELECT count(*) FROM recording WHERE camera_id = ? AND start_us < ? AND NOT sealed"
+        unsealed = "SELECT count(*) FROM recording WHERE camera_id = ? AND start_us < ? AND NOT sealed"
+        last = "SELECT root, path, frames FROM recording WHERE camera_id = ? AND start_us < ? ORDER BY start_us DESC"
         for camera in cameras:
-            until(lambda name=camera: self.site.query(query, name, before_us) == [(0,)], explain=self.site.explain)  # type: ignore[misc]
-        count = self._look()
+            until(lambda name=camera: self.site.query(unsealed, name, before_us) == [(0,)], explain=self.site.explain)  # type: ignore[misc]
+            self._look(self.site.query(f"{last} LIMIT 1", camera, before_us))
         self.agreed()
-        return count
 
     def agreed(self) -> None:
         """Catalog, journals and disks say the same; while the server runs, soon, since rows come after files."""
@@ -149,20 +149,19 @@ class Ground:
 
         until(agree, explain=lambda: said)
 
-    def _look(self) -> int:
-        """Look at every sealed file once; how many there were."""
-        query = "SELECT root, path, frames FROM recording WHERE sealed AND NOT expiring"
-        found = [(Path(root) / path, frames) for root, path, frames in self.site.query(query)]
-        new = [(path, frames) for path, frames in found if path not in self._seen]
-        for path, frames in new:
+    def _look(self, rows: Iterable[tuple[str, str, int]]) -> None:
+        """Each of these files is whole, and has so many pictures, in order."""
+        for root, name, frames in rows:
+            path = Path(root) / name
+            if path in self._seen:
+                continue
+            self._seen.add(path)
             if self.changed:
                 assert decode(path) == frames, path
             else:
                 pictures = stamps(path)
                 assert len(pictures) == frames, (path, len(pictures), frames)
                 assert in_order(pictures), path
-        self._seen |= {path for path, _ in new}
-        return len(new)
 
     def finish(self) -> int:
         """End the server, then look at every file: sealed, whole, in order. Catalog, journals and disks agree, and the
@@ -170,7 +169,7 @@ class Ground:
         """
         self.site.stop()
         assert self.site.query("SELECT path FROM recording WHERE NOT sealed") == []
-        self._look()
+        self._look(self.site.query("SELECT root, path, frames FROM recording WHERE NOT expiring"))
         self.agreed()
         known = self._catalog(self.site.data)
         other = self.site.folder / "rebuilt"
