@@ -218,6 +218,7 @@ class Campaign:
             outcome = Outcome(scenario.name, number, took, saw, ages, failure, scenario.told, floor)
             if outcome.failure or len(ages) == TRIES or (outcome.holds and len(ages) < 2):
                 return outcome
+            self.tell(f"{outcome.line()}  (once more)")
 
     def _once(self, scenario: Scenario, chance: random.Random) -> tuple[str, *tuple[Ages, ...]]:
         if not scenario.viewer:

@@ -24,6 +24,9 @@ from tests.site import Program, Site, now_us, until
 ALWAYS = {"", "camera offline", "not planned"}
 """Causes that a start may have."""
 
+BYTECODE = Path(__file__).parent.parent.parent / "build" / "bytecode"
+"""Kept for the next run."""
+
 
 class Ground:
     """Use as `with Ground(folder) as ground:`. The site is up and records inside; `finish` looks at all there is.
@@ -38,7 +41,7 @@ class Ground:
         places = ":".join(map(str, disks))
         self.site = Site(folder, media_dirs=places, min_free="32M", file_seconds=file_seconds, **settings)
         # Processes start as those of an installed server do, of which nothing has to be compiled.
-        self.site.settings |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder.parent / "bytecode")}
+        self.site.settings |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(BYTECODE)}
         sizes = dict.fromkeys(map(str, disks), SIZE_OF_BOTH)
         names = [f"cam{number}" for number in range(100)]
         sick = [name for name in names if disk_for(name, sizes) == str(self.sick_disk.path)]
