@@ -210,8 +210,8 @@ class Campaign:
         while True:
             saw, failure = "", ""
             try:
-                saw, *found = self._once(scenario, chance)
-                ages += tuple(found)
+                saw, found = self._once(scenario, chance)
+                ages += found
             except AssertionError as error:
                 failure = str(error) or repr(error)
             took = time.monotonic() - began
@@ -220,16 +220,16 @@ class Campaign:
                 return outcome
             self.tell(f"{outcome.line()}  (once more)")
 
-    def _once(self, scenario: Scenario, chance: random.Random) -> tuple[str, *tuple[Ages, ...]]:
+    def _once(self, scenario: Scenario, chance: random.Random) -> tuple[str, tuple[Ages, ...]]:
         if not scenario.viewer:
-            return (scenario.run(self.ground, chance, self.long),)
+            return scenario.run(self.ground, chance, self.long), ()
         quiet = self._quiet()
         with ExitStack() as stack:
             beside = stack.enter_context(Watcher(self.control, CONTROL)) if self.control else None
             other = stack.enter_context(Watcher(self.ground.site, self.ground.well))
             saw = scenario.run(self.ground, chance, self.long)
         quiet += self._quiet()
-        return (saw, Ages(p99(quiet), p99(other.ages()), p99(beside.ages()) if beside else 0.0))
+        return saw, (Ages(p99(quiet), p99(other.ages()), p99(beside.ages()) if beside else 0.0),)
 
     def _quiet(self) -> list[float]:
         with Watcher(self.ground.site, self.ground.well) as watcher:

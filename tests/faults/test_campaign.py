@@ -92,7 +92,7 @@ class Fake:
 
     def tried(self, monkeypatch: pytest.MonkeyPatch) -> Outcome:
         made = Campaign(cast(Ground, None), None, 1, True, print, Progress([], long=True))
-        monkeypatch.setattr(Campaign, "_once", lambda *_: ("seen", self.left.pop(0)))
+        monkeypatch.setattr(Campaign, "_once", lambda *_: ("seen", (self.left.pop(0),)))
         return made._tried(self.scenario, 1, random.Random(1))
 
 
