@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from soip.policy.placement import disk_for
 from tests.faults.disks import LoopDisk
@@ -34,7 +34,7 @@ class Ground:
     `pairs`: how many cameras each disk has. `settings` are those of `Site`.
     """
 
-    def __init__(self, folder: Path, file_seconds: float, pairs: int = 1, **settings: object) -> None:
+    def __init__(self, folder: Path, file_seconds: float, pairs: int = 1, **settings: Any) -> None:
         self.sick_disk = LoopDisk(folder / "sick")
         self.well_disk = LoopDisk(folder / "well")
         disks = [self.sick_disk.path, self.well_disk.path]
