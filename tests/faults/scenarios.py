@@ -315,11 +315,11 @@ def stepped_clock(ground: Ground, chance: random.Random, long: bool) -> str:
 
 @scenario(viewer=True, told=True)
 def held_worker(ground: Ground, chance: random.Random, long: bool) -> str:
-    """The measure itself: the media worker stands still for 100 ms thrice a second, and who watches has to notice."""
+    """The measure itself: the media worker stands still for half a second at a time, and who watches has to notice."""
     pid, began = ground.site.pid_of("media-0"), now_us()
-    while now_us() - began < 8_000_000:
+    while now_us() - began < 12_000_000:
         os.kill(pid, signal.SIGSTOP)
-        ground.pause(0.1)
+        ground.pause(0.5)
         os.kill(pid, signal.SIGCONT)
-        ground.pause(0.23)
+        ground.pause(0.7)
     return "and it was noticed"
