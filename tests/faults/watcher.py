@@ -42,7 +42,9 @@ def open_live(site: Site, camera: str, client: httpx.Client | None = None) -> Ab
             return open_live(site, camera, own)
     given = grant(client, camera)
     address = f"ws://{site.host}:{site.http}{given['url']}/live/{camera}?token={given['token']}"
-    return connect(address, origin=Origin(site.base), proxy=None, max_size=None, open_timeout=PATIENT_S)
+    return connect(
+        address, origin=Origin(site.base), proxy=None, max_size=None, open_timeout=PATIENT_S, ping_interval=None
+    )
 
 
 RENEW_S = 60.0
