@@ -3,7 +3,8 @@ and the media worker on the other.
 
 Every camera sends for the same time; what it has sent since its first keyframe must be in its files in order, whole,
 and once, with times that rise by one frame. A camera's frames are made anew here to be compared with: what was sent is
-not taken from who received it.
+not taken from who received it. The pictures of four cameras bear a block code (`stamped`): these files are decoded too,
+and each picture must say that it is the one it should be, of this camera.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benches import stamped
 from benches.frames import FRAME_RATE, FRAME_TICKS, GOP, gop
 from benches.measured import MEASURED_CPU, pinned
 from benches.report import Value, free_ports
@@ -40,10 +42,12 @@ def run(seconds: float, cameras: int) -> Value:
         found.notes += _record(files, free_ports(cameras), cameras, seconds)
         pictures = [bytes(length_prefixed(nals)) for nals in gop()]
         frames = int(seconds * FRAME_RATE)
-        faults = [fault for camera in range(cameras) if (fault := check(files, camera, frames, pictures))]
+        faults = [fault for camera in range(cameras) if (fault := _checked(files, camera, cameras, frames, pictures))]
     found.rounds.append(sum(fault.missing for fault in faults))
     found.notes += [f"cam-{fault.camera}: {fault.missing} missing, {fault.what}" for fault in faults[:10]]
     found.notes.append(f"{cameras - len(faults)} of {cameras} cameras are as they were sent, frame by frame")
+    decoded = sorted(set(stamped.chosen(cameras)) - {fault.camera for fault in faults})
+    found.notes.append(f"{len(decoded)} of them decode to the pictures that their block codes say")
     return found
 
 
@@ -51,12 +55,13 @@ def _record(files: Path, port: int, cameras: int, seconds: float) -> list[str]:
     """Have the cameras recorded; what went wrong on the way."""
     ours = [sys.executable, "-m", "benches.equal_ours", str(port), str(cameras), str(files)]
     replay_command = [sys.executable, "-m", "benches.replay", str(port), str(cameras), str(seconds)]
+    replay_command += map(str, stamped.chosen(cameras))
     with subprocess.Popen([*pinned(MEASURED_CPU), *ours], stdout=subprocess.PIPE, text=True) as measured:
         assert measured.stdout
         if measured.stdout.readline() != "ready\n":
             raise RuntimeError("the media worker did not start")
         replayed = subprocess.run(
-            replay_command, stdout=subprocess.PIPE, text=True, timeout=4 * seconds + 60, check=True
+            replay_command, stdout=subprocess.PIPE, text=True, timeout=8 * seconds + 60, check=True
         )
         result, _ = measured.communicate(timeout=300)
     if measured.returncode:
@@ -71,12 +76,28 @@ def _record(files: Path, port: int, cameras: int, seconds: float) -> list[str]:
     return notes
 
 
-def check(files: Path, camera: int, frames: int, pictures: list[bytes]) -> Fault | None:
+def _checked(files: Path, camera: int, cameras: int, frames: int, pictures: list[bytes]) -> Fault | None:
+    """What is wrong with a camera's files, which are decoded too where the pictures bear a block code."""
+    if camera not in stamped.chosen(cameras):
+        return check(files, camera, frames, [pictures[(number + camera) % GOP] for number in range(frames)])
+    sent = [bytes(length_prefixed(nals)) for nals in stamped.pictures(camera, frames)]
+    return check(files, camera, frames, sent) or decoded(files, camera, frames)
+
+
+def check(files: Path, camera: int, frames: int, sent: list[bytes]) -> Fault | None:
     """Hold the files of a camera that sent so many frames against them."""
     first = -camera % GOP  # a recording begins with a keyframe, and camera k is k steps into its GOP
-    wanted = (pictures[(number + camera) % GOP] for number in range(first, frames))
-    found = sorted((files / f"cam-{camera}").rglob("*.mp4"))
-    return compare(camera, frames - first, wanted, _recorded(found))
+    return compare(camera, frames - first, sent[first:], _recorded(_files(files, camera)))
+
+
+def decoded(files: Path, camera: int, frames: int) -> Fault | None:
+    """Hold the pictures that a decoder makes of a camera's files against what their block codes should say."""
+    wanted = [stamped.stamp(camera, number) for number in range(-camera % GOP, frames)]
+    found = list(stamped.stamps(_files(files, camera)))
+    if found == wanted:
+        return None
+    same = next((at for at, (one, other) in enumerate(zip(found, wanted, strict=False)) if one != other), len(found))
+    return Fault(camera, len(wanted) - same, f"picture {same} of {len(found)} says that it is another one")
 
 
 def compare(camera: int, count: int, wanted: Iterable[bytes], recorded: Iterable[tuple[bytes, int]]) -> Fault | None:
@@ -99,6 +120,10 @@ def compare(camera: int, count: int, wanted: Iterable[bytes], recorded: Iterable
         if extra:
             return Fault(camera, 0, f"{extra} frames more than were sent")
     return None if same == count else Fault(camera, count - same, what)
+
+
+def _files(files: Path, camera: int) -> list[Path]:
+    return sorted((files / f"cam-{camera}").rglob("*.mp4"))
 
 
 def _recorded(files: list[Path]) -> Iterable[tuple[bytes, int]]:

@@ -17,9 +17,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,6 +42,8 @@ class Program:
     def __init__(self, log: Path, command: list[str], environment: Mapping[str, str] | None = None) -> None:
         self.log = log
         self._stream = log.open("ab")
+        self._read = 0
+        self._entries: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -61,8 +64,15 @@ class Program:
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """The structured log lines so far."""
-        return [json.loads(line) for line in self.text.splitlines() if line.startswith("{") and line.endswith("}")]
+        """The structured log lines so far. Each is read once: who waits for one asks ten times a second."""
+        with self.log.open("rb") as file:
+            file.seek(self._read)
+            new, _, _ = file.read().rpartition(b"\n")
+        if new:
+            self._read += len(new) + 1
+            lines = (line.strip() for line in new.decode("utf-8", "replace").split("\n"))
+            self._entries += [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return list(self._entries)
 
     def kill(self) -> None:
         """As by `kill -9`."""
@@ -130,12 +140,14 @@ class Site:
         self.server_environment: dict[str, str] = {}
         """Of the server alone, beside its settings."""
         self._programs: list[Program] = []
+        self._stack = ExitStack()
         self._runs = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._stack.close()
         for program in reversed(self._programs):
             try:
                 program.stop()
@@ -191,12 +203,17 @@ class Site:
 
     # -- the server
 
-    def start(self, within: float = PATIENT_S) -> None:
-        """`soip serve`, and wait until every worker and the console are ready."""
+    def launch(self) -> None:
+        """`soip serve`, and wait until all its processes are there."""
         self.server = self.run(
             "serve", [sys.executable, "-m", "soip", "serve"], {**self.settings, **self.server_environment}
         )
-        workers = int(self.settings["SOIP_MEDIA_WORKERS"])
+        until(lambda: self.count("process started") >= len(self.workers) + 2, explain=self.explain)
+
+    def start(self, within: float = PATIENT_S) -> None:
+        """`soip serve`, and wait until every worker and the console are ready."""
+        self.launch()
+        workers = len(self.workers)
         until(lambda: self.count("media worker ready") >= workers and self._answers(), within, self.explain)
 
     def stop(self) -> int:
@@ -279,6 +296,13 @@ class Site:
         """Look into the directory's database."""
         with closing(sqlite3.connect(f"file:{self.data / 'soip.db'}?mode=ro", uri=True, timeout=10)) as database:
             return database.execute(sql, values).fetchall()
+
+    @cached_property
+    def page(self) -> httpx.Client:
+        """A session that is kept, also while the server is away: each request has a connection of its own."""
+        client = self._stack.enter_context(self.client())
+        client.headers["Connection"] = "close"
+        return client
 
     @contextmanager
     def client(self) -> Iterator[httpx.Client]:

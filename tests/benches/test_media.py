@@ -14,7 +14,8 @@ from benches.report import Comparison, Figure, Told, Value, free_ports
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benches import age, baseline, capacity, equal, fanout, ffmpeg, footprint, playback
+from benches import age, baseline, capacity, equal, fanout, ffmpeg, footprint, playback, stamped
+from soip.rtp.h264 import H264
 from tests.peers import need
 
 # -- what is told
@@ -92,6 +93,28 @@ def test_a_trial_tells_the_share_of_the_core() -> None:
     assert 0 < found.load < 2
 
 
+def test_more_than_one_core_does_not_pass() -> None:
+    assert capacity.Trial(400, "", 1.0).passed
+    assert not capacity.Trial(400, "3 packets were lost", 0.5).passed
+    beyond = capacity.Trial(400, "", 1.01)
+    assert not beyond.passed
+    assert beyond.line() == "400: nothing lost, but by more than one core; 101% of the core"
+    assert capacity.Trial(300, "", 0.8).line() == "300: nothing lost; 80% of the core"
+
+
+def test_a_trial_is_counted_for_ten_seconds_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[float] = []
+
+    def trial(cameras: int, seconds: float) -> capacity.Trial:
+        lengths.append(seconds)
+        return capacity.Trial(cameras, "", 0.5 if cameras <= 80 else 1.5)
+
+    monkeypatch.setattr(capacity, "_trial", trial)
+    found = capacity.run(rounds=1, seconds=2.0, begin=40)
+    assert found.rounds == [pytest.approx(78, abs=2)]
+    assert set(lengths) == {capacity.LEAST_S}
+
+
 # -- recorded equals sent
 
 PICTURES = [bytes([number]) for number in range(GOP)]
@@ -136,9 +159,41 @@ def test_frames_that_nobody_sent_are_found() -> None:
 
 
 def test_cameras_are_recorded_as_they_were_sent() -> None:
-    found = equal.run(seconds=4.0, cameras=3)
-    assert "3 of 3 cameras" in found.notes[-1], found.lines()
+    found = equal.run(seconds=4.0, cameras=5)
+    assert "5 of 5 cameras" in found.notes[-2], found.lines()
+    assert "4 of them decode" in found.notes[-1], found.lines()
     assert found.value == 0
+
+
+def test_four_cameras_bear_a_block_code() -> None:
+    assert stamped.chosen(300) == (0, 75, 150, 225)
+    assert stamped.chosen(2) == (0, 1)
+
+
+def test_a_camera_with_a_block_code_is_as_large_as_the_others() -> None:
+    """And the same each time, since what was sent is made anew to be compared with."""
+    count, camera = 2 * GOP, 7
+    one, again = (list(stamped.pictures(camera, count)) for _ in range(2))
+    assert one == again
+    sizes = [sum(map(len, nals)) for nals in gop()]
+    assert [sum(map(len, nals)) for nals in one] == [sizes[(number + camera) % GOP] for number in range(count)]
+    keyframes = [number for number, nals in enumerate(one) if H264.is_keyframe(nals)]
+    assert keyframes == [-camera % GOP, -camera % GOP + GOP]
+
+
+def test_a_picture_that_is_another_one_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its bytes may be as they were sent."""
+    said = [stamped.stamp(3, number) for number in range(-3 % GOP, 2 * GOP)]
+    monkeypatch.setattr(stamped, "stamps", lambda files: iter(said))
+    assert equal.decoded(tmp_path, 3, 2 * GOP) is None
+    said[5] = stamped.stamp(4, said[5].counter)
+    fault = equal.decoded(tmp_path, 3, 2 * GOP)
+    assert fault is not None
+    assert (fault.missing, fault.what) == (len(said) - 5, f"picture 5 of {len(said)} says that it is another one")
+    said[5:] = []
+    fault = equal.decoded(tmp_path, 3, 2 * GOP)
+    assert fault is not None
+    assert fault.missing == 2 * GOP - (-3 % GOP) - 5
 
 
 # -- the others, once and small

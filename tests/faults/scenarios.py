@@ -11,7 +11,7 @@ import random
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,15 +27,18 @@ Run = Callable[[Ground, random.Random, bool], str]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`viewer`: who watches the other camera must not notice. `clock`: the server needs a clock that can be set.
-    `rounds`: how often it is run in earnest.
+    """`place`: which site it breaks (`campaign.PLACES`). `viewer`: who watches the other camera is asked how old the
+    pictures were, and must not have noticed, or with `told` must. `rounds`: how often it is run in earnest, and
+    `seconds` about how long once.
     """
 
     name: str
     run: Run
-    viewer: bool
-    clock: bool = False
+    place: str = "site"
+    viewer: bool = False
+    told: bool = False
     rounds: int = 1
+    seconds: float = 40
 
     @property
     def says(self) -> str:
@@ -46,57 +49,103 @@ class Scenario:
 ALL: dict[str, Scenario] = {}
 
 
-def scenario(*, viewer: bool, clock: bool = False, rounds: int = 1) -> Callable[[Run], Run]:
+def scenario(
+    place: str = "site", *, viewer: bool = False, told: bool = False, rounds: int = 1, seconds: float = 40
+) -> Callable[[Run], Run]:
     def register(run: Run) -> Run:
         name = run.__name__.replace("_", "-")
-        ALL[name] = Scenario(name, run, viewer, clock, rounds)
+        ALL[name] = Scenario(name, run, place, viewer, told, rounds, seconds)
         return run
 
     return register
-
-
-@scenario(viewer=False, rounds=150)
-def kill_worker(ground: Ground, chance: random.Random, long: bool) -> str:
-    """kill -9 of the media worker at a random moment: at most the fragment under way and what was queued is lost."""
-    site, started = ground.site, now_us()
-    ground.all_recorded()
-    ground.pause(chance.uniform(0, 4))
-    killed = now_us()
-    before = site.count("media worker ready")
-    site.kill_process("media-0")
-    until(lambda: site.count("media worker ready") > before, explain=site.explain)
-    ground.all_recorded()
-    lost = 0.0
-    for camera in (ground.sick, ground.well):
-        (gap,) = [each for each in ground.explained(camera, started, DOWN) if each.end > killed]
-        assert gap.start > killed - LOST_US, (camera, gap, killed)
-        lost = max(lost, (killed - gap.start) / 1e6)
-    return f"lost {max(0.0, lost):.1f} s before the kill"
 
 
 ROUNDING_US = 1000
 """By which two files may seem to overlap: the camera's clock is followed all the time."""
 LOST_US = 4_500_000
 """A fragment, and what may wait for the disk or for the process on a busy machine."""
+AGAIN = 0.25
+"""How often what was killed is killed once more while it comes back: what mends after a crash may crash as well."""
 
 
-@scenario(viewer=False, rounds=50)
-def kill_server(ground: Ground, chance: random.Random, long: bool) -> str:
-    """kill -9 of the whole server at a random moment."""
+@scenario("kills", rounds=100, seconds=12)
+def kill_worker(ground: Ground, chance: random.Random, long: bool) -> str:
+    """kill -9 of a media worker at a random moment: at most the fragment under way and what was queued is lost."""
     site, started = ground.site, now_us()
-    ground.all_recorded()
-    ground.pause(chance.uniform(0, 4))
+    worker = chance.choice([each for each in site.workers if ground.served_by(each)])
+    mine = ground.served_by(worker)
+    ground.pause(chance.uniform(0, FILE_S))
+    killed = now_us()
+    before = _kill_process(ground, worker, chance, "media worker ready")
+    until(lambda: site.count("media worker ready", role=worker) > before, explain=site.explain)
+    ground.until_begun(killed, mine)
+    lost = _lost(ground, mine, started, killed)
+    if others := set(ground.all) - set(mine):
+        ground.untouched(started, *others)
+    ground.mended(killed, mine)
+    return f"lost {lost:.1f} s before the kill"
+
+
+@scenario("kills", rounds=50, seconds=18)
+def kill_server(ground: Ground, chance: random.Random, long: bool) -> str:
+    """kill -9 of the whole server at a random moment: the same, for all cameras."""
+    site, started = ground.site, now_us()
+    ground.pause(chance.uniform(0, FILE_S))
     killed = now_us()
     site.kill()
+    if chance.random() < AGAIN:
+        site.launch()
+        ground.pause(chance.uniform(0, 4))
+        site.kill()
     site.start()
+    ground.until_begun(killed, ground.all)
+    back = (now_us() - killed) / 1e6
+    lost = _lost(ground, ground.all, started, killed)
+    ground.mended(killed, ground.all)
+    return f"lost {lost:.1f} s before the kill, back after {back:.0f} s"
+
+
+@scenario("kills", rounds=50, seconds=10)
+def kill_sip(ground: Ground, chance: random.Random, long: bool) -> str:
+    """kill -9 of the SIP server at a random moment: calls go on, and no recording loses anything."""
+    site, started = ground.site, now_us()
+    ground.pause(chance.uniform(0, FILE_S))
+    killed = now_us()
+    before = _kill_process(ground, "sip", chance, "SIP server ready")
+    until(lambda: site.count("SIP server ready") > before, explain=site.explain)
+    back = (now_us() - killed) / 1e6
     ground.all_recorded()
-    for camera in (ground.sick, ground.well):
-        (gap,) = [each for each in ground.explained(camera, started, DOWN) if each.end > killed]
-        assert gap.start > killed - LOST_US, (camera, gap, killed)
-    return f"back after {(now_us() - killed) / 1e6:.0f} s"
+    ground.untouched(started, *ground.all)
+    return f"back after {back:.0f} s"
 
 
-@scenario(viewer=True)
+FILE_S = 6.0
+"""How long a file is where processes are killed: the moment may be that of a new file."""
+
+
+def _kill_process(ground: Ground, name: str, chance: random.Random, ready: str) -> int:
+    """kill -9 once or twice. How often it had said that it is `ready` when it was killed for good."""
+    site = ground.site
+    for pause in [0.0, chance.uniform(0, 3)][: 1 + (chance.random() < AGAIN)]:
+        ground.pause(pause)
+        pid = site.pid_of(name)
+        site.kill_process(name)
+        until(lambda: site.pid_of(name) != pid, explain=site.explain)  # noqa: B023
+    return site.count(ready, role=name)
+
+
+def _lost(ground: Ground, cameras: Iterable[str], started: int, killed: int) -> float:
+    """The kill is explained as such for these, and took no more than it may: how much at most, in seconds."""
+    lost = 0.0
+    for camera in cameras:
+        gaps = [each for each in ground.explained(camera, started, DOWN) if each.end > killed]
+        assert gaps, (camera, "the kill is not explained")
+        assert gaps[0].start > killed - LOST_US, (camera, gaps, killed)
+        lost = max(lost, (killed - gaps[0].start) / 1e6)
+    return lost
+
+
+@scenario(viewer=True, seconds=70)
 def stalled_disk(ground: Ground, chance: random.Random, long: bool) -> str:
     """A disk takes nothing for 30 s: the others go on, its own camera loses nothing, or a gap says what."""
     began = now_us()
@@ -179,7 +228,7 @@ def expiring_disk(ground: Ground, chance: random.Random, long: bool) -> str:
     return f"{sum(gap.cause == EXPIRED for gap in gaps)} times expired"
 
 
-@scenario(viewer=True)
+@scenario(viewer=True, seconds=640)
 def directory_away(ground: Ground, chance: random.Random, long: bool) -> str:
     """The directory cannot be used for 10 minutes: recording goes on, and the rows come later."""
     began = now_us()
@@ -218,7 +267,7 @@ def changed_camera(ground: Ground, chance: random.Random, long: bool) -> str:
     return f"3 changes, {len(gaps)} gaps"
 
 
-@scenario(viewer=True)
+@scenario(viewer=True, seconds=90)
 def slow_viewer(ground: Ground, chance: random.Random, long: bool) -> str:
     """Pages and a phone that stop reading: nobody else notices, nothing of the recording is missing."""
     began = now_us()
@@ -242,7 +291,7 @@ def slow_viewer(ground: Ground, chance: random.Random, long: bool) -> str:
     return f"{len(sockets)} pages and a phone"
 
 
-@scenario(viewer=False, clock=True)
+@scenario("clock")
 def stepped_clock(ground: Ground, chance: random.Random, long: bool) -> str:
     """The system's clock is set an hour ahead, and back: files do not overlap, and no time is negative."""
     site = ground.site
@@ -262,3 +311,15 @@ def stepped_clock(ground: Ground, chance: random.Random, long: bool) -> str:
         causes |= {gap.cause for gap in gaps}
     assert CLOCK in causes
     return "+1 h, then back"
+
+
+@scenario(viewer=True, told=True)
+def held_worker(ground: Ground, chance: random.Random, long: bool) -> str:
+    """The measure itself: the media worker stands still for half a second at a time, and who watches has to notice."""
+    pid, began = ground.site.pid_of("media-0"), now_us()
+    while now_us() - began < 12_000_000:
+        os.kill(pid, signal.SIGSTOP)
+        ground.pause(0.5)
+        os.kill(pid, signal.SIGCONT)
+        ground.pause(0.7)
+    return "and it was noticed"

@@ -27,8 +27,7 @@ class Entry:
 def timeline(site: Site, camera: str) -> list[Entry]:
     """Recordings and gaps of the last hour, in order, as the API gives them."""
     window = {"from": rfc3339(now_us() - 3600 * 10**6), "to": rfc3339(now_us())}
-    with site.client() as client:
-        answer = client.get(f"/api/cameras/{camera}/timeline", params=window)
+    answer = site.page.get(f"/api/cameras/{camera}/timeline", params=window)
     assert answer.status_code == 200, answer.text
     facts = answer.json()
     found = [Entry(parse_us(each["start"]), parse_us(each["end"])) for each in facts["recordings"]]

@@ -7,11 +7,12 @@ import json
 import math
 import threading
 import time
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
+import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
@@ -25,14 +26,29 @@ def p99(ages: list[float]) -> float:
     return sorted(ages)[math.ceil(len(ages) * 0.99) - 1]
 
 
-def open_live(site: Site, camera: str) -> AbstractContextManager[ClientConnection]:
+def grant(client: httpx.Client, camera: str) -> dict[str, Any]:
+    """A token for a camera's live pictures, as the page gets it."""
+    answer = client.post(
+        f"/api/cameras/{camera}/grants", json={"action": "live"}, headers={"Origin": str(client.base_url)}
+    )
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def open_live(site: Site, camera: str, client: httpx.Client | None = None) -> AbstractContextManager[ClientConnection]:
     """The WebSocket of a camera's live pictures, to be used in a `with`."""
-    with site.client() as client:
-        answer = client.post(f"/api/cameras/{camera}/grants", json={"action": "live"}, headers={"Origin": site.base})
-        assert answer.status_code == 200, answer.text
-        grant = answer.json()
-    address = f"ws://{site.host}:{site.http}{grant['url']}/live/{camera}?token={grant['token']}"
-    return connect(address, origin=Origin(site.base), proxy=None, max_size=None, open_timeout=PATIENT_S)
+    if client is None:
+        with site.client() as own:
+            return open_live(site, camera, own)
+    given = grant(client, camera)
+    address = f"ws://{site.host}:{site.http}{given['url']}/live/{camera}?token={given['token']}"
+    return connect(
+        address, origin=Origin(site.base), proxy=None, max_size=None, open_timeout=PATIENT_S, ping_interval=None
+    )
+
+
+RENEW_S = 60.0
+"""A token lasts for two minutes; the page renews it before."""
 
 
 class Watcher:
@@ -40,22 +56,26 @@ class Watcher:
 
     def __init__(self, site: Site, camera: str) -> None:
         self._stack = ExitStack()
-        self._socket = self._stack.enter_context(open_live(site, camera))
+        self._camera = camera
+        self._client = self._stack.enter_context(site.client())
+        self._socket = self._stack.enter_context(open_live(site, camera, self._client))
         self._messages: list[tuple[int, bytes]] = []
         self._openings = 0
-        self._closing = False
+        self._closing = threading.Event()
         self.ended = ""
-        self._thread = threading.Thread(target=self._take, daemon=True)
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._take, self._renew)]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         until(lambda: self.count > 2, explain=lambda: "no picture came")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._closing = True
+        self._closing.set()
         self._stack.close()
-        self._thread.join(PATIENT_S)
+        for thread in self._threads:
+            thread.join(PATIENT_S)
 
     @property
     def count(self) -> int:
@@ -69,7 +89,17 @@ class Watcher:
                 elif json.loads(message)["type"] == "init":
                     self._openings += 1
         except ConnectionClosed as closed:
-            self.ended = "" if self._closing else str(closed)
+            self.ended = "" if self._closing.is_set() else str(closed)
+
+    def _renew(self) -> None:
+        with suppress(ConnectionClosed):
+            while not self._closing.wait(RENEW_S):
+                try:
+                    token = grant(self._client, self._camera)["token"]
+                except (AssertionError, httpx.HTTPError) as error:
+                    self.ended = f"the token was not renewed: {error}"
+                    return
+                self._socket.send(json.dumps({"type": "token", "token": token}))
 
     def ages(self) -> list[float]:
         """In seconds, of each picture but those that were sent at once, as the start."""

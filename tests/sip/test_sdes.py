@@ -49,6 +49,13 @@ def test_what_is_written_is_read_back(
     assert Crypto.parse(str(crypto)) == crypto
 
 
+@pytest.mark.parametrize("lifetime", ["2^0", "2^48", "2^56", "2^99", "1048577", "999999999999999"])
+def test_every_lifetime_that_is_read_is_written_so_that_it_is_read_again(lifetime: str) -> None:
+    crypto = Crypto.parse(f"1 AES_CM_128_HMAC_SHA1_80 inline:{'A' * 40}|{lifetime}")
+    assert str(crypto).endswith(f"|{lifetime}")
+    assert Crypto.parse(str(crypto)) == crypto
+
+
 def test_the_example_of_the_rfc_is_read() -> None:
     # RFC 4568 §4: the first of two attributes, and one of two keys from §6.1.
     crypto = Crypto.parse("1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj|2^20|1:32")

@@ -11,6 +11,7 @@ import pytest
 
 from soip.directory.rows import EventRow, RecordingRow
 from soip.policy import mediaurl
+from soip.policy.liveness import LATELY_US
 from soip.web.times import parse, render
 from tests.web.system import System, now_us
 
@@ -53,13 +54,27 @@ async def test_a_registered_camera_without_media_is_idle(system: System) -> None
 async def test_what_a_dead_media_worker_said_is_forgotten(system: System) -> None:
     await system.add_user("kim", "viewer")
     await system.add_camera("cam1", media="recording")
-    await system.heartbeat(now_us() - 20_000_000)
+    await system.heartbeat(now_us() - LATELY_US - 20_000_000)
     async with system.signed_in("kim") as client:
         (camera,) = (await client.get("/api/cameras")).json()
         assert (camera["media"], camera["instance"]) == ("idle", None)
         answer = await client.post("/api/cameras/cam1/grants", json={"action": "live"})
     assert (answer.status_code, answer.json()["error"]) == (503, "no_media_server")
     assert "soip media" not in answer.json()["message"], "a second worker of the number would be refused"
+
+
+async def test_who_watches_goes_on_while_the_directory_takes_no_heartbeats(system: System) -> None:
+    """A directory that cannot be written makes every worker look dead; the media worker itself judges the token."""
+    await system.add_user("kim", "operator")
+    await system.add_camera("cam1", media="recording")
+    await system.heartbeat(now_us() - 600_000_000)
+    async with system.signed_in("kim") as client:
+        (camera,) = (await client.get("/api/cameras")).json()
+        assert (camera["media"], camera["instance"]) == ("idle", None), "nobody can say"
+        for action in ("live", "playback"):
+            answer = await client.post("/api/cameras/cam1/grants", json={"action": action})
+            assert answer.json()["url"] == f"/media/{system.instance.id}"
+        assert (await client.get(f"/media/{system.instance.id}/odd/x")).status_code == 200
 
 
 async def test_a_timeline_tells_what_is_there_and_why_the_rest_is_not(system: System) -> None:

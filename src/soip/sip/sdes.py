@@ -146,7 +146,7 @@ class Crypto:
         return OfferError(f"a=crypto:{self.tag}: {why}", _WARN_UNDERSTOOD)
 
     def __str__(self) -> str:
-        lifetime = "" if self.lifetime is None else f"|{self.lifetime}"
+        lifetime = "" if self.lifetime is None else f"|{_written(self.lifetime)}"
         mki = "" if self.mki is None else f"|{self.mki[0]}:{self.mki[1]}"
         words = [str(self.tag), self.suite, f"inline:{b64encode(self.key).decode()}{lifetime}{mki}", *self.parameters]
         return " ".join(words)
@@ -196,3 +196,8 @@ def _number(text: str) -> int:
     """A lifetime in packets (§6.1), as a power of two or not."""
     power = text.removeprefix("2^")
     return int(text) if power == text else 1 << int(power)
+
+
+def _written(lifetime: int) -> str:
+    """The reverse: as a power wherever it is one, since as digits it may be longer than what is read."""
+    return f"2^{lifetime.bit_length() - 1}" if lifetime.bit_count() == 1 else str(lifetime)

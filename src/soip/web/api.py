@@ -267,11 +267,13 @@ def _hold(row: HoldRow) -> HoldView:
 
 async def _issue(camera: str, action: str, user: UserRow, state: State) -> GrantView:
     require(user, ACTIONS[action])
-    found = await _camera(state, camera)
-    instance = found.instance
+    await _camera(state, camera)
+    seen = await state.overview.get()
+    home = seen.homes.get(camera)
+    instance = home if home in seen.reach else None
     if instance is None and action not in ("live", "sub"):
         # Every worker of this machine reads all recordings of it, also those of one that is no more.
-        instance = min((await state.overview.get()).workers, default=None)
+        instance = min(seen.reach, default=None)
     if instance is None:
         raise NoMediaServerError
     expires = time.time() + mediaurl.LIFETIME_S

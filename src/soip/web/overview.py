@@ -26,10 +26,14 @@ Transport = Literal["udp", "tcp"]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the directory said at one moment."""
+    """What the directory said at one moment. `workers` live; `reach` are those whose media may be asked for, also while
+    the directory takes no heartbeats; `homes` tells which of them has a camera.
+    """
 
     cameras: Mapping[str, CameraView]
     workers: Mapping[str, MediaInstance]
+    reach: Mapping[str, MediaInstance]
+    homes: Mapping[str, str]
     group: Sequence[WorkerView]
 
 
@@ -74,7 +78,9 @@ async def snapshot(directory: Directory) -> Snapshot:
         row.id: view(row, states.get(row.id), row.device_id in online, _living(homes.get(row.id), workers))
         for row in await directory.cameras.all()
     }
-    return Snapshot(cameras, workers, group(instances, Counter(homes.values()), now_us))
+    trying = liveness.worth_trying({each.id: each.heartbeat_us for each in instances}, now_us)
+    reach = {each.id: each for each in instances if each.id in trying}
+    return Snapshot(cameras, workers, reach, homes, group(instances, Counter(homes.values()), now_us))
 
 
 def group(instances: Iterable[MediaInstance], cameras: Mapping[str, int], now_us: int) -> list[WorkerView]:

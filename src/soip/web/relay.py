@@ -155,7 +155,7 @@ async def carry(
 async def _worker(scope: Scope) -> MediaInstance:
     state = state_of(HTTPConnection(scope))
     name = str(scope["path_params"]["instance"])
-    worker = (await state.overview.get()).workers.get(name)
+    worker = (await state.overview.get()).reach.get(name)
     if worker is None:
         raise MediaAwayError(f"the media server {name[:64]!r} is not running: ask for a new media address")
     return worker
