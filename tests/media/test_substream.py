@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -17,9 +18,13 @@ from soip.media.context import Context
 from soip.media.patience import Patience
 from soip.media.recorder import Recorder
 from soip.media.request import MAIN, SUB
+from soip.media.stepdown import fits
 from soip.media.substream import ABSENT_S
 from soip.net.errors import FlowError, RequestRefusedError, RequestTimeoutError
 from soip.net.ports import PortsExhaustedError
+from soip.net.rtp import Peer
+from soip.rtp import rtcp
+from soip.rtp.codec import Codec
 from soip.sip.errors import OfferError
 from soip.sip.message import Headers, Response
 from soip.sip.sdp import SessionDescription
@@ -86,6 +91,95 @@ async def test_viewers_of_the_sub_stream_share_a_second_call_and_the_main_one_go
     await looks(small, SUB_SIDES)
     assert len(camera.subs) == 2, "it is called again for who comes next"
     await asyncio.gather(small.call.bye(), whole.call.bye())
+
+
+def report(viewer: Viewer, loss: float) -> None:
+    """Say how much of what was sent is lost, once there was a report to answer."""
+    stream = viewer.agreement.video
+    assert stream is not None
+    for packet in [packet for packet in viewer.control if isinstance(packet, rtcp.SenderReport)][-1:]:
+        block = rtcp.ReportBlock(packet.ssrc, int(loss * 256), 0, 0, 0, 0, 0)
+        data = rtcp.build([rtcp.ReceiverReport(5, (block,))])
+        viewer.pairs[0].send_control(data, Peer(*stream.remote_rtcp))
+
+
+async def comes_to_look(viewer: Viewer, sides: tuple[int, int], loss: float) -> None:
+    """After some reports of such a loss."""
+    sent = {b"".join(frame) for frame in shown(sides=sides)}
+    async with asyncio.timeout(60):
+        while not all(b"".join(unit.nals) in sent for unit in await viewer.see(3)):
+            report(viewer, loss)
+
+
+def hasty(monkeypatch: pytest.MonkeyPatch, **limits: float) -> None:
+    """How long it takes is tested in virtual time (`test_throttle.py`)."""
+    for limit, seconds in limits.items():
+        monkeypatch.setattr(f"soip.policy.throttle.{limit}", seconds)
+
+
+@shared
+async def test_who_does_not_bear_the_main_stream_is_shown_the_sub_stream_and_comes_back(
+    home: House, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty(monkeypatch, BAD_S=0.3, STEP_S=0.3, GOOD_S=0.5)
+    camera = await recorded(home, name)
+    lossy = await (await Viewer.make(home)).dial(name)
+    other = await (await Viewer.make(home, "bob")).dial(name)
+    await looks(lossy, SIDES)
+    await comes_to_look(lossy, SUB_SIDES, 0.5)
+    assert camera.users == [name, f"{name};stream=sub"]
+    await looks(other, SIDES)
+    await comes_to_look(lossy, SIDES, 0.0)
+    await until(lambda: camera.subs[0].end is not None, True)
+    assert lossy.call.end is None
+    assert (lossy.receiver.earlier, lossy.receiver.lost) == ([0, 0, 0], 0), "all in one numbering"
+    await unharmed(home, name, camera)
+    await asyncio.gather(lossy.call.bye(), other.call.bye())
+
+
+@shared
+async def test_who_does_not_bear_the_main_stream_of_a_camera_that_refuses_the_other_is_hung_up_at_last(
+    home: House, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty(monkeypatch, BAD_S=0.3, STEP_S=0.3, GIVE_UP_S=2.0)
+    camera = await recorded(home, name)
+    camera.answers_sub = 486
+    lossy = await (await Viewer.make(home)).dial(name)
+
+    def ended() -> bool:
+        report(lossy, 0.5)
+        return lossy.call.end is not None
+
+    await until(ended, True)
+    assert "too much is lost on the way to you" in await lossy.ended()
+    assert camera.users == [name, f"{name};stream=sub"], "asked once"
+    await unharmed(home, name, camera)
+
+
+@shared
+async def test_a_viewer_that_hangs_up_lets_go_of_the_sub_stream_too(
+    home: House, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty(monkeypatch, BAD_S=0.3, STEP_S=0.3)
+    camera = await recorded(home, name)
+    lossy = await (await Viewer.make(home)).dial(name)
+    await comes_to_look(lossy, SUB_SIDES, 0.5)
+    await lossy.call.bye()
+    await until(lambda: camera.subs[0].end is not None, True)
+    await unharmed(home, name, camera)
+
+
+@pytest.mark.parametrize(
+    ("stream", "promised", "expected"),
+    [("42c01e", "42c01f", True), ("42c01e", "640028", True), ("640028", "42c01f", False), ("4d401e", "42c01f", False)],
+)
+def test_a_sub_stream_is_shown_to_who_can_decode_its_profile(stream: str, promised: str, expected: bool) -> None:
+    def codec(profile: str, encoding: str = "H264") -> Codec:
+        return cast(Codec, SimpleNamespace(encoding=encoding, parameters={"profile-level-id": profile}))
+
+    assert fits(codec(stream), codec(promised)) is expected
+    assert not fits(codec(stream, "H265"), codec(promised))
+    assert fits(codec(stream, "H265"), codec(promised, "H265")), "both of the default profile"
 
 
 @shared

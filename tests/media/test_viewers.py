@@ -17,6 +17,7 @@ from typing import cast
 import pytest
 
 from soip.media.camera import Camera
+from soip.media.camerastream import CameraStream
 from soip.media.context import Context
 from soip.media.liveview import LiveView
 from soip.media.patience import Patience
@@ -201,6 +202,30 @@ async def test_who_loses_even_keyframes_is_hung_up_and_nobody_else(desk: Desk) -
     assert bad.view.trouble == "too much is lost on the way to you"
     assert good.view.trouble == ""
     assert len(good.shown) == desk.shown
+
+
+async def test_another_stream_of_the_camera_goes_on_in_the_same_numbering(desk: Desk) -> None:
+    small = Desk(desk.poll)
+    screen = desk.viewer()
+    await desk.show(30, screen)
+    assert screen.shown == list(range(31))
+    small.at = desk.at
+    small.relay.push(picture(desk.shown // GOP * GOP, gop=GOP, arrival=desk.at, size=500))
+    small.shown = desk.shown
+    screen.view.show(cast(CameraStream, small))
+    assert small.keyframes_asked == 1
+    await small.show(2 * GOP, screen, size=500)
+    assert screen.shown[-10:] == list(range(small.shown - 10, small.shown))
+    desk.shown, desk.at = small.shown, small.at
+    screen.view.show(cast(CameraStream, desk))
+    await desk.show(2 * GOP, screen)
+    assert screen.shown[-10:] == list(range(desk.shown - 10, desk.shown))
+    assert not [*small.relay.viewers], "who has gone back is not served there"
+    assert screen.receiver.lost == 0
+    assert len({parse(packet).ssrc for packet in screen.packets}) == 1
+    screen.view.close()
+    screen.view.show(cast(CameraStream, small))
+    assert not [*small.relay.viewers, *desk.relay.viewers], "who is gone is not served any more"
 
 
 async def test_a_viewer_that_stops_reading_and_reporting_is_found_gone(desk: Desk) -> None:

@@ -16,6 +16,7 @@ from soip.policy.throttle import (
     GOOD_LOSS,
     GOOD_MOST_S,
     GOOD_S,
+    STEP_S,
     Share,
     Throttle,
 )
@@ -91,6 +92,36 @@ def test_a_way_that_bears_keyframes_alone_is_tried_ever_more_seldom() -> None:
     assert len(tries) < 20
 
 
+@pytest.mark.parametrize("every", [0.2, 5.0])
+def test_where_there_is_a_sub_stream_it_follows_the_keyframes(every: float) -> None:
+    way = Way(every)
+    way.throttle.offer_smaller(True, way.now)
+    assert way.lose(0.3, 600) is Share.NOTHING
+    (thinned, first), (smaller, second), (ended, last) = way.changes
+    assert [first, second, last] == [Share.KEYFRAMES, Share.SMALLER, Share.NOTHING]
+    assert STEP_S <= smaller - thinned <= STEP_S + every + 0.5
+    assert GIVE_UP_S <= ended - smaller <= GIVE_UP_S + 2 * every + 0.5
+
+
+def test_who_recovers_with_the_sub_stream_gets_all_again_ever_more_seldom() -> None:
+    way = Way()
+    way.throttle.offer_smaller(True, way.now)
+    while way.now < 5000:
+        way.lose(0.3 if way.throttle.share is Share.ALL else 0.0, 5)
+    assert {share for _, share in way.changes} == {Share.ALL, Share.KEYFRAMES, Share.SMALLER}
+    tries = [at for at, share in way.changes if share is Share.ALL]
+    assert 3 < len(tries) < 20
+
+
+def test_a_sub_stream_that_is_not_to_be_had_leaves_keyframes() -> None:
+    way = Way()
+    way.throttle.offer_smaller(True, way.now)
+    assert way.lose(0.3, 30) is Share.SMALLER
+    way.throttle.offer_smaller(False, way.now)
+    assert way.throttle.share is Share.KEYFRAMES
+    assert way.lose(0.3, 600) is Share.NOTHING
+
+
 def test_old_relapses_are_forgotten() -> None:
     way = Way()
     for _ in range(4):
@@ -101,18 +132,27 @@ def test_old_relapses_are_forgotten() -> None:
     assert way.lose(0.0, GOOD_S + 10) is Share.ALL
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 5), st.floats(0.01, 30)), max_size=300))
-def test_whatever_is_reported_it_goes_step_by_step(
-    reports: list[tuple[float, float, float]],
-) -> None:
+STEPS = {
+    Share.ALL: {Share.KEYFRAMES},
+    Share.KEYFRAMES: {Share.ALL, Share.SMALLER, Share.NOTHING},
+    Share.SMALLER: {Share.ALL, Share.NOTHING},
+    Share.NOTHING: set(),
+}
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 5), st.floats(0.01, 30)), max_size=300),
+    st.booleans(),
+)
+def test_whatever_is_reported_it_goes_step_by_step(reports: list[tuple[float, float, float]], smaller: bool) -> None:
     throttle, now, shares, changed = Throttle(), 0.0, [Share.ALL], -1e9
-    order = list(Share)
+    throttle.offer_smaller(smaller, now)
     for loss, rtt, wait in reports:
         now += wait
         share = throttle.report(loss, rtt, now)
         if share is not shares[-1]:
-            assert abs(order.index(share) - order.index(shares[-1])) == 1
-            assert shares[-1] is not Share.NOTHING
-            assert now - changed >= BAD_S, "never twice in a moment"
+            assert share in STEPS[shares[-1]]
+            assert smaller or share is not Share.SMALLER
+            assert now - changed >= STEP_S, "never twice in a moment"
             shares.append(share)
             changed = now

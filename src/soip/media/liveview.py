@@ -46,6 +46,9 @@ class LiveView:
     ) -> None:
         self._context = context
         self._camera = camera
+        self._pictures = camera
+        """Whose pictures it is shown: the sub-stream's, where it does not bear the main one's (`stepdown`)."""
+        self._told = Share.ALL
         self._video: OutLeg | None = None
         self._viewer: Viewer | None = None
         self._audio: AudioLeg | None = None
@@ -85,6 +88,7 @@ class LiveView:
             elif not _names_group(stream):
                 self._video.direct(stream)
             if stream.way.group is None:
+                self._link = ViewLink(self._context.now())
                 self._serve(stream)
             elif self._seats is not None:
                 self._seats.join("video")
@@ -101,7 +105,6 @@ class LiveView:
 
     def _serve(self, stream: Stream) -> None:
         """Send pictures to the viewer's own address."""
-        self._link = ViewLink(self._context.now())
         self._viewer = Viewer(
             self._pairs[0].sender(PACKET_SIZE, self._lost),
             stream.payload_type,
@@ -110,15 +113,38 @@ class LiveView:
         )
         if self._numbering is not None:
             self._numbering.payload_type = stream.payload_type
-        self._camera.relay.join(self._viewer, self._context.now(), self._numbering)
+        self._pictures.relay.join(self._viewer, self._context.now(), self._numbering)
         self._pace_soon()
 
-    def _leave(self) -> None:
+    @property
+    def share(self) -> Share:
+        """What it is to be sent, by what it reports."""
+        return self._link.share
+
+    def offer_smaller(self, there: bool) -> None:
+        """Whether there is a sub-stream to show it."""
+        self._link.offer_smaller(there, self._context.now())
+
+    def show(self, pictures: CameraStream) -> None:
+        """Go on with the pictures of another stream of the camera, in the same numbering; sound stays as it is."""
+        if pictures is self._pictures:
+            return
+        stream, served = self._agreement.video, self._viewer is not None
+        self._stop_pictures()
+        self._pictures = pictures
+        if stream is not None and served:
+            self._serve(stream)
+            self._thin()
+
+    def _stop_pictures(self) -> None:
         if self._viewer:
             # Copied: others of its class go on with the original.
             self._numbering = copy(self._viewer.stream)
-            self._camera.relay.leave(self._viewer)
+            self._pictures.relay.leave(self._viewer)
             self._viewer = None
+
+    def _leave(self) -> None:
+        self._stop_pictures()
         if self._audio:
             self._camera.telephone.leave(self._audio.send)
             self._camera.sounds.discard(self._audio.send)
@@ -137,8 +163,8 @@ class LiveView:
         legs: list[OutLeg] = []
         if self._video and self._viewer and (stream := self._viewer.stream):
             timestamp, utc_us = stream.timestamp, None
-            if timestamp is not None and self._camera.relay.begun:
-                newest = self._camera.relay.newest
+            if timestamp is not None and self._pictures.relay.begun:
+                newest = self._pictures.relay.newest
                 timestamp, utc_us = newest.pts + stream.offset, newest.utc_us
             self._video.report(stream.ssrc, timestamp, stream.packets, stream.octets, utc_us)
             refused = self._viewer.sender.refused + self._pairs[0].refused
@@ -164,7 +190,7 @@ class LiveView:
         """A part of the stream was dropped because the viewer is too slow for it: it goes on at the next keyframe."""
         if self._viewer:
             self._viewer.broken = True
-        self._camera.ask_keyframe()
+        self._pictures.ask_keyframe()
 
     def close(self) -> None:
         """Leave the relay and close what was opened. The pairs are the caller's to close again."""
@@ -177,7 +203,7 @@ class LiveView:
     def _keyframe(self) -> None:
         """The viewer asks for one. One for whom the stream is too much gets those that come anyway."""
         if self._shares or (self._viewer is not None and not self._viewer.thinned):
-            self._camera.ask_keyframe()
+            self._pictures.ask_keyframe()
 
     def _heed(self, packets: Sequence[rtcp.Packet]) -> None:
         """What the viewer says of our stream."""
@@ -192,13 +218,17 @@ class LiveView:
                 for block in packet.blocks:
                     if block.ssrc == stream.ssrc:
                         share = self._link.block(block, video.ntp(block.last_sr), now)
-                        self._reported(viewer, share, video.stream.remote)
+                        viewer.distant = self._link.distant
+                        self._thin()
+                        if share is not self._told:
+                            self._told = share
+                            _log.info("a viewer gets what it can bear", gets=share.value, address=video.stream.remote)
 
-    def _reported(self, viewer: Viewer, share: Share, address: tuple[str, int]) -> None:
-        viewer.distant = self._link.distant
-        if viewer.thinned != (share is not Share.ALL):
-            self._camera.relay.thin(viewer, share is not Share.ALL)
-            _log.info("a viewer gets what it can bear", gets=share.value, address=address)
+    def _thin(self) -> None:
+        """Of the main stream, who does not bear all gets keyframes, also until the sub-stream is there."""
+        if self._viewer is not None:
+            less = self._pictures is self._camera and self.share is not Share.ALL
+            self._pictures.relay.thin(self._viewer, less)
 
     def _pace_soon(self) -> None:
         viewer = self._viewer

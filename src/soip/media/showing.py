@@ -18,6 +18,7 @@ from soip.media.liveview import LiveView
 from soip.media.multicast import Channels, Seats
 from soip.media.request import RequestError, Wanted
 from soip.media.rights import View
+from soip.media.stepdown import Stepdown
 from soip.net.call import Call
 from soip.net.errors import NetError
 from soip.net.rtpway import RtpWay
@@ -135,6 +136,7 @@ class Showing:
         """Live pictures, and sound if agreed on, until the call ends or the stream is not to be had any more."""
         view = LiveView(self._context, camera, terms.agreement, terms.pairs, seats)
         terms.follow(call, view.direct)
+        step = Stepdown(self._context, camera, view, call.dialog.id.call_id) if isinstance(camera, Camera) else None
 
         def removed() -> None:
             again, why = camera.parting
@@ -143,6 +145,8 @@ class Showing:
         def tick() -> float | None:
             agreed, relay = terms.agreement.video, camera.relay
             heard = view.tick()
+            if step is not None:
+                step.follow()
             if agreed and relay.begun and relay.codec.encoding != agreed.encoding:
                 self.end(call, 488, f"the camera sends {relay.codec.encoding} now: call again")
             return heard
@@ -152,6 +156,8 @@ class Showing:
             await self.until_end(call, tick, trouble=lambda: view.trouble)
         finally:
             camera.farewells.discard(removed)
+            if step is not None:
+                step.close()
             view.close()
 
     async def until_end(

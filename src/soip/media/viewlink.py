@@ -42,6 +42,10 @@ class ViewLink:
         """What it is to be sent."""
         return self._throttle.share
 
+    def offer_smaller(self, there: bool, now: float) -> None:
+        """Whether there is a sub-stream to give it."""
+        self._throttle.offer_smaller(there, now)
+
     @property
     def distant(self) -> bool:
         """Whether bursts to it are to be small."""

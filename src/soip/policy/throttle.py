@@ -1,9 +1,10 @@
 """How much of a camera one viewer gets, by what it reports of the way to it (docs/design/data-plane.md).
 
-All pictures; where too much is lost on the way, keyframes only; where not even these arrive, nothing: the call ends. A
-way that recovers gets all pictures again, after a time that grows with each relapse, so that a way which bears the
-keyframes but not the stream does not swing to and fro. Reports come seldom (every five seconds, as RFC 3550 §6.2 has
-it) or often (with feedback, RFC 4585), so it is time that counts, and more than one report.
+All pictures; where too much is lost on the way, keyframes only, and soon the sub-stream, of a camera that has one;
+where not even that arrives, nothing: the call ends. A way that recovers gets all pictures again, after a time that
+grows with each relapse, so that a way which bears the less but not the stream does not swing to and fro. Reports come
+seldom (every five seconds, as RFC 3550 §6.2 has it) or often (with feedback, RFC 4585), so it is time that counts, and
+more than one report.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ BAD_RTT_S = 2.0
 """A round trip of so long is a queue that grows: as bad as loss."""
 BAD_S = 8.0
 """Reports must be bad for so long before less is sent."""
+STEP_S = 5.0
+"""Keyframes alone for so long, and the sub-stream follows where there is one: its moving pictures are no larger."""
 GIVE_UP_S = 60.0
-"""Keyframes alone that do not arrive for so long are the end."""
+"""Keyframes alone, or a sub-stream, that do not arrive for so long are the end."""
 GOOD_S = 10.0
 GOOD_MOST_S = 320.0
 """Reports must be good for so long before more is sent; twice as long after each relapse."""
@@ -32,6 +35,7 @@ class Share(Enum):
 
     ALL = "all pictures"
     KEYFRAMES = "keyframes only"
+    SMALLER = "the sub-stream"
     NOTHING = "nothing any more"
 
 
@@ -42,6 +46,7 @@ class Throttle:
 
     def __init__(self) -> None:
         self.share = Share.ALL
+        self._smaller = False
         self._since = 0.0
         """When the share last changed."""
         self._good_s = GOOD_S
@@ -63,13 +68,21 @@ class Throttle:
                 if now - self._since > FORGIVEN_S + self._good_s:
                     self._good_s = GOOD_S
                 self._turn(Share.KEYFRAMES, now)
-        elif self.share is Share.KEYFRAMES:
+        elif self.share is not Share.NOTHING:
             if bad and lasted >= GIVE_UP_S:
                 self._turn(Share.NOTHING, now)
             elif good and lasted >= self._good_s:
                 self._good_s = min(GOOD_MOST_S, 2 * self._good_s)
                 self._turn(Share.ALL, now)
+            elif self.share is Share.KEYFRAMES and self._smaller and now - self._since >= STEP_S:
+                self._turn(Share.SMALLER, now)
         return self.share
+
+    def offer_smaller(self, there: bool, now: float) -> None:
+        """Whether there is a sub-stream to give. Who was to get it gets keyframes where it is not to be had."""
+        self._smaller = there
+        if not there and self.share is Share.SMALLER:
+            self._turn(Share.KEYFRAMES, now)
 
     def _turn(self, share: Share, now: float) -> None:
         """What was reported so far was of what was sent so far."""
