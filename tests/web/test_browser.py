@@ -292,7 +292,8 @@ async def test_the_timeline_obeys_wheel_drag_and_keys(tmp_path: Path) -> None:
         line = page.get_by_test_id("timeline")
 
         async def view() -> tuple[float, float]:
-            start, end = [float(await line.get_attribute(name) or 0) for name in ("data-from", "data-to")]
+            # Both at once: the page that shows what is live moves them.
+            start, end = map(float, await line.evaluate("line => [line.dataset.from, line.dataset.to]"))
             return start, end - start
 
         box = await line.bounding_box()

@@ -31,10 +31,10 @@ _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 # A keepalive as nearly all devices write it, in ASCII, which is the same text in every encoding.
 _USUAL_KEEPALIVE = re.compile(
-    rb"[ \t\r\n]*+(?:<\?xml[ \t\r\n][ !-;=?-~\t\r\n]{0,200}?\?>[ \t\r\n]*+)?+<Notify>[ \t\r\n]*+"
+    rb"[ \t\r\n]*+(?>(?:<\?xml[ \t\r\n][ !-;=?-~\t\r\n]{0,200}?\?>[ \t\r\n]*+)?)<Notify>[ \t\r\n]*+"
     rb"<CmdType>Keepalive</CmdType>[ \t\r\n]*+<SN>([0-9]{1,9}+)</SN>[ \t\r\n]*+"
     rb"<DeviceID>([A-Za-z0-9_][A-Za-z0-9._-]{0,63}+)</DeviceID>[ \t\r\n]*+"
-    rb"(?:<Status>([A-Za-z]{1,32}+)</Status>[ \t\r\n]*+)?+(?:<Info>[ \t\r\n]*+</Info>[ \t\r\n]*+)?+"
+    rb"(?>(?:<Status>([A-Za-z]{1,32}+)</Status>[ \t\r\n]*+)?)(?>(?:<Info>[ \t\r\n]*+</Info>[ \t\r\n]*+)?)"
     rb"</Notify>[ \t\r\n]*+"
 )
 _USUAL_BYTES = 1024

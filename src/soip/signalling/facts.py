@@ -23,8 +23,8 @@ _SDP_BYTES = 8192
 _SDP_MEDIA = 6
 _CODECS = 4
 _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
-_WARNING = re.compile(r"[0-9]{3} [^ ]++ (\"(?:[^\"\\]|\\.)*+\")")
-_REASON_TEXT = re.compile(r";\s*+text\s*+=\s*+(\"(?:[^\"\\]|\\.)*+\")", re.IGNORECASE)
+_WARNING = re.compile(r"[0-9]{3} [^ ]++ (\"(?>(?:[^\"\\]|\\.)*)\")")
+_REASON_TEXT = re.compile(r";\s*+text\s*+=\s*+(\"(?>(?:[^\"\\]|\\.)*)\")", re.IGNORECASE)
 
 
 def clean(text: str, limit: int) -> str:

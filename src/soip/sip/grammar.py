@@ -1,6 +1,8 @@
 """Pieces of the SIP grammar that several headers share (RFC 3261 §25.1).
 
-Every expression here is linear: alternatives start with different characters and repeats are possessive.
+Every expression here is linear: alternatives start with different characters and repeats are possessive, those of groups
+by an atomic group around them: interpreters before 3.11.5 go on behind what a possessive group had begun to match when it
+failed (`tests/test_expressions.py`).
 """
 
 from __future__ import annotations
@@ -14,20 +16,20 @@ Params = tuple[tuple[str, str | None], ...]
 """Parameters in order: name as received, value as received (still quoted if it was), None without "="."""
 
 TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]++")
-_QUOTED = r'"(?:[^"\\\x00\r\n]|\\[^\r\n])*+"'
+_QUOTED = r'"(?>(?:[^"\\\x00\r\n]|\\[^\r\n])*)"'
 QUOTED = re.compile(_QUOTED)
 # A parameter: name, then perhaps "=" and a quoted string or a run without separators. Hosts with brackets and
 # colons are values too (received=[2001:db8::1]), so the run only excludes what ends it.
 _PARAM = re.compile(
-    r"[ \t]*+;[ \t]*+(?:([^\s;=,<>\"\x00]++)(?:[ \t]*+=[ \t]*+(" + _QUOTED + r"|[^\s;,<>\"\x00]*+))?+)?+"
+    r"[ \t]*+;[ \t]*+(?>(?:([^\s;=,<>\"\x00]++)(?>(?:[ \t]*+=[ \t]*+(" + _QUOTED + r"|[^\s;,<>\"\x00]*+))?))?)"
 )
 _AUTH_PARAM = re.compile(
-    r"[ \t]*+(?:([^\s;=,<>\"\x00]++)[ \t]*+=[ \t]*+(" + _QUOTED + r"|[^\s,\"\x00]*+))?+[ \t]*+(?:,|\Z)"
+    r"[ \t]*+(?>(?:([^\s;=,<>\"\x00]++)[ \t]*+=[ \t]*+(" + _QUOTED + r"|[^\s,\"\x00]*+))?)[ \t]*+(?:,|\Z)"
 )
 _NAME_AND_VALUE = r"[ \t]*+([^\s;=,<>\"\x00]++)[ \t]*+=[ \t]*+(" + _QUOTED + r"|[^\s,\"\x00]*+)[ \t]*+(?:,|\Z)"
-_AUTH_PAIRS = re.compile(f"(?:{_NAME_AND_VALUE})*+")
+_AUTH_PAIRS = re.compile(f"(?>(?:{_NAME_AND_VALUE})*)")
 _AUTH_PAIR = re.compile(_NAME_AND_VALUE)  # for `findall` of what is known to be such pairs only: else it is not linear
-_LIST_ITEM = re.compile(r"(?:[^,\"<\x00]++|" + _QUOTED + r"|<[^<>\x00]*+>)*+")
+_LIST_ITEM = re.compile(r"(?>(?:[^,\"<\x00]++|" + _QUOTED + r"|<[^<>\x00]*+>)*)")
 _UNESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _SPACE = " \t"
 

@@ -55,7 +55,7 @@ _KEYS.update(COMPACT)
 _KEYS.update({name.upper(): key for name, key in COMPACT.items()})
 
 _START = re.compile(r"([A-Za-z0-9\-.!%*_+`'~]++) ([^ ]++) ([A-Za-z]++/[0-9]++\.[0-9]++)[ \t]*+")
-_STATUS = re.compile(r"[sS][iI][pP]/2\.0 ([1-6][0-9]{2})(?: (.*+))?+")
+_STATUS = re.compile(r"[sS][iI][pP]/2\.0 ([1-6][0-9]{2})(?>(?: (.*+))?)")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _LINE_END = re.compile(r"\r?\n")
 _FOLD = re.compile(r"\r?\n[ \t]++")

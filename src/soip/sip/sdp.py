@@ -23,10 +23,10 @@ DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 
 _LINE = re.compile(r"([A-Za-z])=([^\x00\r\n]*+)")
 _ORIGIN = re.compile(r"(\S++) (\S++) (\S++) IN (IP[46]) (\S++)[ \t]*+")
-_CONNECTION = re.compile(r"IN (IP[46]) ([^\s/]++)(?:/[0-9/]++)?+[ \t]*+")
+_CONNECTION = re.compile(r"IN (IP[46]) ([^\s/]++)(?>(?:/[0-9/]++)?)[ \t]*+")
 _TIME = re.compile(r"([0-9]{1,19}+)[ \t]++([0-9]{1,19}+)[ \t]*+")
-_MEDIA = re.compile(r"([^\s]++) ([0-9]{1,5}+)(?:/([0-9]{1,5}+))?+ ([^\s]++)((?:[ \t]++[^\s]++)*+)[ \t]*+")
-_RTPMAP = re.compile(r"([0-9]{1,3}+)[ \t]++([^\s/]++)/([0-9]{1,9}+)(?:/([0-9]{1,3}+))?+[ \t]*+")
+_MEDIA = re.compile(r"([^\s]++) ([0-9]{1,5}+)(?>(?:/([0-9]{1,5}+))?) ([^\s]++)((?>(?:[ \t]++[^\s]++)*))[ \t]*+")
+_RTPMAP = re.compile(r"([0-9]{1,3}+)[ \t]++([^\s/]++)/([0-9]{1,9}+)(?>(?:/([0-9]{1,3}+))?)[ \t]*+")
 _UNSAFE = re.compile(r"[\r\n\x00]")
 _KNOWN = frozenset("vosiuepcbtrzkam")
 _PAYLOAD_TYPES = {str(number): number for number in range(128)}

@@ -30,7 +30,7 @@ class Keepalive(Enum):
     """The answer to a PING."""
 
 
-_LINE_BREAKS = re.compile(rb"(?:\r\n)++")
+_LINE_BREAKS = re.compile(rb"(?>(?:\r\n)+)")
 
 StreamItem = Message | Keepalive | SipParseError
 

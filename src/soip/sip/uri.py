@@ -23,11 +23,11 @@ MAX_LENGTH = 2048
 
 _SIP = re.compile(
     r"(?P<scheme>[sS][iI][pP][sS]?):"
-    r"(?:(?P<user>[^@:\x00-\x20\x7f<>\"]++)(?::(?P<password>[^@:\x00-\x20\x7f<>\"]*+))?+@)?"
+    r"(?:(?P<user>[^@:\x00-\x20\x7f<>\"]++)(?>(?::(?P<password>[^@:\x00-\x20\x7f<>\"]*+))?)@)?"
     r"(?P<host>\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._\-]++)"
-    r"(?::(?P<port>[0-9]{1,5}+))?+"
-    r"(?P<params>(?:;[^;?@\x00-\x20\x7f<>\"]*+)*+)"
-    r"(?:\?(?P<headers>[^@\x00-\x20\x7f<>\"]*+))?+"
+    r"(?>(?::(?P<port>[0-9]{1,5}+))?)"
+    r"(?P<params>(?>(?:;[^;?@\x00-\x20\x7f<>\"]*+)*))"
+    r"(?>(?:\?(?P<headers>[^@\x00-\x20\x7f<>\"]*+))?)"
 )
 _OTHER = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+):([^\x00-\x20\x7f<>\"]++)")
 _HOST = re.compile(r"[0-9A-Fa-f:.]++|[A-Za-z0-9._\-]++")
@@ -207,7 +207,7 @@ def _header_key(uri: Uri) -> list[tuple[str, str]]:
 
 
 _NAME_ADDR = re.compile(
-    r"[ \t]*+(?P<display>\"(?:[^\"\\\x00]|\\[^\r\n])*+\"|[^<\"]*+)[ \t]*+<(?P<uri>[^<>]*+)>(?P<params>.*+)",
+    r"[ \t]*+(?P<display>\"(?>(?:[^\"\\\x00]|\\[^\r\n])*)\"|[^<\"]*+)[ \t]*+<(?P<uri>[^<>]*+)>(?P<params>.*+)",
     re.DOTALL,
 )
 
