@@ -1,8 +1,8 @@
 """Pieces of the SIP grammar that several headers share (RFC 3261 §25.1).
 
-Every expression here is linear: alternatives start with different characters and repeats are possessive, those of groups
-by an atomic group around them: interpreters before 3.11.5 go on behind what a possessive group had begun to match when it
-failed (`tests/test_expressions.py`).
+Every expression here is linear: alternatives start with different characters and repeats are possessive, those of
+groups by an atomic group around them: interpreters before 3.11.5 go on behind what a possessive group had begun to
+match when it failed (`tests/test_expressions.py`).
 """
 
 from __future__ import annotations
