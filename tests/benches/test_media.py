@@ -258,5 +258,7 @@ def test_what_is_saved_is_what_was_measured() -> None:
     command = [sys.executable, "-m", "benches", "fanout", "--rounds", "1", "--seconds", "1", "--viewers", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("fan-out: 3 viewers")
+    python, report = done.stdout.split("\n", 1)
+    assert python.startswith("Python 3."), "a figure without its interpreter says little"
+    assert report.startswith("fan-out: 3 viewers")
     assert (baseline.FILE.read_bytes() if baseline.FILE.exists() else None) == before
