@@ -33,6 +33,12 @@ def test_the_longest_free_pair_comes_first() -> None:
     assert [ports.take(10.0) for _ in range(3)] == [20_002, 20_004, first]
 
 
+@pytest.mark.parametrize(("start", "order"), [(0.0, [40_000, 40_002, 40_004]), (0.5, [40_002, 40_004, 40_000])])
+def test_who_comes_back_may_begin_elsewhere_in_the_range(start: float, order: list[int]) -> None:
+    ports = PortPairs(40_000, 40_005, start=start)
+    assert [ports.take(0.0) for _ in range(3)] == order
+
+
 def test_releasing_twice_or_what_was_not_taken_does_nothing() -> None:
     ports = PortPairs(20_000, 20_003, quarantine=0)
     port = ports.take(0.0)

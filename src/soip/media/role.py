@@ -8,6 +8,7 @@ mended; cameras are called; viewers are served.
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -124,7 +125,7 @@ def _context(
         later=later,
         rights=Rights(directory),
         agent=agent,
-        ports=PortPairs(ports.low, ports.high),
+        ports=PortPairs(ports.low, ports.high, start=random.random()),  # noqa: S311 - any will do
         poll=MediaPoll(loop),
         wall=WallClock(loop.time()),
         srtp=settings.srtp,

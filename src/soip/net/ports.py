@@ -20,9 +20,13 @@ class PortsExhaustedError(NetError):
 
 
 class PortPairs:
-    """The free and used pairs in ``low…high``, oldest released first. ``now`` is monotonic seconds."""
+    """The free and used pairs in ``low…high``, oldest released first. ``now`` is monotonic seconds.
 
-    def __init__(self, low: int, high: int, quarantine: float = QUARANTINE) -> None:
+    ``start``, from 0 to 1, is where in the range to begin: who comes back after a crash begins elsewhere, since peers
+    may still send to the ports of before.
+    """
+
+    def __init__(self, low: int, high: int, quarantine: float = QUARANTINE, start: float = 0.0) -> None:
         first = low + low % 2
         if not 0 < first < high <= 65_535:
             raise ValueError(f"no port pair in {low}-{high}")
@@ -30,6 +34,7 @@ class PortPairs:
         self.high = high
         self._quarantine = quarantine
         self._free: deque[tuple[float, int]] = deque((0.0, port) for port in range(first, high, 2))
+        self._free.rotate(-int(start * len(self._free)))
         self._used: set[int] = set()
         self._reserved: set[int] = set()
 
