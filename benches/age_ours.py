@@ -27,6 +27,7 @@ async def relay(first_port: int, cameras: int, watching: int, directory: Path) -
     sock.connect(("127.0.0.1", watching))
     viewer = Viewer(GsoSender(sock, PACKET_SIZE), PAYLOAD_TYPE)
     house.relays[-1].join(viewer, loop.time())
+    house.watched.add(cameras - 1)
     ended = asyncio.Event()
     loop.add_reader(0, ended.set)
     tell("ready")

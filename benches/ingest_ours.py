@@ -75,6 +75,8 @@ class Recorded:
         self.intakes: list[VideoIntake] = []
         self.recorders: list[Recorder] = []
         self.relays = [Relay(lambda: None) for _ in range(cameras if relayed else 0)]
+        self.watched: set[int] = set()
+        """Cameras, by their number, that somebody is to see at once."""
         around = Surroundings(loop, WallClock(time.monotonic()))
         buffer = memoryview(bytearray(DATAGRAM_SIZE))
         ports, poll = PortPairs(first_port, first_port + 2 * cameras), MediaPoll(loop)
@@ -84,7 +86,6 @@ class Recorded:
         disks = Disks([place], time.monotonic)
         for camera in range(cameras):
             pair = open_pair(ports, "127.0.0.1", time.monotonic)
-            pair.allow({"127.0.0.1"})
             gaps = Gaps(f"cam-{camera}", "bench-0", around.save, around.save)
             recorder = Recorder(cast(Context, around), f"cam-{camera}", disks, gaps)
             recorder.enable(True)
@@ -93,8 +94,9 @@ class Recorded:
             self.pairs.append(pair)
             self.intakes.append(intake)
             self.recorders.append(recorder)
-            poll.add(pair.rtp, partial(readable, pair, intake, buffer))
-        self._ticking = loop.create_task(tick(self.recorders))
+            pair.watch(poll, partial(readable, pair, intake, buffer), lambda: None)
+            pair.allow({"127.0.0.1"})
+        self._ticking = loop.create_task(self._tick())
 
     def _take(self, camera: int, picture: Picture) -> None:
         self.started.set()
@@ -102,6 +104,16 @@ class Recorded:
         self.recorders[camera].picture(picture)
         if self.relays:
             self.relays[camera].push(picture)
+
+    async def _tick(self) -> None:
+        """Each second, as cameras do: those that nobody watches rest, and a recorder that a slow disk has stopped goes
+        on.
+        """
+        while True:
+            await asyncio.sleep(1)
+            for number, (pair, recorder) in enumerate(zip(self.pairs, self.recorders, strict=True)):
+                pair.rest(number not in self.watched)
+                recorder.tick()
 
     @property
     def packets(self) -> int:
@@ -139,14 +151,6 @@ async def measure(first_port: int, cameras: int, warm_up: float, seconds: float,
     spoilt = f"{stats.refused} {stats.worst_sync_seconds * 1000:.0f} {lost} {dropped}"
     tell(f"{packets} {written} {cpu:.0f} {hash_us(written):.0f} {spoilt}")
     await house.close()
-
-
-async def tick(recorders: list[Recorder]) -> None:
-    """Each second, as cameras do: a recorder that a slow disk has stopped goes on."""
-    while True:
-        await asyncio.sleep(1)
-        for recorder in recorders:
-            recorder.tick()
 
 
 def hash_us(size: int) -> float:

@@ -472,3 +472,33 @@ async def test_packets_are_sent_again_live_and_of_recordings(home: House, name: 
     await plain.see(10)
     assert plain.receiver.late == 0
     assert camera.up == 1
+
+
+async def test_who_watches_sees_at_once_what_else_is_read_in_rounds(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With rounds that never come, only who is watched goes on; and what waits when a call ends is not lost."""
+    await house.add_camera()
+    camera = await Camera.make(house)
+    house.start_media()
+    await house.recorded(1)
+    monkeypatch.setattr("soip.net.poll.ROUND_S", 1e6)
+    viewer = await (await Viewer.make(house)).dial()
+    await viewer.see(3 * 25)
+    await viewer.call.bye()
+    await asyncio.sleep(1)  # It rests again after a tick.
+    (before,) = await house.recordings()
+    began = now_us()
+    await asyncio.sleep(2)  # Pictures that nobody reads.
+    await camera.hang_up()
+    await until(lambda: len(camera.asked), 2)
+    monkeypatch.undo()
+
+    async def sealed() -> bool:
+        return (await house.recordings())[0].sealed
+
+    await until(sealed, True)
+    row = (await house.recordings())[0]
+    assert row.path == before.path
+    assert row.end_us > began + 1.5 * SECOND, "the last pictures are in it"
+    assert (row.damaged, row.lost) == (0, 0)

@@ -10,10 +10,10 @@ import pytest
 
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
-from soip.net.rtp import CONTROL_AT_ONCE, FOREIGN_BUDGET, Peer, open_pair
+from soip.net.rtp import CONTROL_AT_ONCE, FOREIGN_BUDGET, GUESS_S, Peer, open_pair
 from soip.net.rtpway import Nobody
 from soip.rtp.nal import AccessUnit
-from soip.rtp.receiver import VideoReceiver
+from soip.rtp.receiver import SSRC_SILENCE, VideoReceiver
 from soip.rtp.rtcp import ReceiverReport, build
 from soip.sip.mediaway import Way
 from soip.sip.offer import Stream
@@ -47,6 +47,42 @@ def test_the_first_allowed_packet_latches_and_others_are_dropped() -> None:
         assert [unit.nals[0][-1] for unit in pair.drain(receiver, BUFFER, 2.0)] == [2]
         assert pair.foreign == 3
         assert receiver.foreign == receiver.lost == 0
+
+
+def test_a_camera_that_still_sends_for_a_call_of_before_does_not_take_the_port() -> None:
+    """A media worker that was killed may get the same port again, to which its camera sends in the old call as well."""
+    with open_pairs() as (pair,), peer() as before, peer() as camera:
+        pair.hear(stream(Peer(LOOPBACK, port_of(camera)), mux=True))
+        receiver = VideoReceiver(PAYLOAD_TYPE)
+        old, new = frames(6, Sender(ssrc=1)), frames(6, Sender(ssrc=2))
+        address = (LOOPBACK, pair.port)
+        before.sendto(old[0], address)
+        assert len(pair.drain(receiver, BUFFER, 1.0)) == 1, "it may be the peer, behind NAT"
+        camera.sendto(new[0], address)
+        before.sendto(old[1], address)
+        assert pair.drain(receiver, BUFFER, 1.1) == []
+        assert pair.remote == Peer(LOOPBACK, port_of(camera))
+        assert (receiver.foreign, pair.foreign) == (1, 1)
+        before.sendto(old[2], address)
+        camera.sendto(new[1], address)
+        assert len(pair.drain(receiver, BUFFER, 2.0 + SSRC_SILENCE)) == 1
+        assert (receiver.ssrc, pair.foreign) == (2, 1), "the kernel drops the other one"
+
+
+def test_a_peer_behind_nat_latches_when_the_agreed_port_is_silent() -> None:
+    with open_pairs() as (pair,), peer() as agreed, peer() as mapped:
+        pair.hear(stream(Peer(LOOPBACK, port_of(agreed)), mux=True))
+        receiver = VideoReceiver(PAYLOAD_TYPE)
+        sent = frames(4)
+        address = (LOOPBACK, pair.port)
+        for number, now in enumerate([5.0, 5.5, 5.0 + GUESS_S]):
+            mapped.sendto(sent[number], address)
+            assert len(pair.drain(receiver, BUFFER, now)) == 1
+        agreed.sendto(sent[3], address)
+        assert pair.drain(receiver, BUFFER, 6.1) == []
+        mapped.sendto(sent[3], address)
+        assert len(pair.drain(receiver, BUFFER, 6.2)) == 1
+        assert (pair.remote, pair.foreign, receiver.late) == (Peer(LOOPBACK, port_of(mapped)), 0, 0)
 
 
 def test_before_anything_is_allowed_nothing_is_taken() -> None:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from random import Random
 
 import pytest
 
-from soip.net.batch import BatchReader, join_bursts
+from soip.net.batch import OLDEST_S, BatchReader, prepare
 from soip.net.gso import UDP_SEGMENT
 from soip.rtp.batch import SLOTS
 from tests.net.rtp_pairs import LOOPBACK, peer, port_of
@@ -28,7 +29,7 @@ def test_datagrams_come_as_they_were_sent_in_batches(joined: bool) -> None:
     sent = [random.randbytes(random.choice((1, 100, 1200, 1200, 9000))) for _ in range(SLOTS + 5)]
     with peer() as sink, peer() as source:
         if joined:
-            join_bursts(sink)
+            prepare(sink)
         for datagram in sent:
             source.sendto(datagram, (LOOPBACK, port_of(sink)))
         got: list[bytes] = []
@@ -43,7 +44,7 @@ def test_bursts_come_joined_and_are_cut_where_they_were() -> None:
     reader = BatchReader()
     sent: list[bytes] = []
     with peer() as sink, peer() as source:
-        join_bursts(sink)
+        prepare(sink)
         source.connect((LOOPBACK, port_of(sink)))
         for size, count, last in ((1200, 14, 500), (1200, 1, 0), (20, 5, 20), (100, 64, 0), (8, 3, 1), (1200, 50, 7)):
             burst = [random.randbytes(size) for _ in range(count)] + [random.randbytes(last)][: bool(last)]
@@ -69,3 +70,38 @@ def test_errors_are_the_systems() -> None:
         with pytest.raises(ConnectionRefusedError):
             reader.read(sink.fileno())
         assert datagrams(reader) == []
+
+
+def test_each_batch_knows_how_long_it_has_waited() -> None:
+    reader = BatchReader()
+    with peer() as sink, peer() as source:
+        prepare(sink)
+        source.connect((LOOPBACK, port_of(sink)))
+        began = time.monotonic()
+        for burst in (3, 2):
+            for number in range(burst):
+                source.send(bytes([number]))
+            time.sleep(0.1)  # What was sent waits so long.
+        time.sleep(OLDEST_S / 4)  # And this.
+        waited = time.monotonic() - began
+        assert reader.read(sink.fileno()) == 5
+        found = [(batch.count, batch.age) for batch in reader.batches()]
+        # A machine that stalls while a burst is sent makes two of it.
+        assert sum(count for count, _ in found) == 5
+        ages = [age for _, age in found]
+        assert waited >= ages[0] - 0.01
+        assert ages[0] - ages[-1] >= 0.095
+        assert ages[-1] >= 0.095 + OLDEST_S / 4
+        assert ages == sorted(ages, reverse=True)
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
+def test_a_step_of_the_clock_makes_nothing_older_or_younger(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
+    reader = BatchReader()
+    with peer() as sink, peer() as source:
+        prepare(sink)
+        source.sendto(b"x", (LOOPBACK, port_of(sink)))
+        reader.read(sink.fileno())
+        there = time.time()
+        monkeypatch.setattr(time, "time", lambda: there + step_s)
+        assert [batch.age for batch in reader.batches()] == [0.0]

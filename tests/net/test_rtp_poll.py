@@ -3,11 +3,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
+from collections.abc import Sized
+from contextlib import suppress
 
 import pytest
 import uvloop
 
-from soip.net.poll import BUDGET, MediaPoll
+from soip.net.poll import BUDGET, FAILURES, ROUND_S, MediaPoll
 
 
 def pairs(count: int) -> list[tuple[socket.socket, socket.socket]]:
@@ -20,7 +23,7 @@ def close(sockets: list[tuple[socket.socket, socket.socket]]) -> None:
             end.close()
 
 
-async def until(condition: list[int], count: int) -> None:
+async def until(condition: Sized, count: int) -> None:
     async with asyncio.timeout(30):
         while len(condition) < count:  # noqa: ASYNC110 - what is waited for is a plain list
             await asyncio.sleep(0.001)
@@ -99,5 +102,78 @@ async def test_a_handler_may_remove_another() -> None:
     assert len(served) == 1
     poll.remove(sockets[0][0])
     poll.remove(sockets[0][0])
+    poll.close()
+    close(sockets)
+
+
+async def test_a_resting_socket_is_read_in_rounds_and_at_once_again_when_somebody_waits() -> None:
+    loop = asyncio.get_running_loop()
+    poll = MediaPoll(loop)
+    sockets = pairs(3)
+    served: list[tuple[int, float]] = []
+
+    def reader(number: int) -> None:
+        served.append((number, loop.time()))
+        with suppress(BlockingIOError):
+            while True:
+                sockets[number][0].recv(10, socket.MSG_DONTWAIT)
+
+    for number, (end, _) in enumerate(sockets):
+        poll.add(end, lambda number=number: reader(number))  # type: ignore[misc]
+    for number in (0, 1):
+        poll.rest(sockets[number][0], True)
+        poll.rest(sockets[number][0], True)
+    assert len(poll) == 3
+    began = loop.time()
+    for _ in range(20):
+        for _, end in sockets:
+            end.send(b"x")
+        await asyncio.sleep(ROUND_S / 10)
+    rounds = (loop.time() - began) / ROUND_S
+    times = {number: [at for each, at in served if each == number] for number in range(3)}
+    assert 1 <= len(times[0]) <= rounds + 1
+    assert abs(len(times[0]) - len(times[1])) <= 1, "each has its turn"
+    assert len(times[2]) > len(times[0]), "the third is watched"
+    sockets[0][1].send(b"x")
+    count = len(served)
+    poll.rest(sockets[0][0], False)
+    await until(served, count + 1)
+    assert loop.time() - served[-1][1] < 1
+    for end, _ in sockets:
+        poll.remove(end)
+        poll.rest(end, True)  # it is unknown now
+    assert len(poll) == 0
+    count = len(served)
+    await asyncio.sleep(2 * ROUND_S)
+    assert len(served) == count
+    poll.close()
+    close(sockets)
+
+
+async def test_resting_sockets_share_a_stall_out_and_a_failing_one_is_given_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    poll = MediaPoll(asyncio.get_running_loop())
+    sockets = pairs(2 * BUDGET)
+    served: list[int] = []
+
+    def reader(number: int) -> None:
+        served.append(number)
+        if not number:
+            raise RuntimeError("broken camera")
+
+    for number, (end, _) in enumerate(sockets):
+        poll.add(end, lambda number=number: reader(number))  # type: ignore[misc]
+        poll.rest(end, True)
+    time.sleep(2 * ROUND_S)  # noqa: ASYNC251 - The loop stands still so long.
+    poll._round()
+    assert len(served) == BUDGET
+    async with asyncio.timeout(30):
+        while served.count(0) < FAILURES:  # noqa: ASYNC110 - what is waited for is a plain list
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(2 * ROUND_S)
+    assert served.count(0) == FAILURES
+    assert "not served any more" in caplog.text
+    assert len(poll) == 2 * BUDGET - 1
     poll.close()
     close(sockets)

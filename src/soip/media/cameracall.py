@@ -30,6 +30,8 @@ from soip.sip.offer import ANY_SOUND, PROGRAM, Agreement, Audio, Local, Stream, 
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 
+WARY_S = 10.0
+"""So long after packets have been missing, those that are sent again are waited for."""
 KEYFRAME_S = 2.0
 """At most one request for a keyframe in this time."""
 _CALL_ID = re.compile(r"[!-+\--~]{1,256}")  # somebody's words: what a camera could stumble over does not reach it
@@ -54,7 +56,11 @@ class _Leg:
             numeric(host)
         # Only the negotiated host may send.
         pair.hear(stream)
-        pair.watch(context.poll, lambda: intake.readable(pair, context.buffer, context.now()), self._control)
+        pair.watch(context.poll, self.read, self._control)
+
+    def read(self) -> None:
+        """Take what has come."""
+        self.intake.readable(self.pair, self._context.buffer, self._context.now())
 
     def send(self, *packets: rtcp.Packet) -> None:
         block = self._reception.block(self._context.now())
@@ -87,7 +93,7 @@ class _Leg:
                 continue
             for packet in packets:
                 if isinstance(packet, rtcp.SenderReport):
-                    self._reception.sender_report(packet, self._context.now())
+                    self._reception.sender_report(packet, self._context.now() - self.pair.control_age)
                     if packet.ssrc == self.intake.receiver.ssrc:
                         self.intake.sender_report(packet)
 
@@ -107,11 +113,12 @@ class CameraCall:
         self._next_report = context.now()
         self._keyframe_asked = -KEYFRAME_S
         self._fir_number = 0
+        self._wary_until = 0.0
         if "nack" in video.stream.feedback and isinstance(video.intake, VideoIntake | ProgramIntake):
             video.intake.receiver.ask_again()
             video.intake.ask = self._ask_again
         journal(context, camera.id, call, video.pair.port)
-        call.on_end(lambda end: self._over(end.reason))
+        call.on_end(lambda end: self._ended(end.reason))
 
     @classmethod
     async def place(
@@ -266,6 +273,14 @@ class CameraCall:
         if self.intake.codec is None:
             self.ask_keyframe()
 
+    def rest(self, resting: bool) -> None:
+        """Nobody is watching: what comes need not be read at once; or somebody is. To be said once a second as well.
+
+        Where sound comes by itself it is read at once in any case, as pictures are, since one is placed beside the
+        other; and so is what comes while packets are asked for again.
+        """
+        self.video.pair.rest(resting and self.audio is None and self._context.now() >= self._wary_until)
+
     def ask_keyframe(self) -> None:
         """Ask the camera for a keyframe, at most every `KEYFRAME_S`: by FIR where the camera named it, else by PLI."""
         now = self._context.now()
@@ -283,6 +298,8 @@ class CameraCall:
     def _ask_again(self, sequences: list[int]) -> None:
         ssrc = self.video.intake.receiver.ssrc
         if ssrc is not None and not self.ended.done():
+            self._wary_until = self._context.now() + WARY_S
+            self.rest(False)
             self.video.send(rtcp.Nack(self.video.ssrc, ssrc, tuple(sequences)))
 
     def restart_clocks(self) -> None:
@@ -300,6 +317,15 @@ class CameraCall:
         with suppress(TimeoutError):
             async with asyncio.timeout(context.patience.farewell_s):
                 await call.bye(f'SIP;cause={cause};text="{_quotable(reason)}"')
+
+    def catch_up(self) -> None:
+        """Take what has come and waits to be read, before the call is over."""
+        if not self.ended.done():
+            self.video.read()
+
+    def _ended(self, reason: str) -> None:
+        self.catch_up()
+        self._over(reason)
 
     def _over(self, reason: str) -> None:
         if self.ended.done():

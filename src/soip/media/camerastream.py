@@ -105,6 +105,8 @@ class CameraStream:
             self._poked.set()
         self._holders.setdefault(holder, call_id)
         self._held.set()
+        if self.call is not None and self.viewers:
+            self.call.rest(False)
 
     def release(self, holder: object) -> None:
         """`holder` needs none any more."""
@@ -270,6 +272,7 @@ class CameraStream:
         try:
             end = await self._look_after(call)
         finally:
+            call.catch_up()
             self._earlier.add(call.tally())
             self.call = None
             self.relay.forget()
@@ -323,6 +326,7 @@ class CameraStream:
     def _look_at(self, call: CameraCall) -> None:
         """Whether the call brings what it should."""
         call.tick()
+        call.rest(not self.viewers)
         if call.silent_s >= self._patience.silence_s:
             self.relay.forget()  # A picture so old is not live.
             self._tell("no-media")

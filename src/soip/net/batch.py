@@ -1,7 +1,8 @@
 """Receiving many datagrams by one system call (recvmmsg), which the socket module does not offer.
 
-Besides, the kernel may join the datagrams of a burst into one (UDP GRO, `join_bursts`): they then cost it hardly more
-than one, on the way in as well as here.
+Besides, the kernel may join the datagrams of a burst into one (UDP GRO): they then cost it hardly more than one, on the
+way in as well as here. And it tells when each has come, so that a socket need not be read at once. `prepare` has it do
+both.
 
 The C library is called directly, with addresses prepared once: per call there is nothing to convert but the socket's
 number. The layout of the kernel's structures is ctypes' own, so it is right on every Linux machine.
@@ -13,12 +14,19 @@ import ctypes
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from struct import Struct
 
 from soip.rtp.batch import SLOT_SIZE, SLOTS, DatagramBatch
 
-_UDP_GRO = 104  # Linux; the socket module does not name it
+_UDP_GRO = 104  # Linux; the socket module names neither
+_SO_TIMESTAMPNS = 35
+TOGETHER_S = 0.004
+"""Datagrams that came within this time are one batch, and said to have come when the first did."""
+OLDEST_S = 2.0
+"""Nothing waits here for so long: what seems to has a time from before the clock was stepped, or has waited with the
+whole process. It is said to come now."""
 
 
 class _IoVector(ctypes.Structure):
@@ -42,9 +50,16 @@ class _Message(ctypes.Structure):
 
 
 class _Control(ctypes.Structure):
-    """What the kernel tells beside a joined datagram: one header of a control message and the size it was cut to."""
+    """What the kernel tells beside a datagram, two control messages with their headers: the time it came (UTC), and, of
+    a joined one, the size it was cut to. It puts them in this order.
+    """
 
     _fields_ = (
+        ("time_length", ctypes.c_size_t),
+        ("time_level", ctypes.c_int),
+        ("time_kind", ctypes.c_int),
+        ("seconds", ctypes.c_long),
+        ("nanoseconds", ctypes.c_long),
         ("length", ctypes.c_size_t),
         ("level", ctypes.c_int),
         ("kind", ctypes.c_int),
@@ -53,16 +68,22 @@ class _Control(ctypes.Structure):
     )
 
 
+_TIMED: int = _Control.length.offset
+"""How much it tells beside a datagram that is not joined."""
+
+
 _recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
 _recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 _recvmmsg.restype = ctypes.c_int
 
 
-def join_bursts(sock: socket.socket) -> None:
-    """Let the kernel join what arrives in one burst; a kernel before Linux 5.0 cannot, and nothing is lost by that.
+def prepare(sock: socket.socket) -> None:
+    """Let the kernel tell when datagrams came, and join what comes in one burst; before Linux 5.0 it cannot join, and
+    nothing is lost by that.
 
     From then on the socket must be read by a BatchReader: anything else would take a burst for one datagram.
     """
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     try:
         sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
     except OSError as error:
@@ -71,7 +92,7 @@ def join_bursts(sock: socket.socket) -> None:
 
 
 class BatchReader:
-    """Reads a socket into a batch. One per process."""
+    """Reads sockets, each after `prepare`, into a batch. One per process."""
 
     def __init__(self) -> None:
         self._batch = DatagramBatch()
@@ -95,8 +116,10 @@ class BatchReader:
         self._fresh = [bytes(self._headers[: count * ctypes.sizeof(_Message)]) for count in range(SLOTS + 1)]
         size, told = _Message.size.offset, _Message.header.offset + _MessageHeader.control_size.offset
         self._sizes = _columns(size, ctypes.c_uint, _Message)
-        self._told = _columns(told, ctypes.c_size_t, _Message)
+        self._told = _columns(told, ctypes.c_ulong, _Message)  # size_t has the size of long
         self._segments = _columns(_Control.segment.offset, ctypes.c_uint, _Control)
+        self._seconds = _columns(_Control.seconds.offset, ctypes.c_ulong, _Control)
+        self._nanoseconds = _columns(_Control.nanoseconds.offset, ctypes.c_ulong, _Control)
         self._count = 0
 
     def read(self, number: int) -> int:
@@ -119,29 +142,36 @@ class BatchReader:
     def batches(self) -> Iterator[DatagramBatch]:
         """What the last `read` brought, as one batch after the other: the same object, to be taken at once."""
         batch, count = self._batch, self._count
+        if not count:
+            return
         sizes: tuple[int, ...] = self._sizes[count].unpack_from(self._messages)
         told: tuple[int, ...] = self._told[count].unpack_from(self._messages)
-        if not any(told):
-            if count:
-                batch.aim(0, sizes)
-                yield batch
-            return
         segments: tuple[int, ...] = self._segments[count].unpack_from(self._controls)
+        ages = self._ages(count)
         at = 0
         while at < count:
-            end = at + 1
-            if told[at]:
+            age, end = ages[at], at + 1
+            if told[at] > _TIMED:
                 batch.aim_at_joined(at, sizes[at], segments[at])
             else:
-                while end < count and not told[end]:
+                least = age - TOGETHER_S
+                while end < count and told[end] == _TIMED and ages[end] >= least:
                     end += 1
                 batch.aim(at, sizes[at:end])
+            batch.age = age if 0 < age < OLDEST_S else 0.0
             yield batch
             at = end
 
+    def _ages(self, count: int) -> list[float]:
+        """How long ago each of the messages came, in seconds, by the system's clock, which may have been stepped."""
+        seconds: tuple[int, ...] = self._seconds[count].unpack_from(self._controls)
+        nanoseconds: tuple[int, ...] = self._nanoseconds[count].unpack_from(self._controls)
+        now = time.time()
+        return [now - second - nanosecond * 1e-9 for second, nanosecond in zip(seconds, nanoseconds, strict=True)]
+
 
 def _columns(
-    offset: int, kind: type[ctypes.c_uint] | type[ctypes.c_size_t], row: type[_Message] | type[_Control]
+    offset: int, kind: type[ctypes.c_uint] | type[ctypes.c_ulong], row: type[ctypes.Structure]
 ) -> list[Struct]:
     """How to read one number at the same offset of each of so many rows."""
     size = ctypes.sizeof(kind)

@@ -3,6 +3,9 @@
 The event loop thus pays once per wake-up, not once per socket. A wake-up serves at most ``BUDGET`` readable
 sockets and returns to the loop, so that signalling keeps its turn; epoll is level-triggered and hands the
 rest out in turn.
+
+What nobody waits for (`rest`) is not watched at all, but read in rounds: to turn to a socket costs more than what
+waits in it.
 """
 
 from __future__ import annotations
@@ -11,10 +14,15 @@ import asyncio
 import logging
 import select
 import socket
+from collections import OrderedDict
 from collections.abc import Callable
 
 BUDGET = 128
 """Sockets served in one wake-up."""
+ROUND_S = 0.2
+"""Each resting socket is read once in this time."""
+STEP_S = 0.005
+"""So often the next of them have their turn: a few at a time, since others are waited for."""
 FAILURES = 16
 """A handler that fails so often in a row is not called again: its socket would be readable for ever."""
 
@@ -29,6 +37,11 @@ class MediaPoll:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[], object]] = {}
         self._failures: dict[int, int] = {}
+        self._resting: OrderedDict[int, None] = OrderedDict()
+        """Those that are read in rounds, the next one first."""
+        self._due = self._stepped = 0.0
+        """How many of them are due, as of when."""
+        self._step: asyncio.TimerHandle | None = None
         loop.add_reader(self._epoll.fileno(), self.poll)
 
     def __len__(self) -> int:
@@ -43,41 +56,83 @@ class MediaPoll:
     def writable(self, sock: socket.socket, wanted: bool) -> None:
         """Call the handler of `sock` also whenever it can be written to, or not any more."""
         number = sock.fileno()
-        if number in self._handlers:
+        if number in self._handlers and number not in self._resting:
             self._epoll.modify(number, select.EPOLLIN | select.EPOLLOUT if wanted else select.EPOLLIN)
 
     def remove(self, sock: socket.socket) -> None:
         """Stop watching ``sock``, before it is closed. Unknown sockets are ignored."""
         number = sock.fileno()
         self._failures.pop(number, None)
-        if self._handlers.pop(number, None) is not None:
+        self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        if self._handlers.pop(number, None) is None:
+            return
+        if number in self._resting:
+            del self._resting[number]
+        else:
             self._epoll.unregister(number)
+
+    def rest(self, sock: socket.socket, resting: bool) -> None:
+        """Call the handler of `sock` every `ROUND_S`, whether or not there is something, instead of whenever there is;
+        or that again, at once if something has come. Unknown sockets are ignored.
+        """
+        number = sock.fileno()
+        if number not in self._handlers or resting == (number in self._resting):
+            return
+        if not resting:
+            del self._resting[number]
+            self._epoll.register(number, select.EPOLLIN)
+            return
+        self._epoll.unregister(number)
+        self._resting[number] = None
+        if self._step is None:
+            self._stepped = self._loop.time()
+            self._step = self._loop.call_later(STEP_S, self._round)
+
+    def _round(self) -> None:
+        """Serve as many of the resting sockets as are due by now."""
+        resting, now = self._resting, self._loop.time()
+        # After a stall they are not served all at once.
+        self._due = min(self._due + len(resting) * (now - self._stepped) / ROUND_S, BUDGET, len(resting))
+        self._stepped = now
+        while self._due >= 1 and resting:
+            self._due -= 1
+            number = next(iter(resting))
+            resting.move_to_end(number)
+            self._serve(number)
+        self._step = self._loop.call_later(STEP_S, self._round) if resting else None
 
     def poll(self) -> None:
         """Serve the sockets that are readable now; the event loop calls it."""
-        handlers, failures = self._handlers, self._failures
         for number, _ in self._epoll.poll(0, BUDGET):
-            handler = handlers.get(number)
-            if handler is None:  # removed by a handler before it
-                continue
-            try:
-                handler()
-                if failures:
-                    failures.pop(number, None)
-            except Exception:
-                # One camera's trouble must not end the media of all others.
-                self._failed(number)
+            self._serve(number)
+
+    def _serve(self, number: int) -> None:
+        handler = self._handlers.get(number)
+        if handler is None:  # removed by a handler before it
+            return
+        try:
+            handler()
+            if self._failures:
+                self._failures.pop(number, None)
+        except Exception:
+            # One camera's trouble must not end the media of all others.
+            self._failed(number)
 
     def _failed(self, number: int) -> None:
         """Called where the exception is handled. Whoever owns the socket notices that nothing comes any more."""
         self._failures[number] = self._failures.get(number, 0) + 1
         _LOG.exception("media handler of socket %d failed", number)
-        if self._failures[number] >= FAILURES and self._handlers.pop(number, None) is not None:
+        if self._failures[number] >= FAILURES and number in self._handlers:
             _LOG.error("socket %d is not served any more: its handler failed %d times in a row", number, FAILURES)
-            self._epoll.unregister(number)
+            self._forget(number)
 
     def close(self) -> None:
         """Stop watching everything."""
         self._loop.remove_reader(self._epoll.fileno())
+        if self._step is not None:
+            self._step.cancel()
+        self._resting.clear()
         self._handlers.clear()
         self._epoll.close()

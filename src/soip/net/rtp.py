@@ -3,7 +3,8 @@
 Until the peer is known to send from where it said, datagrams are taken by ``recvfrom`` and only from the
 hosts the session allows (the negotiated address; where the camera sits behind NAT, the address its signalling
 came from). The first of them latches: the socket is connected to its source, and from then on the kernel
-drops all others.
+drops all others. One from another port than was agreed on latches only when nothing has come from that one for
+`GUESS_S`: behind NAT the port differs, but so it does where a camera still sends to the port for a call of before.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache, partial
 from struct import calcsize, unpack_from
+from typing import Any
 
-from soip.net.batch import BatchReader, join_bursts
+from soip.net.batch import BatchReader, prepare
 from soip.net.gso import GsoSender
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs, PortsExhaustedError
@@ -40,12 +42,18 @@ MAX_BATCHES = 16
 """Batches read from one socket before the others have their turn."""
 FOREIGN_BUDGET = 256
 """Datagrams of strangers read in a row before the other sockets have their turn."""
+GUESS_S = 1.0
+"""Seconds in which the agreed port may still show itself, after another of the same host has."""
 BIND_ATTEMPTS = 64
 """Port pairs tried before giving up: others may hold some of the range."""
 
 CONTROL_AT_ONCE = 16
 """RTCP packets read in a row."""
 _NOT_RTCP = bytes(second for second in range(256) if not is_rtcp(second))
+
+
+Address = tuple[Any, ...]
+"""As the socket module has it: host and port, in IPv6 two numbers more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,7 @@ class RtpSocketPair:
         self.rtp = rtp
         self.rtcp = rtcp
         self._number = rtp.fileno()
+        self._deep = rtp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= RECEIVE_BUFFER
         self.port: int = rtp.getsockname()[1]
         self.remote: Peer | None = None
         """The peer whose packets are taken, once latched or connected."""
@@ -75,6 +84,8 @@ class RtpSocketPair:
         latching)."""
         self.refused = 0
         """ICMP errors the sockets were told of."""
+        self.control_age = 0.0
+        """See `rtpway.RtpWay`."""
         self.srtp: Srtp | None = None
         """What protects all that goes and comes (``secure``)."""
         self._release: Callable[[], None] | None = release
@@ -84,8 +95,12 @@ class RtpSocketPair:
         self._muxed: list[bytes] = []
         self._control_peer: Peer | None = None
         self._allowed: frozenset[str] = frozenset()
+        self._agreed = 0
+        """The port that media was agreed to come from; 0 where none was."""
+        self._guess_ends: float | None = None
+        """Until when the peer, who sends from another port, is a guess."""
         self._settled = False
-        self._source: object = None
+        self._source: Address | None = None
         """The peer's address as recvfrom gives it, once seen: compared before anything is parsed."""
 
     def watch(self, poll: MediaPoll, media: Callable[[], object], control: Callable[[], object]) -> None:
@@ -100,11 +115,16 @@ class RtpSocketPair:
         poll.add(self.rtp, readable)
         poll.add(self.rtcp, control)
 
+    def rest(self, resting: bool) -> None:
+        """See `rtpway.RtpWay`. Only where the kernel keeps for us what comes meanwhile, and tells when it came."""
+        if self._poll is not None and (not resting or (self._settled and self._deep)):
+            self._poll.rest(self.rtp, resting)
+
     def hear(self, stream: Stream) -> None:
-        """Take media from the negotiated host; its first packet latches the port."""
+        """Take media from the negotiated host; its first packet latches the port, the agreed one before others."""
         self._mux = stream.way.mux
         self.secure(stream.srtp)
-        self.allow([stream.remote[0]])
+        self.allow([stream.remote[0]], stream.remote[1])
         self._control_peer = Peer(*stream.remote_rtcp)
 
     def direct(self, stream: Stream) -> None:
@@ -114,10 +134,13 @@ class RtpSocketPair:
         self._control_peer = None
         self.connect(Peer(*stream.remote), Peer(*stream.remote_rtcp))
 
-    def allow(self, hosts: Collection[str]) -> None:
-        """Take media from these IP addresses, any port; the first datagram latches. Also undoes an earlier
-        latch."""
+    def allow(self, hosts: Collection[str], port: int = 0) -> None:
+        """Take media from these IP addresses, any port; the first datagram latches, where a `port` is given one from
+        there. Also undoes an earlier latch.
+        """
         self._allowed = frozenset(normal_host(host) for host in hosts)
+        self._agreed = port
+        self._guess_ends = None
         self.remote = None
         self._settled = False
         self._source = None
@@ -129,6 +152,7 @@ class RtpSocketPair:
         control = rtcp or Peer(peer.host, peer.port + 1)
         self.rtcp.connect((control.host, control.port))
         self.remote = peer
+        self._guess_ends = None
         self._allowed = frozenset((normal_host(peer.host),))
         self._settled = False
         self._source = None
@@ -154,7 +178,7 @@ class RtpSocketPair:
         try:
             if not self._settled:
                 for _ in range(MAX_BATCHES * SLOTS):
-                    datagram = buffer[: self._fill_checked(buffer)]
+                    datagram = buffer[: self._fill_checked(buffer, now)]
                     if self._mux and len(datagram) > 1 and is_rtcp(datagram[1]):
                         self._keep_control(datagram)
                     else:
@@ -179,43 +203,61 @@ class RtpSocketPair:
 
     def _sorted(self, batch: DatagramBatch, receiver: Receiver[T], now: float) -> list[T]:
         """The datagrams of a batch with RTCP in it, one by one."""
+        self.control_age = batch.age
         ready: list[T] = []
         for slot, size in zip(batch.layout.slots, batch.sizes, strict=False):
             if size > 1 and is_rtcp(slot[1]):
                 self._keep_control(slot[:size])
             else:
-                ready += receiver.receive(slot[:size], now)
+                ready += receiver.receive(slot[:size], now - batch.age)
         return ready
 
     def _keep_control(self, datagram: memoryview) -> None:
         if len(self._muxed) < CONTROL_AT_ONCE:
             self._muxed.append(bytes(datagram))
 
-    def _fill_checked(self, buffer: memoryview) -> int:
+    def _fill_checked(self, buffer: memoryview, now: float) -> int:
         """Read one datagram from an allowed host, latching the first; then connected, the kernel checks."""
         for _ in range(FOREIGN_BUDGET):
             try:
                 size, source = self.rtp.recvfrom_into(buffer)
             except BlockingIOError:
                 # Connected and empty: nothing that came before the connect can be left in the queue.
-                if self.remote is not None:
+                if self.remote is not None and self._guess_ends is None:
                     self._settled = True
-                    join_bursts(self.rtp)
+                    prepare(self.rtp)
                 raise
             if source == self._source:
+                if self._guess_ends is not None and now >= self._guess_ends:
+                    self._latch(source)
                 return size
-            host, port = normal_host(source[0]), source[1]
-            remote = self.remote
-            if remote is None and host in self._allowed:
-                self.rtp.connect(source)
-                self.remote = Peer(host, port)
-                self._source = source
-                return size
-            if remote is not None and port == remote.port and host == normal_host(remote.host):
-                self._source = source
+            if self._is_peer(source):
+                self._take_source(source, now)
                 return size
             self.foreign += 1
         raise BlockingIOError  # others have their turn while someone floods this port
+
+    def _is_peer(self, source: Address) -> bool:
+        """Whether a source that is not the one so far may be the peer."""
+        host, port, remote = normal_host(source[0]), source[1], self.remote
+        if remote is None or self._guess_ends is not None:
+            return host in self._allowed and (remote is None or port == self._agreed)
+        return port == remote.port and host == normal_host(remote.host)
+
+    def _take_source(self, source: Address, now: float) -> None:
+        known = self.remote is not None and self._guess_ends is None
+        self._source = source
+        if known:
+            return
+        self.remote = Peer(normal_host(source[0]), source[1])
+        if self._agreed in (0, source[1]):
+            self._latch(source)
+        else:
+            self._guess_ends = now + GUESS_S
+
+    def _latch(self, source: Address) -> None:
+        self.rtp.connect(source)
+        self._guess_ends = None
 
     def drain_control(self, buffer: memoryview) -> list[bytes]:
         """Read the RTCP datagrams of the session's peer, at most 16 at once."""

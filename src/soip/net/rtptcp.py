@@ -148,6 +148,7 @@ class TcpWay:
         self.foreign = 0
         """Connections from elsewhere, and those that were too many."""
         self.refused = 0
+        self.control_age = 0.0
         self.skipped = 0
         """Bytes of connections before this one that were no frames."""
         self._host = host
@@ -180,6 +181,9 @@ class TcpWay:
         for which, connection in self._connections.items():
             poll.add(connection.sock, partial(self._ready, which))
             poll.writable(connection.sock, connection.watched)
+
+    def rest(self, resting: bool) -> None:
+        """Nothing: nobody tells when what waits in a connection has come."""
 
     def hear(self, stream: Stream) -> None:
         self._agree(stream)

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Receiver(Protocol[T]):
-    """What ``rtp.receiver`` offers."""
+    """What ``rtp.receiver`` offers: `receive` takes what came now, `take` what came `batch.age` before."""
 
     def receive(self, datagram: memoryview, now: float) -> list[T]: ...
 
@@ -64,9 +64,16 @@ class RtpWay(Protocol):
     """What came from elsewhere than it was agreed on, dropped."""
     refused: int
     """What could not leave."""
+    control_age: float
+    """Seconds that what `drain_control` gives may have waited here to be read."""
 
     def watch(self, poll: MediaPoll, media: Callable[[], object], control: Callable[[], object]) -> None:
         """Call `media` when there is something to `drain`, `control` when there is something to `drain_control`."""
+
+    def rest(self, resting: bool) -> None:
+        """Nobody waits for what comes: `media` may be called some times a second only, which costs less; or somebody
+        does. To be said again now and then, since at the beginning it is not always possible.
+        """
 
     def hear(self, stream: Stream) -> None:
         """Take media from whom it was agreed with. Raises OSError."""

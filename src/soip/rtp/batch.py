@@ -49,6 +49,8 @@ class DatagramBatch:
     def __init__(self) -> None:
         self.buffer = bytearray(SLOTS * SLOT_SIZE)
         self.count = 0
+        self.age = 0.0
+        """Seconds since they came to this machine."""
         self.sizes: Sequence[int] = ()
         self._whole = memoryview(self.buffer)
         self._apart = [Layout(self._whole, slot * SLOT_SIZE, SLOT_SIZE, SLOTS - slot) for slot in range(SLOTS)]

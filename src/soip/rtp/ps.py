@@ -447,13 +447,13 @@ class PsReceiver(StreamReceiver):
     def receive(self, datagram: bytes | memoryview, now: float) -> list[AccessUnit | Sounding]:
         """Take one datagram; return what it completed."""
         view = memoryview(datagram)
-        self._packet(view, len(view), now)
+        self._packet(view, len(view), now, now)
         return self._take()
 
     def take(self, batch: DatagramBatch, now: float) -> list[AccessUnit | Sounding]:
         """Take the datagrams of a batch; return what they completed."""
         for slot, size in zip(batch.layout.slots, batch.sizes, strict=False):
-            self._packet(slot, size, now)
+            self._packet(slot, size, now, now - batch.age)
         return self._take()
 
     def flush(self) -> list[AccessUnit | Sounding]:
@@ -473,9 +473,9 @@ class PsReceiver(StreamReceiver):
         return ready
 
     def _deliver(
-        self, view: memoryview, start: int, end: int, marker: int, timestamp: int, now: float, lost: int
+        self, view: memoryview, start: int, end: int, marker: int, timestamp: int, arrival: float, lost: int
     ) -> None:
-        self.demultiplexer.push(view, start, end, marker, timestamp, now, lost)
+        self.demultiplexer.push(view, start, end, marker, timestamp, arrival, lost)
 
     def _restart(self) -> None:
         self._transit = None

@@ -6,7 +6,8 @@ per datagram; what they return is complete and in decoding order. ``flush`` at t
 Checks per packet (RFC 3550 §A.1): version, payload type, SSRC, sequence number. The first valid packet
 latches the SSRC; others are dropped and counted, until the latched one has been silent for ``SSRC_SILENCE``.
 Source addresses are the shell's concern. A packet that is not the next one waits in a bounded window; a gap
-that stays is counted as lost.
+that stays is counted as lost. What a batch brings has the time it came, which may be a while before it is read;
+the window counts from when a gap is seen, since only then anybody can be asked for what is missing.
 
 ``VideoReceiver.take`` is the hot path: the fragments of a NAL unit, which nearly every packet is, are compared with
 what they should be and put in their place all at once, without a line of Python per packet. Everything else takes the
@@ -173,28 +174,28 @@ class StreamReceiver(ABC):
     def broken_payloads(self) -> int:
         """Payloads, and frames made of them, that were dropped for their shape or size."""
 
-    def _packet(self, view: memoryview, size: int, now: float) -> None:
-        """The plain path of one datagram in ``view[:size]``."""
+    def _packet(self, view: memoryview, size: int, now: float, arrival: float) -> None:
+        """The plain path of one datagram in ``view[:size]``, which is read now and came at ``arrival``."""
         if size < HEADER_SIZE or view[0] & 0xC0 != 0x80:
             self.malformed += 1
             return
         first, second, sequence, timestamp, ssrc = HEADER.unpack_from(view)
         payload_type = second & 0x7F
-        if payload_type not in self._types or (ssrc != self.ssrc and not self._latch(ssrc, sequence, now)):
+        if payload_type not in self._types or (ssrc != self.ssrc and not self._latch(ssrc, sequence, arrival)):
             self.foreign += 1
             return
         self.payload_type = payload_type  # RFC 3264 §6.1: any that was agreed on, and it may change at any time
-        self._last = now
+        self._last = arrival
         if sequence == self._expected & 0xFFFF and not self._window:
             self._expected += 1
             if first == 0x80 and not self._unusable:
-                self._deliver(view, HEADER_SIZE, size, second & 0x80, timestamp, now, 0)
+                self._deliver(view, HEADER_SIZE, size, second & 0x80, timestamp, arrival, 0)
             else:
-                self._payload(view, size, second & 0x80, timestamp, now, 0)
+                self._payload(view, size, second & 0x80, timestamp, arrival, 0)
         else:
-            self._out_of_order(view, size, sequence, now)
+            self._out_of_order(view, size, sequence, now, arrival)
 
-    def _payload(self, view: memoryview, size: int, marker: int, timestamp: int, now: float, lost: int) -> None:
+    def _payload(self, view: memoryview, size: int, marker: int, timestamp: int, arrival: float, lost: int) -> None:
         start, end = HEADER_SIZE, size
         if view[0] != 0x80:
             try:
@@ -205,11 +206,11 @@ class StreamReceiver(ABC):
                 return
         lost += self._unusable
         self._unusable = 0
-        self._deliver(view, start, end, marker, timestamp, now, lost)
+        self._deliver(view, start, end, marker, timestamp, arrival, lost)
 
-    def _latch(self, ssrc: int, sequence: int, now: float) -> bool:
+    def _latch(self, ssrc: int, sequence: int, arrival: float) -> bool:
         """Take a first SSRC, or a new one after silence; tell whether it is taken."""
-        if self.ssrc is not None and now - self._last < SSRC_SILENCE:
+        if self.ssrc is not None and arrival - self._last < SSRC_SILENCE:
             return False
         self.ssrc = ssrc
         self.earlier = list(self.counted)
@@ -224,11 +225,11 @@ class StreamReceiver(ABC):
         self._suspect = -1
         self._window.clear()
 
-    def _out_of_order(self, view: memoryview, size: int, sequence: int, now: float) -> None:
+    def _out_of_order(self, view: memoryview, size: int, sequence: int, now: float, arrival: float) -> None:
         """A packet that is not the next one, or any packet while a gap is open."""
         distance = sequence_distance(sequence, self._expected & 0xFFFF)
         if distance > MAX_DROPOUT or distance < -MAX_MISORDER:
-            self._jump(view, size, sequence, distance, now)
+            self._jump(view, size, sequence, distance, arrival)
             return
         self._suspect = -1
         if self.requests is not None:
@@ -238,27 +239,27 @@ class StreamReceiver(ABC):
             return
         if not self._window.hold(self._expected + distance, bytes(view[:size]), now):
             self.late += 1
-        if self._release(now, 0):
+        if self._release(arrival, 0):
             self._window.still_waiting(now)
         elif self._window.gap_is_final(now):
             missing = self._window.lowest() - self._expected
             self.lost += missing
             self._expected += missing
-            self._release(now, missing)
+            self._release(arrival, missing)
             self._window.still_waiting(now)
 
-    def _release(self, now: float, lost: int) -> bool:
+    def _release(self, arrival: float, lost: int) -> bool:
         """Deliver what is next in order; tell whether there was any."""
         released = False
         while (packet := self._window.take(self._expected)) is not None:
             _, second, _, timestamp, _ = HEADER.unpack_from(packet)
             self._expected += 1
-            self._payload(memoryview(packet), len(packet), second & 0x80, timestamp, now, lost)
+            self._payload(memoryview(packet), len(packet), second & 0x80, timestamp, arrival, lost)
             lost = 0
             released = True
         return released
 
-    def _jump(self, view: memoryview, size: int, sequence: int, distance: int, now: float) -> None:
+    def _jump(self, view: memoryview, size: int, sequence: int, distance: int, arrival: float) -> None:
         """A wild number is believed when a second packet follows it (RFC 3550 §A.1): a restart, or a long
         outage."""
         if sequence != self._suspect:
@@ -274,7 +275,7 @@ class StreamReceiver(ABC):
         self.lost += missing
         _, second, _, timestamp, _ = HEADER.unpack_from(view)
         self._expected += 1
-        self._payload(view, size, second & 0x80, timestamp, now, missing)
+        self._payload(view, size, second & 0x80, timestamp, arrival, missing)
 
     def _arrived(self, arrival: float, timestamp: int) -> None:
         """Update the jitter by one frame."""
@@ -287,7 +288,7 @@ class StreamReceiver(ABC):
 
     @abstractmethod
     def _deliver(
-        self, view: memoryview, start: int, end: int, marker: int, timestamp: int, now: float, lost: int
+        self, view: memoryview, start: int, end: int, marker: int, timestamp: int, arrival: float, lost: int
     ) -> None:
         """Take the payload ``view[start:end]`` of the next packet; ``lost`` packets are missing before it."""
 
@@ -313,21 +314,21 @@ class VideoReceiver(StreamReceiver):
     def receive(self, datagram: bytes | memoryview, now: float) -> list[AccessUnit]:
         """Take one datagram; return the access units it completed."""
         view = memoryview(datagram)
-        self._packet(view, len(view), now)
+        self._packet(view, len(view), now, now)
         return self._take()
 
     def take(self, batch: DatagramBatch, now: float) -> list[AccessUnit]:
         """Take the datagrams of a batch; return the access units they completed."""
-        at, count = 0, batch.count
+        at, count, arrival = 0, batch.count, now - batch.age
         while at < count:
             end = _stretch(batch.sizes, at)
-            if end - at == 1 or not self._fragments(batch, at, end, now):
+            if end - at == 1 or not self._fragments(batch, at, end, arrival):
                 for number in range(at, end):
-                    self._packet(batch.layout.slots[number], batch.sizes[number], now)
+                    self._packet(batch.layout.slots[number], batch.sizes[number], now, arrival)
             at = end
         return self._take()
 
-    def _fragments(self, batch: DatagramBatch, at: int, end: int, now: float) -> bool:
+    def _fragments(self, batch: DatagramBatch, at: int, end: int, arrival: float) -> bool:
         """Take the datagrams from ``at`` up to ``end``, of one size but the last, if they are fragments of one NAL unit
         and each simply the next one; tell whether they are.
 
@@ -368,9 +369,9 @@ class VideoReceiver(StreamReceiver):
         bodies = layout.bodies(start_size, size)[at:end]
         if last_size != size:
             bodies[-1] = layout.slots[end - 1][start_size:last_size]
-        self._last = now
+        self._last = arrival
         self._expected += count
-        depacketiser.fragments(header, begins, b"".join(bodies), rest & _END, rest >> marker_at, timestamp, now)
+        depacketiser.fragments(header, begins, b"".join(bodies), rest & _END, rest >> marker_at, timestamp, arrival)
         return True
 
     def flush(self) -> list[AccessUnit]:
@@ -388,9 +389,9 @@ class VideoReceiver(StreamReceiver):
         return ready
 
     def _deliver(
-        self, view: memoryview, start: int, end: int, marker: int, timestamp: int, now: float, lost: int
+        self, view: memoryview, start: int, end: int, marker: int, timestamp: int, arrival: float, lost: int
     ) -> None:
-        self._depacketiser.push(view, start, end, marker, timestamp, now, lost)
+        self._depacketiser.push(view, start, end, marker, timestamp, arrival, lost)
 
     def _restart(self) -> None:
         self._transit = None
@@ -447,13 +448,13 @@ class AudioReceiver(StreamReceiver):
     def receive(self, datagram: bytes | memoryview, now: float) -> list[AudioFrame]:
         """Take one datagram; return the frames that are next in order."""
         view = memoryview(datagram)
-        self._packet(view, len(view), now)
+        self._packet(view, len(view), now, now)
         return self._take()
 
     def take(self, batch: DatagramBatch, now: float) -> list[AudioFrame]:
         """Take the datagrams of a batch; return the frames that are next in order."""
         for slot, size in zip(batch.layout.slots, batch.sizes, strict=False):
-            self._packet(slot, size, now)
+            self._packet(slot, size, now, now - batch.age)
         return self._take()
 
     def _take(self) -> list[AudioFrame]:
@@ -461,19 +462,19 @@ class AudioReceiver(StreamReceiver):
         return ready
 
     def _deliver(
-        self, view: memoryview, start: int, end: int, marker: int, timestamp: int, now: float, lost: int
+        self, view: memoryview, start: int, end: int, marker: int, timestamp: int, arrival: float, lost: int
     ) -> None:
         ticks = (1 << 32) + timestamp if self._ticks is None else extend_timestamp(self._ticks, timestamp)
         self._ticks = ticks
-        self._arrived(now, ticks)
+        self._arrived(arrival, ticks)
         if end == start:
             return
         payload = bytes(view[start:end])
         if self._unpacker is None:
-            self._ready.append(AudioFrame(payload, ticks, now, lost))
+            self._ready.append(AudioFrame(payload, ticks, arrival, lost))
             return
         for frame in self._unpacker.unpack(payload, ticks, marker, lost):
-            self._ready.append(AudioFrame(frame, ticks, now, lost))
+            self._ready.append(AudioFrame(frame, ticks, arrival, lost))
             ticks, lost = ticks + self._unpacker.step, 0
 
     def _restart(self) -> None:
