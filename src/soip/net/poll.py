@@ -21,8 +21,8 @@ BUDGET = 128
 """Sockets served in one wake-up."""
 ROUND_S = 0.2
 """Each resting socket is read once in this time."""
-STEP_S = 0.005
-"""So often the next of them have their turn: a few at a time, since others are waited for."""
+STEP_S = 0.02
+"""So often the next of them have their turn: a few at a time, since the loop has other work too."""
 FAILURES = 16
 """A handler that fails so often in a row is not called again: its socket would be readable for ever."""
 
@@ -91,7 +91,7 @@ class MediaPoll:
             self._step = self._loop.call_later(STEP_S, self._round)
 
     def _round(self) -> None:
-        """Serve as many of the resting sockets as are due by now."""
+        """Serve as many of the resting sockets as are due by now, and between them who is waited for."""
         resting, now = self._resting, self._loop.time()
         # After a stall they are not served all at once.
         self._due = min(self._due + len(resting) * (now - self._stepped) / ROUND_S, BUDGET, len(resting))
@@ -101,6 +101,7 @@ class MediaPoll:
             number = next(iter(resting))
             resting.move_to_end(number)
             self._serve(number)
+            self.poll()
         self._step = self._loop.call_later(STEP_S, self._round) if resting else None
 
     def poll(self) -> None:
