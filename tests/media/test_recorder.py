@@ -763,3 +763,18 @@ async def test_the_newest_sound_is_in_the_file_that_ends(desk: Desk) -> None:
     assert len(desk.files) >= 2
     heard = [frame for frame in play(desk.paths, 0, 1 << 60) if frame.track.handler == "soun"]
     assert len(heard) == 400
+
+
+async def test_a_gap_does_not_grow_into_what_waits_to_be_written(desk: Desk) -> None:
+    """The worker may be killed before it is: then nobody shortens the gap again."""
+    desk.on()
+    desk.recorder.missing(Cause.MEDIA_LOST)
+    desk.show(100, 48, gop=100)
+    desk.now = START_US + 9 * SECOND  # Whatever the time is, five seconds of it are over.
+    desk.recorder.tick()
+    assert desk.spans == [(0.0, 4.0, "media lost")]
+    assert desk.files == []
+    desk.show(148, 60, gop=100)
+    await desk.settle()
+    assert desk.spans == [(0.0, 4.0, "media lost")]
+    assert seconds(desk.files[0].start_us) == 4.0

@@ -170,7 +170,9 @@ class Recorder:
         if file is not None and not self._disks.keeps(self._camera, file.place):
             self._give_way()
         self._is_barred()
-        self._gaps.grow(now_us - now_us % _GROW_US)
+        # Beyond what waits to be written it would overlap that, if nobody lives to see it written.
+        under_way = self._fragment.first if self._fragment else self._pending
+        self._gaps.grow(min(now_us - now_us % _GROW_US, under_way.utc_us if under_way else now_us))
 
     def sound(self, sound: Sound) -> None:
         """One frame of sound. In another format than the file's it waits for a file of its own, at a keyframe."""
