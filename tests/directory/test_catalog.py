@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
+from sqlalchemy import Compiled, Connection, create_engine
 
 from soip.directory import schema
 from soip.directory.catalog import touching
@@ -57,6 +57,19 @@ def test_a_range_finds_what_a_plain_loop_finds(spans: list[tuple[int, int]], sta
     engine.dispose()
     assert set(ids(found)) == wanted
     assert [row.start_us for row in found] == sorted(row.start_us for row in found)
+
+
+async def test_what_touches_a_range_is_found_without_reading_the_rest(directory: Directory) -> None:
+    await directory.save(recording("a", 0, 10), gap("g", 10, 20))
+    for table in (schema.recording, schema.gap):
+        query = touching(table, "cam1", 5 * SECOND, 6 * SECOND, 100).compile(compile_kwargs={"literal_binds": True})
+
+        def plan(connection: Connection, query: Compiled = query) -> str:
+            return str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
+
+        found = await directory.catalog._database.read(plan)
+        assert "start_us (camera_id=? AND start_us>? AND start_us<?)" in found
+        assert f"ix_{table.name}_camera_id_length (camera_id=?)" in found
 
 
 async def test_what_came_last_explains_up_to_its_end(directory: Directory) -> None:

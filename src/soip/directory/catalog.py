@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, false, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, false, func, select
 
 from soip.directory import schema
 from soip.directory.database import Database
@@ -136,8 +136,18 @@ def _kept() -> ColumnElement[bool]:
 
 
 def touching(table: Table, camera: str, from_us: int, to_us: int, limit: int) -> Select[Any]:
-    """Rows of a camera that start before the range's end and do not end before its start, by start."""
-    inside = and_(table.c.camera_id == camera, table.c.start_us < to_us, table.c.end_us >= from_us)
+    """Rows of a camera that start before the range's end and do not end before its start, by start.
+
+    None is longer than the longest, so none that starts earlier can reach into the range: without that, an index by
+    start or end alone would have all rows before the range read, or all after it.
+    """
+    longest = select(func.max(table.c.end_us - table.c.start_us)).where(table.c.camera_id == camera).scalar_subquery()
+    inside = and_(
+        table.c.camera_id == camera,
+        table.c.start_us < to_us,
+        table.c.start_us >= from_us - longest,
+        table.c.end_us >= from_us,
+    )
     if table is schema.recording:
         inside = and_(inside, _kept())
     return select(table).where(inside).order_by(table.c.start_us, table.c.id).limit(limit)

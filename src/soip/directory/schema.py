@@ -19,6 +19,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData(
@@ -47,6 +48,9 @@ def _text(name: str) -> Column[str]:
 def _time(name: str, *, null: bool = False) -> Column[int]:
     return Column(name, BigInteger, nullable=null)
 
+
+LENGTH = text("(end_us - start_us)")
+"""How long a recording or a gap is, as an index has it."""
 
 # --- Who and where
 
@@ -295,6 +299,7 @@ recording = Table(
     Column("expiring", Boolean, nullable=False, server_default="0"),
     Index(None, "camera_id", "start_us"),
     Index(None, "camera_id", "end_us"),
+    Index("ix_recording_camera_id_length", "camera_id", LENGTH),
     Index(None, "instance_id", "sealed"),
     Index(None, "server_id", "root", "end_us"),
 )
@@ -312,6 +317,7 @@ gap = Table(
     _text("detail"),
     Index(None, "camera_id", "start_us"),
     Index(None, "camera_id", "end_us"),
+    Index("ix_gap_camera_id_length", "camera_id", LENGTH),
 )
 
 event = Table(
