@@ -44,7 +44,8 @@ from soip.net.target import Target
 from soip.net.ua import UserAgent
 from soip.rtp.nal import length_prefixed
 from soip.sip.digest import Credentials
-from soip.sip.offer import Local, Video, make_offer
+from soip.sip.formats import Video
+from soip.sip.offer import Local, make_offer
 from soip.sip.uri import Uri
 from soip.store.disk import DiskWriter
 from soip.store.events import Event, Sealed

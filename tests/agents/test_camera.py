@@ -18,7 +18,8 @@ from soip.rtp import rtcp
 from soip.rtp.h265 import H265
 from soip.rtp.nal import AccessUnit
 from soip.rtp.ps import PsReceiver, Sounding
-from soip.sip.offer import Agreement, Audio, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.formats import Audio, Video
+from soip.sip.offer import Agreement, Local, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 from tests.agents.media import decode, movie_units, write_movie

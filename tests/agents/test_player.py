@@ -25,7 +25,8 @@ from soip.net.errors import RequestRefusedError
 from soip.net.sip import SipEndpoint
 from soip.net.ua import UserAgent
 from soip.sip.digest import Credentials
-from soip.sip.offer import Local, Video, answer_offer
+from soip.sip.formats import Video
+from soip.sip.offer import Local, answer_offer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 from tests.agents.media import movie_units, write_movie

@@ -7,8 +7,9 @@ import ipaddress
 
 from soip.sip import mediaway
 from soip.sip.errors import OfferError, SdpError
+from soip.sip.formats import Audio, Video
 from soip.sip.mediaway import Group
-from soip.sip.offer import Audio, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import Local, answer_offer, make_offer, read_answer
 from soip.sip.sdp import RtpMap, SessionDescription
 
 LOCAL = Local("192.0.2.1", 1)

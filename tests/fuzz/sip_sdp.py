@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from soip.sip.errors import OfferError, SdpError
-from soip.sip.offer import ANY_SOUND, Audio, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.formats import ANY_SOUND, Audio, Video
+from soip.sip.offer import Local, answer_offer, make_offer, read_answer
 from soip.sip.sdes import MATERIAL, Srtp
 from soip.sip.sdp import SessionDescription
 

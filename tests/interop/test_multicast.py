@@ -22,7 +22,8 @@ from soip.net.sip import SipEndpoint
 from soip.net.target import Target
 from soip.net.ua import UserAgent
 from soip.sip.digest import Credentials
-from soip.sip.offer import Audio, Local, Video, make_offer
+from soip.sip.formats import Audio, Video
+from soip.sip.offer import Local, make_offer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 from tests.interop.film import decode, probe

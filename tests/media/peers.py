@@ -25,19 +25,9 @@ from soip.rtp.receiver import AudioFrame, AudioReceiver, VideoReceiver
 from soip.rtp.sender import SendStream
 from soip.rtp.sound import PCMU, SoundFormat
 from soip.sip.errors import OfferError
+from soip.sip.formats import Aac, Audio, Capability, Video
 from soip.sip.headers import Replaces
-from soip.sip.offer import (
-    Aac,
-    Agreement,
-    Audio,
-    Capability,
-    Local,
-    Stream,
-    Video,
-    answer_offer,
-    make_offer,
-    read_answer,
-)
+from soip.sip.offer import Agreement, Local, Stream, answer_offer, make_offer, read_answer
 from soip.sip.sdes import Srtp
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri

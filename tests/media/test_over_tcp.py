@@ -18,7 +18,8 @@ from soip.rtp.h264 import H264
 from soip.rtp.nal import AccessUnit, packetise
 from soip.rtp.receiver import VideoReceiver
 from soip.rtp.sender import SendStream
-from soip.sip.offer import Local, Stream, Video, answer_offer, make_offer, read_answer
+from soip.sip.formats import Video
+from soip.sip.offer import Local, Stream, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 from tests.media.house import DOMAIN, PATIENT_S, House, until

@@ -14,8 +14,9 @@ from soip.net.call import IncomingCall
 from soip.net.errors import CallEndedError
 from soip.net.exchange import IncomingRequest
 from soip.net.rtp import open_pair
+from soip.sip.formats import Video
 from soip.sip.message import Request, Response
-from soip.sip.offer import Local, Video, answer_offer
+from soip.sip.offer import Local, answer_offer
 from soip.sip.reply import make_response
 from soip.sip.sdp import SessionDescription
 from tests.media.house import DOMAIN, House, until

@@ -16,8 +16,9 @@ from soip.signalling.srtpkeys import exposed
 from soip.sip import headers as h
 from soip.sip import sdes
 from soip.sip.flow import Flow
+from soip.sip.formats import Audio, Capability, Video
 from soip.sip.message import Headers, Request, Response
-from soip.sip.offer import Audio, Capability, Local, Video, make_offer
+from soip.sip.offer import Local, make_offer
 from soip.sip.sdes import MATERIAL, Srtp
 from soip.sip.uri import Uri
 from tests.signalling.conftest import ServerHouse, running

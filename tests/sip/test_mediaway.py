@@ -8,9 +8,10 @@ from itertools import product
 import pytest
 
 from soip.sip.errors import OfferError
+from soip.sip.formats import Audio, Capability, Video
 from soip.sip.mediaway import Way
 from soip.sip.negotiation import Negotiation
-from soip.sip.offer import Agreement, Audio, Capability, Local, Stream, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import Agreement, Local, Stream, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 
 SERVER, PEER = Local("192.0.2.1", 1), Local("192.0.2.2", 2)

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip.sip.errors import OfferError
+from soip.sip.formats import Audio, Capability, Video
 from soip.sip.mediaway import Group, is_group, named_group
 from soip.sip.negotiation import Negotiation, unmoved
-from soip.sip.offer import Agreement, Audio, Capability, Local, Stream, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import Agreement, Local, Stream, answer_offer, make_offer, read_answer
 from soip.sip.sdes import MATERIAL, Srtp
 from soip.sip.sdp import RtpMap, SessionDescription
 from tests.fuzz import seeds, sip_multicast

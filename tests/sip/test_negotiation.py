@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soip.sip.errors import OfferError, SdpError
+from soip.sip.formats import Audio, Video
 from soip.sip.negotiation import Negotiation, unmoved
-from soip.sip.offer import Agreement, Audio, Local, Stream, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import Agreement, Local, Stream, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 
 SERVER = Local("192.0.2.1", 7)

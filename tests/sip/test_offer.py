@@ -11,20 +11,9 @@ from hypothesis import strategies as st
 
 from soip.sip import h264fmtp
 from soip.sip.errors import OfferError
+from soip.sip.formats import ANY_SOUND, Aac, Audio, Capability, Video
 from soip.sip.h264fmtp import ProfileLevel, fit
-from soip.sip.offer import (
-    ANY_SOUND,
-    Aac,
-    Agreement,
-    Audio,
-    Capability,
-    Local,
-    Stream,
-    Video,
-    answer_offer,
-    make_offer,
-    read_answer,
-)
+from soip.sip.offer import Agreement, Local, Stream, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription, TimeRange
 
 SERVER = Local("192.0.2.1", 1)

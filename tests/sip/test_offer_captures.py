@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from soip.sip.offer import Audio, Capability, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.formats import Audio, Capability, Video
+from soip.sip.offer import Local, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from tests.fuzz import sip_sdp
 from tests.sip.captures import BARESIP_ANSWER, BARESIP_OFFER

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from soip.sip import h265fmtp
 from soip.sip.errors import OfferError
+from soip.sip.formats import Video
 from soip.sip.h265fmtp import ProfileTierLevel
-from soip.sip.offer import Local, Stream, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import Local, Stream, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 
 SERVER, PEER = Local("192.0.2.1", 1), Local("192.0.2.2", 2)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from soip.sip.errors import OfferError
+from soip.sip.formats import PROGRAM, Audio, Video
 from soip.sip.negotiation import Negotiation, unmoved
-from soip.sip.offer import PROGRAM, Audio, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.offer import Local, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from tests.sip.test_offer import PEER, SERVER, answer, offer_of
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from soip.sip import sdes
 from soip.sip.errors import OfferError, SdpError
-from soip.sip.offer import Agreement, Audio, Local, Video, answer_offer, make_offer, read_answer
+from soip.sip.formats import Audio, Video
+from soip.sip.offer import Agreement, Local, answer_offer, make_offer, read_answer
 from soip.sip.sdes import MATERIAL, SUITES, Crypto, Keying, Srtp
 from soip.sip.sdp import SessionDescription
 from tests.fuzz import seeds, sip_sdes

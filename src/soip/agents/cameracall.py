@@ -17,20 +17,10 @@ from soip.rtp.aac import format_fmtp
 from soip.rtp.codec import learn
 from soip.rtp.errors import RtpParseError
 from soip.sip.errors import DialogError, OfferError, SdpError
+from soip.sip.formats import PROGRAM, Aac, Audio, Capability, Video
 from soip.sip.mediaway import transport_of
 from soip.sip.negotiation import Negotiation
-from soip.sip.offer import (
-    PROGRAM,
-    Aac,
-    Agreement,
-    Audio,
-    Capability,
-    Local,
-    Video,
-    answer_offer,
-    make_offer,
-    read_answer,
-)
+from soip.sip.offer import Agreement, Local, answer_offer, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,8 @@ from soip.net.rtpway import RtpWay
 from soip.rtp.errors import RtpError
 from soip.rtp.nal import PACKET_SIZE
 from soip.rtp.packet import HEADER_SIZE, RtpPacket, build
-from soip.sip.offer import AAC, Stream
+from soip.sip.formats import AAC
+from soip.sip.offer import Stream
 
 
 class AudioLeg:

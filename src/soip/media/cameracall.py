@@ -25,8 +25,9 @@ from soip.rtp.errors import RtpParseError
 from soip.rtp.reception import Reception
 from soip.rtp.sound import SoundFormat
 from soip.sip.errors import OfferError
+from soip.sip.formats import ANY_SOUND, PROGRAM, Audio, Video
 from soip.sip.negotiation import Negotiation
-from soip.sip.offer import ANY_SOUND, PROGRAM, Agreement, Audio, Local, Stream, Video, make_offer, read_answer
+from soip.sip.offer import Agreement, Local, Stream, make_offer, read_answer
 from soip.sip.sdp import SessionDescription
 from soip.sip.uri import Uri
 

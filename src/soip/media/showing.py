@@ -27,9 +27,10 @@ from soip.rtp.aac import format_fmtp
 from soip.rtp.codec import Codec
 from soip.rtp.sound import SoundFormat
 from soip.sip.dialog import DialogId
+from soip.sip.formats import G711, Aac, Audio, Capability, Video
 from soip.sip.mediaway import transport_of
 from soip.sip.negotiation import Negotiation
-from soip.sip.offer import G711, Aac, Agreement, Audio, Capability, Local, Video
+from soip.sip.offer import Agreement, Local
 from soip.sip.sdes import Srtp
 from soip.sip.sdp import SessionDescription
 

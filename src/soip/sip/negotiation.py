@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from soip.sip.errors import OfferError
-from soip.sip.offer import Agreement, Audio, Capability, Local, Video, answer_offer, read_answer
+from soip.sip.formats import Audio, Capability, Video
+from soip.sip.offer import Agreement, Local, answer_offer, read_answer
 from soip.sip.sdp import Media, SessionDescription
 
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
