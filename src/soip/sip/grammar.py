@@ -16,7 +16,7 @@ Params = tuple[tuple[str, str | None], ...]
 """Parameters in order: name as received, value as received (still quoted if it was), None without "="."""
 
 TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]++")
-_QUOTED = r'"(?>(?:[^"\\\x00\r\n]|\\[^\r\n])*)"'
+_QUOTED = r'"[^"\\\x00\r\n]*+(?>(?:\\[^\r\n][^"\\\x00\r\n]*+)*)"'
 QUOTED = re.compile(_QUOTED)
 # A parameter: name, then perhaps "=" and a quoted string or a run without separators. Hosts with brackets and
 # colons are values too (received=[2001:db8::1]), so the run only excludes what ends it.
