@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Compiled, Connection, create_engine
+from sqlalchemy import Compiled, Connection, create_engine, update
 
 from soip.directory import schema
 from soip.directory.catalog import touching
@@ -79,6 +79,17 @@ async def test_what_came_last_explains_up_to_its_end(directory: Directory) -> No
     await directory.save(gap("g", 30, 31))
     assert await directory.catalog.explained_until("cam1") == 31 * SECOND
     assert await directory.catalog.explained_until("cam3") is None
+
+
+async def test_which_files_are_known(directory: Directory) -> None:
+    await directory.save(recording("a", 0, 30), recording("b", 30, 60))
+    await directory.catalog._database.write(
+        lambda connection: connection.execute(update(schema.recording), {"expiring": True})
+    )
+    assert await directory.catalog.recordings("cam1") == []
+    many = [str(number) for number in range(2000)]
+    assert await directory.catalog.known(["a", *many, "b"]) == {"a", "b"}
+    assert await directory.catalog.known([]) == set()
 
 
 async def test_a_recording_grows_until_it_is_sealed(directory: Directory) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -139,6 +139,26 @@ async def test_mending_looks_at_all_that_may_not_have_been_synced(desk: Desk) ->
         await archive.mend()
     (row,) = await desk.directory.catalog.recordings("cam1")
     assert (row.sealed, row.frames) == (True, 59 * 25)
+
+
+async def test_a_file_that_was_sealed_before_anybody_heard_of_it_is_found(desk: Desk) -> None:
+    """Its worker was killed while it mended: the file was sealed, and the row not written."""
+    async with desk.archive() as archive:
+        front, fragments = pieces(60)
+        place = desk.settings.media_roots[0] / "cam1/2026/11/20/114552.mp4"
+        place.parent.mkdir(parents=True)
+        place.write_bytes(front + b"".join(fragments))
+        await archive.mend()
+        (row,) = await desk.directory.catalog.recordings("cam1")
+        desk.later.delete(row)
+        await desk.later.flush()
+        assert await desk.directory.catalog.recordings("cam1") == []
+        await archive.mend()
+        assert await desk.directory.catalog.recordings("cam1") == [row]
+        told = replace(row, sha256="what its writer knew")
+        await desk.directory.save(told)
+        await archive.mend()
+        assert await desk.directory.catalog.recordings("cam1") == [told], "what is known stays known"
 
 
 # -- the time nobody recorded

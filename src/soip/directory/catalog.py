@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ EVER = (0, 1 << 62)
 """A range that includes everything."""
 
 _LIMIT = 100_000
+_AT_ONCE = 500
 
 R = TypeVar("R", RecordingRow, GapRow)
 
@@ -52,6 +54,19 @@ class Catalog:
         return await self._database.read(
             lambda connection: [row_of(RecordingRow, row) for row in connection.execute(query)]
         )
+
+    async def known(self, identities: Iterable[str]) -> set[str]:
+        """Those of these files that have a row, also where they are about to expire."""
+        table, wanted = schema.recording, list(identities)
+
+        def work(connection: Connection) -> set[str]:
+            found: set[str] = set()
+            for at in range(0, len(wanted), _AT_ONCE):
+                some = wanted[at : at + _AT_ONCE]
+                found.update(connection.execute(select(table.c.id).where(table.c.id.in_(some))).scalars())
+            return found
+
+        return await self._database.read(work)
 
     async def gap_ids(self) -> set[str]:
         """The ids of all gaps."""

@@ -20,6 +20,7 @@ from soip.media.gaps import Cause, Gaps
 from soip.media.holds import HoldNotes
 from soip.media.playback import NothingRecordedError, Programme
 from soip.media.recorder import Recorder
+from soip.media.rows import recording_id
 from soip.policy.placement import worker_for
 from soip.policy.retention import ranks
 from soip.policy.schedule import recording_wanted
@@ -200,7 +201,10 @@ class Archive:
         rows = {row.path: row for row in unfinished if row.root == str(root.path)}
         found: dict[str, Recording | None] = {}
         homes = await self._context.directory.homes.all()
-        await asyncio.to_thread(self._repair, root, list(rows), homes, found)
+        newest = await asyncio.to_thread(self._newest, root, homes)
+        known = await self._context.directory.catalog.known(newest)
+        unknown = [path for identity, path in newest.items() if identity not in known]
+        await asyncio.to_thread(self._repair, root, [*rows, *unknown], newest.values(), found)
         for path, recording in found.items():
             if recording is not None:
                 self._context.later.save(place.row(recording))
@@ -210,12 +214,17 @@ class Archive:
         if found:
             _log.info("mended the files of an earlier run", files=len(found), disk=str(root.path))
 
-    def _repair(
-        self, root: Root, known: list[str], homes: Mapping[str, HomeRow], found: dict[str, Recording | None]
-    ) -> None:
-        """In a thread. Beside the files the catalog knows, the newest ones: a row may be a second behind its file."""
+    def _newest(self, root: Root, homes: Mapping[str, HomeRow]) -> dict[str, str]:
+        """In a thread: the newest files that are this worker's to mend, by the id of their row. A row may be a second
+        behind its file, and be missing for good where that was the last second of whoever had made the file, or had
+        mended it.
+        """
         mine = (path for path in newest_files(root) if self._is_mine(path.split("/", 1)[0], homes))
-        paths = dict.fromkeys([*known, *unsealed(root, mine)])
+        return {recording_id(str(root.path), path): path for path in mine}
+
+    def _repair(self, root: Root, wanted: list[str], newest: Iterable[str], found: dict[str, Recording | None]) -> None:
+        """In a thread. Of the newest files those that are not sealed, whatever the catalog says of them."""
+        paths = dict.fromkeys([*wanted, *unsealed(root, newest)])
         repair_all(root, list(paths), found.__setitem__, sync_seconds=self._settings.sync_seconds)
 
     def _is_mine(self, camera: str, homes: Mapping[str, HomeRow]) -> bool:
