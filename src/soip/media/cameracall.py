@@ -320,9 +320,13 @@ class CameraCall:
                 await call.bye(f'SIP;cause={cause};text="{_quotable(reason)}"')
 
     def catch_up(self) -> None:
-        """Take what has come and waits to be read, before the call is over."""
-        if not self.ended.done():
+        """Take what has come and waits to be read, before the call is over: which it is, whatever becomes of this."""
+        if self.ended.done():
+            return
+        try:
             self.video.read()
+        except Exception:
+            self._log.exception("what came last in a call could not be taken")
 
     def _ended(self, reason: str) -> None:
         self.catch_up()
