@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from soip.mp4.repair import walk
@@ -49,11 +50,15 @@ def unsealed(root: Root, paths: Iterable[str]) -> Iterator[str]:
 
 def all_files(root: Root) -> Iterator[str]:
     """The paths of all recordings of a root, camera by camera, in order of time."""
-    for camera in sorted(_folders(root.path)):
-        for year in sorted(_folders(camera)):
-            for month in sorted(_folders(year)):
-                for day in sorted(_folders(month)):
-                    yield from sorted(_recordings(root, day))
+    for camera in cameras(root):
+        for day in _days(root.path / camera):
+            yield from sorted(_recordings(root, day))
+
+
+def _days(camera: Path, *, backwards: bool = False) -> Iterator[Path]:
+    for year in sorted(_folders(camera), reverse=backwards):
+        for month in sorted(_folders(year), reverse=backwards):
+            yield from sorted(_folders(month), reverse=backwards)
 
 
 def _folders(path: Path) -> list[Path]:
@@ -68,13 +73,10 @@ def _recordings(root: Root, day: Path) -> Iterator[str]:
 
 
 def newest_files(root: Root, each: int = 3) -> Iterator[str]:
-    """The last `each` files of every camera: where a crash may have left one that nobody knows of yet."""
+    """The last `each` files of every camera, the newest first: where a crash may have left one that nobody knows of
+    yet.
+    """
     for camera in cameras(root):
-        folder = root.path / camera
-        for _ in ("year", "month", "day"):
-            inner = _folders(folder)
-            if not inner:
-                break
-            folder = max(inner)
-        else:
-            yield from sorted(_recordings(root, folder))[-each:]
+        days = _days(root.path / camera, backwards=True)
+        backwards = (path for day in days for path in sorted(_recordings(root, day), reverse=True))
+        yield from islice(backwards, each)
