@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,40 @@ def test_a_disk_that_cannot_sync_is_told(camera: Camera, root: Root, monkeypatch
     row = repair(root, path.relative_to(root.path).as_posix())
     assert row is not None
     assert row.frames == 50, "what could not be sealed is mended at the next start"
+
+
+@pytest.mark.parametrize("error", [0, errno.EIO, errno.EBADF])
+def test_a_sync_that_takes_long_holds_nothing_up(root: Root, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    """The disk writes, seals and closes meanwhile; of a file that is closed by then nobody asks how its sync went."""
+    stuck, go, sync = threading.Event(), threading.Event(), os.fdatasync
+
+    def slow(descriptor: int) -> None:
+        if threading.current_thread().name != "disk-sync":
+            sync(descriptor)
+            return
+        stuck.set()
+        assert go.wait(20)
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    disk = DiskWriter(root, sync_seconds=0.01)
+    disk.start()
+    camera, other = Camera(disk), Camera(disk, "cam2")
+    writer = camera.begin()
+    assert writer.append(camera.runs(0), EPOCH_US)
+    assert stuck.wait(20)
+    assert other.record(3).frames == 75
+    assert writer.append(camera.runs(1), EPOCH_US + SECOND_US)
+    writer.seal()
+    settle(disk)
+    assert [type(event) for event in camera.events] == [Opened, Written, Written, Sealed]
+    assert (disk.stats.syncs, disk.stats.fragments) == (0, 5)
+    go.set()
+    assert disk.close(20)
+    assert disk.stats.syncs == 1
+    assert disk.stats.worst_sync_seconds > 0
+    assert [type(event) for event in camera.events] == [Opened, Written, Written, Sealed]
 
 
 def test_a_sealing_that_fails_is_told(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-"""The thread that writes to one disk: a bounded queue in front of it, nobody who waits for it, syncs in between.
+"""The thread that writes to one disk: a bounded queue in front of it, nobody who waits for it, and beside it a thread
+that syncs. A disk may take a tenth of a second for one file; what others record is written meanwhile.
 
 Order of calls: `disk = DiskWriter(root)`, `disk.start()`; recordings are written through `writer.RecordingWriter`; at
 the end `disk.close()`, which writes and syncs all that is queued.
@@ -11,6 +12,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -31,7 +33,11 @@ _log = logging.getLogger(__name__)
 class Syncable(Protocol):
     """A file with bytes that may not be on the disk yet."""
 
-    def sync(self) -> None: ...
+    def sync(self) -> None:
+        """On the thread for that, while the disk's may write to the file or close it. Raises OSError."""
+
+    def unsynced(self, error: OSError) -> None:
+        """On the disk's thread: `sync` has raised this."""
 
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -73,13 +79,17 @@ class DiskWriter:
         self._lock = threading.Lock()
         self._queued = 0
         self._dirty: dict[Syncable, float] = {}  # the oldest first, by when it must be synced
+        self._syncing = False
+        self._to_sync: SimpleQueue[Syncable | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="disk-writer", daemon=True)
+        self._syncer = threading.Thread(target=self._sync, name="disk-sync", daemon=True)
 
     @property
     def queued_bytes(self) -> int:
         return self._queued
 
     def start(self) -> None:
+        self._syncer.start()
         self._thread.start()
 
     def close(self, timeout: float | None = None) -> bool:
@@ -106,23 +116,26 @@ class DiskWriter:
         self.submit(lambda: journal.append(self.root, camera, entry), 0)
 
     def _run(self) -> None:
-        while True:
-            deadline = next(iter(self._dirty.values()), None)
+        closing = False
+        while not (closing and self._queue.empty() and not self._syncing and not self._dirty):
+            if closing and not self._syncing and self._dirty:
+                self._sync_next()
+            deadline = None if self._syncing else next(iter(self._dirty.values()), None)
             wait = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
                 job, size = self._queue.get(timeout=wait)
             except Empty:
-                self._sync_one()
+                self._sync_next()
                 continue
             if job is None:
-                break
+                closing = True
+                continue
             self._perform(job)
             with self._lock:
                 self._queued -= size
             if deadline is not None and deadline <= time.monotonic():
-                self._sync_one()
-        while self._dirty:
-            self._sync_one()
+                self._sync_next()
+        self._to_sync.put(None)
 
     def _perform(self, job: Callable[[], None]) -> None:
         try:
@@ -130,20 +143,33 @@ class DiskWriter:
         except Exception:  # whatever one job meets, the other cameras' must go on
             _log.exception("a job of the disk writer failed")
 
-    def _sync_one(self) -> None:
-        """Sync the file that has waited longest: one at a time, so that writes go on in between."""
+    def _sync_next(self) -> None:
+        """Have the file synced that has waited longest, one at a time."""
         file = next(iter(self._dirty), None)
-        if file is None:
-            return
-        del self._dirty[file]
-        began = time.monotonic()
-        self._perform(file.sync)
-        seconds = time.monotonic() - began
+        if file is not None and not self._syncing:
+            del self._dirty[file]
+            self._syncing = True
+            self._to_sync.put(file)
+
+    def _sync(self) -> None:
+        """The thread beside."""
+        while (file := self._to_sync.get()) is not None:
+            began, error = time.monotonic(), None
+            try:
+                file.sync()
+            except OSError as what:
+                error = what
+            self._queue.put((partial(self._synced, file, time.monotonic() - began, error), 0))
+
+    def _synced(self, file: Syncable, seconds: float, error: OSError | None) -> None:
+        self._syncing = False
         stats = self.stats
-        stats.syncs += 1
         stats.sync_seconds += seconds
         stats.worst_sync_seconds = max(stats.worst_sync_seconds, seconds)
         stats.sync_times[bisect_left(BOUNDS, seconds)] += 1
+        stats.syncs += 1
+        if error is not None:
+            file.unsynced(error)
 
     def touched(self, file: Syncable) -> None:
         """On the disk's thread: the file has bytes that are not synced."""

@@ -1,4 +1,4 @@
-"""One file being written. All of it but `failed` belongs to the disk's thread."""
+"""One file being written. All of it but `failed` and `sync` belongs to the disk's thread."""
 
 import hashlib
 import logging
@@ -62,13 +62,17 @@ class OpenFile:
         self._listener(Written(self._recording(sealed=False), self._fragments[-1], seconds, began - queued))
 
     def sync(self) -> None:
-        """Have what was written survive a power cut; the first time also the file's name."""
-        try:
-            os.fdatasync(self._descriptor)
-            if not self._named:
-                sync_folder(self._disk.root.absolute(self._path).parent)
-                self._named = True
-        except OSError as error:
+        """Have what was written survive a power cut; the first time also the file's name. Raises OSError, also where
+        the file has been closed meanwhile.
+        """
+        os.fdatasync(self._descriptor)
+        if not self._named:
+            sync_folder(self._disk.root.absolute(self._path).parent)
+            self._named = True
+
+    def unsynced(self, error: OSError) -> None:
+        """It cannot be synced."""
+        if self._descriptor >= 0:
             self._give_up(self._recording(sealed=False).end_us, error)
 
     def complete(self) -> None:
