@@ -491,6 +491,9 @@ class SipEndpoint:
                 self._transmit(output)
             case RequestArrived():
                 self._request_arrived(output.transaction)
+            case Terminated(transaction):
+                self._incoming.pop(transaction, None)
+                self._outgoing.pop(transaction, None)
             case AckArrived(ack, flow):
                 handler = self._handler_of(ack)
                 if handler is not None:
@@ -506,9 +509,6 @@ class SipEndpoint:
                 self._failed(transaction, RequestTimeoutError("no final response in time"))
             case TransportFailed(transaction):
                 self._failed(transaction, FlowError(f"{transaction.flow} cannot be sent on any more"))
-            case Terminated(transaction):
-                self._incoming.pop(transaction, None)
-                self._outgoing.pop(transaction, None)
 
     def _transmit(self, output: Transmit) -> None:
         transaction = output.transaction
