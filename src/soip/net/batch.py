@@ -15,7 +15,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from struct import Struct
 
 from soip.rtp.batch import SLOT_SIZE, SLOTS, DatagramBatch
@@ -70,11 +70,34 @@ class _Control(ctypes.Structure):
 
 _TIMED: int = _Control.length.offset
 """How much it tells beside a datagram that is not joined."""
+_TIME = Struct("@ll")
+TOLD: int = ctypes.sizeof(_Control)
+"""Room for all that it tells."""
 
 
 _recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
 _recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 _recvmmsg.restype = ctypes.c_int
+
+
+def tell_times(sock: socket.socket) -> None:
+    """Let the kernel tell when datagrams came."""
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+
+def age_of(ancillary: Iterable[tuple[int, int, bytes]]) -> float:
+    """Seconds since a datagram came, by what `recvmsg` gives beside it, with `TOLD` bytes of room; 0 where it does not
+    tell.
+    """
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIME.unpack_from(data)
+            return _believed(time.time() - seconds - nanoseconds * 1e-9)
+    return 0.0
+
+
+def _believed(age: float) -> float:
+    return age if 0 < age < OLDEST_S else 0.0
 
 
 def prepare(sock: socket.socket) -> None:
@@ -83,7 +106,7 @@ def prepare(sock: socket.socket) -> None:
 
     From then on the socket must be read by a BatchReader: anything else would take a burst for one datagram.
     """
-    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    tell_times(sock)
     try:
         sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
     except OSError as error:
@@ -158,7 +181,7 @@ class BatchReader:
                 while end < count and told[end] == _TIMED and ages[end] >= least:
                     end += 1
                 batch.aim(at, sizes[at:end])
-            batch.age = age if 0 < age < OLDEST_S else 0.0
+            batch.age = _believed(age)
             yield batch
             at = end
 

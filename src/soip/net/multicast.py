@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from struct import pack
 
+from soip.net.batch import tell_times
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
 from soip.net.rtp import Peer, RtpSocketPair, enlarge, open_pair
@@ -120,6 +121,7 @@ def open_heard(own: RtpSocketPair, group: Group, host: str) -> HeardGroup:
             sock.close()
         raise
     enlarge(opened[0])
+    tell_times(opened[0])
     return HeardGroup(opened[0], opened[1], own)
 
 

@@ -18,7 +18,7 @@ from functools import cache, partial
 from struct import calcsize, unpack_from
 from typing import Any
 
-from soip.net.batch import BatchReader, prepare
+from soip.net.batch import TOLD, BatchReader, age_of, prepare, tell_times
 from soip.net.gso import GsoSender
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs, PortsExhaustedError
@@ -178,11 +178,13 @@ class RtpSocketPair:
         try:
             if not self._settled:
                 for _ in range(MAX_BATCHES * SLOTS):
-                    datagram = buffer[: self._fill_checked(buffer, now)]
-                    if self._mux and len(datagram) > 1 and is_rtcp(datagram[1]):
+                    size, age = self._fill_checked(buffer, now)
+                    datagram = buffer[:size]
+                    if self._mux and size > 1 and is_rtcp(datagram[1]):
+                        self.control_age = age
                         self._keep_control(datagram)
                     else:
-                        ready += receiver.receive(datagram, now)
+                        ready += receiver.receive(datagram, now - age)
                 return ready
             reader = _reader()
             for _ in range(MAX_BATCHES):
@@ -216,11 +218,13 @@ class RtpSocketPair:
         if len(self._muxed) < CONTROL_AT_ONCE:
             self._muxed.append(bytes(datagram))
 
-    def _fill_checked(self, buffer: memoryview, now: float) -> int:
-        """Read one datagram from an allowed host, latching the first; then connected, the kernel checks."""
+    def _fill_checked(self, buffer: memoryview, now: float) -> tuple[int, float]:
+        """Read one datagram from an allowed host, latching the first; then connected, the kernel checks. Its size, and
+        the seconds since it came: while the first ones wait, a process that has just started may be busy.
+        """
         for _ in range(FOREIGN_BUDGET):
             try:
-                size, source = self.rtp.recvfrom_into(buffer)
+                size, told, _, source = self.rtp.recvmsg_into([buffer], TOLD)
             except BlockingIOError:
                 # Connected and empty: nothing that came before the connect can be left in the queue.
                 if self.remote is not None and self._guess_ends is None:
@@ -230,10 +234,10 @@ class RtpSocketPair:
             if source == self._source:
                 if self._guess_ends is not None and now >= self._guess_ends:
                     self._latch(source)
-                return size
+                return size, age_of(told)
             if self._is_peer(source):
                 self._take_source(source, now)
-                return size
+                return size, age_of(told)
             self.foreign += 1
         raise BlockingIOError  # others have their turn while someone floods this port
 
@@ -357,6 +361,7 @@ def open_pair(ports: PortPairs, host: str, now: Callable[[], float]) -> RtpSocke
             failure = error
             continue
         enlarge(rtp)
+        tell_times(rtp)
         return RtpSocketPair(rtp, rtcp, partial(_give_back, ports, port, now))
     raise PortsExhaustedError(f"other programs hold the RTP ports in {ports.low}-{ports.high}") from failure
 
