@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from soip.net.batch import TOLD, age_of, tell_times
 from soip.net.ports import PortPairs
 from soip.net.rtp import DATAGRAM_SIZE, RtpSocketPair, open_pair
 
@@ -34,6 +35,21 @@ def peer(host: str = LOOPBACK) -> Iterator[socket.socket]:
         sock.bind((host, 0))
         sock.settimeout(20)
         yield sock
+
+
+@contextmanager
+def stamped() -> Iterator[None]:
+    """While the kernel tells when datagrams came. It begins to look at the clock for that a moment after the first
+    socket of the machine asks for it; what came before has the time at which it is read.
+    """
+    with peer() as probe:
+        tell_times(probe)
+        age = 0.0
+        while age < 0.005:
+            probe.sendto(b"x", probe.getsockname())
+            time.sleep(0.01)  # It waits so long.
+            age = age_of(probe.recvmsg(1, TOLD)[1])
+        yield
 
 
 def port_of(sock: socket.socket) -> int:

@@ -17,7 +17,7 @@ from soip.rtp.receiver import SSRC_SILENCE, VideoReceiver
 from soip.rtp.rtcp import ReceiverReport, build
 from soip.sip.mediaway import Way
 from soip.sip.offer import Stream
-from tests.net.rtp_pairs import BUFFER, LOOPBACK, open_pairs, peer, port_of
+from tests.net.rtp_pairs import BUFFER, LOOPBACK, open_pairs, peer, port_of, stamped
 from tests.rtp.wire import PAYLOAD_TYPE, Sender
 
 
@@ -53,7 +53,7 @@ def test_what_came_before_the_peer_was_known_has_its_time_too() -> None:
     """A worker that has just started may be too busy to look: its first picture must not seem to be later than it was,
     or all that follow seem to come before they are sent.
     """
-    with open_pairs() as (pair,), peer() as camera:
+    with stamped(), open_pairs() as (pair,), peer() as camera:
         pair.allow({LOOPBACK})
         receiver = VideoReceiver(PAYLOAD_TYPE)
         first, second, third = frames(3)

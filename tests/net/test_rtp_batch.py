@@ -10,7 +10,7 @@ import pytest
 from soip.net.batch import OLDEST_S, BatchReader, prepare
 from soip.net.gso import UDP_SEGMENT
 from soip.rtp.batch import SLOTS
-from tests.net.rtp_pairs import LOOPBACK, peer, port_of
+from tests.net.rtp_pairs import LOOPBACK, peer, port_of, stamped
 
 
 def datagrams(reader: BatchReader) -> list[bytes]:
@@ -74,7 +74,7 @@ def test_errors_are_the_systems() -> None:
 
 def test_each_batch_knows_how_long_it_has_waited() -> None:
     reader = BatchReader()
-    with peer() as sink, peer() as source:
+    with stamped(), peer() as sink, peer() as source:
         prepare(sink)
         source.connect((LOOPBACK, port_of(sink)))
         began = time.monotonic()

@@ -234,7 +234,7 @@ async def test_a_device_is_let_in_while_its_neighbour_has_used_up_what_strangers
     gate = eager.role._server._gate if eager.role._server else None
     assert gate is not None
     for _ in range(300):
-        gate.failed("127.0.0.1", "127.0.0.1 somebody", time.monotonic())
+        gate.failed("127.0.0.1", ("127.0.0.1", "somebody"), time.monotonic())
     back, new = await eager.peer("cam1", transport="tcp"), await eager.peer("cam2")
     assert (await back.register()).status == 200
     assert (await new.register()).status == 503, "who was never here waits with the others"
@@ -276,7 +276,7 @@ async def test_forged_guesses_list_nobody_and_shut_nobody_out(eager: ServerHouse
     # Also while the address is listed for somebody else's guesses, and passwords are not looked at.
     await guess(await eager.peer("cam3", "guess"), 6)
     for number in range(12):
-        eager.role._server._gate.failed("127.0.0.1", "127.0.0.1 cam1", time.monotonic() + number / 100)  # type: ignore[union-attr]
+        eager.role._server._gate.failed("127.0.0.1", ("127.0.0.1", "cam1"), time.monotonic() + number / 100)  # type: ignore[union-attr]
     for _ in range(60):
         forged = camera.request("REGISTER", f"sip:{DOMAIN}", headers=(("Authorization", line.format(elsewhere)),))
         assert (await camera.ask(forged, challenged=False)).status == 503

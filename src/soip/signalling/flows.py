@@ -49,7 +49,8 @@ class FlowKey(NamedTuple):
     @classmethod
     def of(cls, flow: Flow) -> FlowKey:
         """The key of a flow of the endpoint."""
-        return cls(flow.transport, *flow.remote, flow.connection)
+        transport, _, (host, port), connection = flow
+        return cls(transport, host, port, connection)
 
     @classmethod
     def parse(cls, text: str) -> FlowKey:

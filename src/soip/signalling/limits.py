@@ -77,7 +77,7 @@ class Gate:
         self._accounts = Buckets(accounts)
         self._silence = strangers.burst / 2
 
-    def stranger(self, source: str, now: float) -> str:
+    def stranger(self, source: Hashable, now: float) -> str:
         """Count one request without identity. Refused ones cost as well, so a flood ends in silence.
 
         A refusal is an answer, and an answer to a forged source address hits a bystander: past half a burst
@@ -87,7 +87,7 @@ class Gate:
             return self.OK
         return self.REFUSE if self._strangers.level(source, now) > -self._silence else self.DROP
 
-    def may_try(self, source: str, who: str, known: bool, now: float) -> bool:
+    def may_try(self, source: str, who: Hashable, known: bool, now: float) -> bool:
         """Whether a password is looked at at all. `who` is counted alone, `source` for all it tries together.
 
         `known`: this is a device on its registered flow or at the address it registered from last, so what others do
@@ -95,12 +95,12 @@ class Gate:
         """
         return self._failures.allows(who, now) and (known or self._source_failures.allows(source, now))
 
-    def failed(self, source: str, who: str, now: float) -> None:
+    def failed(self, source: str, who: Hashable, now: float) -> None:
         """Count one wrong password."""
         self._failures.take(who, now)
         self._source_failures.take(source, now)
 
-    def retry_after(self, source: str, who: str, known: bool, now: float) -> int:
+    def retry_after(self, source: str, who: Hashable, known: bool, now: float) -> int:
         """Seconds until another password is looked at."""
         alone = self._failures.wait(who, now)
         return alone if known else max(alone, self._source_failures.wait(source, now))

@@ -12,7 +12,7 @@ of times, then 503; to a flood, silence. A wrong password and an unknown id look
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,7 +61,7 @@ class Sender(NamedTuple):
     @property
     def is_browser(self) -> bool:
         """Whether it speaks through a WebSocket."""
-        return self.flow.parameter == "ws"
+        return self.flow.transport in ("ws", "wss")
 
     @property
     def is_private(self) -> bool:
@@ -135,14 +135,14 @@ class Challenger:
                 return self._counted(account, now)
             account = self._accounts.owner_of(self.claimed(request, sender, proxy=proxy))
             known = account is not None and bool(self._location.on_flow(flow, account.id, now))
-            counted = f"{flow} {account.id}" if account is not None and known else source
+            counted = (flow, account.id) if account is not None and known else source
             return self._challenged(account, counted, sender, now, proxy, invalid=bool(token))
         account = self._accounts.get(credentials.username)
         # A device that is registered over this very flow is counted apart from whoever else shares its address:
         # a neighbour behind the same address translation must not be able to lock it out by guessing. One that was
         # registered from this address and comes by a new flow waits for its own id alone, not for all that is guessed.
         known = account is not None and bool(self._location.on_flow(flow, account.id, now))
-        who = f"{flow} {credentials.username}" if known else f"{source} {credentials.username}"
+        who = (flow if known else source, credentials.username)
         home = known or (account is not None and self._location.is_home(account.id, source))
         if not self._gate.may_try(source, who, home, now):
             wait = self._gate.retry_after(source, who, home, now)
@@ -184,7 +184,7 @@ class Challenger:
         secret = account.ha1.get(algorithm) if account is not None else None
         return judge(credentials, method, secret, algorithm, self._nonces, now, source=source)
 
-    def reject(self, answer: Answer, source: str, now: float) -> Answer:
+    def reject(self, answer: Answer, source: Hashable, now: float) -> Answer:
         """What a stranger gets instead of `answer` where he asks too often."""
         verdict = self._gate.stranger(source, now)
         if verdict == Gate.DROP:
@@ -196,7 +196,7 @@ class Challenger:
     def _challenged(
         self,
         account: Account | None,
-        counted: str,
+        counted: Hashable,
         sender: Sender,
         now: float,
         proxy: bool,

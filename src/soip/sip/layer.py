@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from soip.sip import headers as h
 from soip.sip.errors import TooManyTransactionsError
@@ -100,8 +101,7 @@ class ServerTransaction(Transaction):
         return self.state not in (State.TRYING, State.PROCEEDING)
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
+class Transmit(NamedTuple):
     """Send these bytes. If that fails, call `transport_failed(transaction)` (None: nobody waits for it).
 
     `message` is what the bytes say, for who looks on; None when they are sent again.
@@ -113,8 +113,7 @@ class Transmit:
     message: Message | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestArrived:
+class RequestArrived(NamedTuple):
     """A new request, no ACK and no CANCEL: answer with `send_response`. `now` is when it came."""
 
     transaction: ServerTransaction
@@ -161,8 +160,7 @@ class TransportFailed:
     transaction: Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Terminated:
+class Terminated(NamedTuple):
     """The transaction is gone; nothing more will come of it. Not told of CANCELs, which the layer handles itself."""
 
     transaction: Transaction

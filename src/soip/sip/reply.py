@@ -89,7 +89,7 @@ def make_response(
 def _respond(
     headers: Headers, status: int, reason: str, to_tag: str, body: bytes = b"", content_type: str = ""
 ) -> Response:
-    copied = ("via", "from", "to", "call-id", "cseq", "timestamp") if status == 100 else _COPIED
+    copied = _COPIED | {"timestamp"} if status == 100 else _COPIED
     items = [item for item in headers._items if item[0] in copied]
     response = Response(status, reason or REASONS.get(status, "Unknown"), Headers._of(items), body)
     if to_tag and status > 100:
@@ -103,7 +103,7 @@ def _respond(
     return response
 
 
-_COPIED = ("via", "from", "to", "call-id", "cseq")
+_COPIED = frozenset({"via", "from", "to", "call-id", "cseq"})
 _TAG = re.compile(r";[ \t]*+tag[ \t]*+=", re.IGNORECASE)
 
 

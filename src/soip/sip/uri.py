@@ -227,7 +227,8 @@ class NameAddr(NamedTuple):
     def parse(cls, text: str) -> NameAddr:
         """Read `"Name" <uri>;params`, `Name <uri>` or `uri;params`. Raises UriError."""
         try:
-            return _kept_name_addr(text) if len(text) <= _KEPT_LENGTH else _parse_name_addr(text)
+            kept = text[-1:] == ">" and len(text) <= _KEPT_LENGTH
+            return _kept_name_addr(text) if kept else _parse_name_addr(text)
         except UriError:
             raise
         except SipParseError as error:
@@ -259,7 +260,9 @@ _KEPT_LENGTH = 256
 
 @lru_cache(maxsize=4096)
 def _kept_name_addr(text: str) -> NameAddr:
-    """A device sends its address twice to register, once for the challenge and once with the answer."""
+    """A device sends its address twice to register, once for the challenge and once with the answer. A From has a tag
+    and never comes again.
+    """
     return _parse_name_addr(text)
 
 
