@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,11 @@ asyncio.run(supervise(Supervisor(children)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_no_child_outlives_its_supervisor(tmp_path: Path, number: signal.Signals) -> None:
+async def test_no_child_outlives_its_supervisor(
+    tmp_path: Path, number: signal.Signals, request: pytest.FixtureRequest
+) -> None:
+    # Tests that were started with nohup ignore it, and so would what they start.
+    request.addfinalizer(partial(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL)))
     file = tmp_path / "pids"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SUPERVISOR, str(file), stderr=asyncio.subprocess.DEVNULL
