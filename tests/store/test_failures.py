@@ -89,6 +89,27 @@ def test_a_sync_that_takes_long_holds_nothing_up(root: Root, monkeypatch: pytest
     assert [type(event) for event in camera.events] == [Opened, Written, Written, Sealed]
 
 
+def test_whatever_a_sync_fails_by_others_are_synced(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [ValueError("nobody thought of this")]
+    sync = os.fdatasync
+
+    def fail(descriptor: int) -> None:
+        if failures and threading.current_thread().name == "disk-sync":
+            raise failures.pop()
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    disk = DiskWriter(root, sync_seconds=3600)
+    disk.start()
+    camera, other = Camera(disk), Camera(disk, "cam2")
+    for each in (camera, other):
+        assert each.begin().append(each.runs(0), EPOCH_US)
+    assert disk.close(20)
+    assert [type(event) for event in camera.events] == [Opened, Written, WriteFailed, Sealed]
+    assert [type(event) for event in other.events] == [Opened, Written]
+    assert disk.stats.syncs == 2
+
+
 def test_a_sealing_that_fails_is_told(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = camera.begin()
     writer.append(camera.runs(0), EPOCH_US)

@@ -18,6 +18,7 @@ EVER = (0, 1 << 62)
 
 _LIMIT = 100_000
 _AT_ONCE = 500
+"""Ids that one query asks for: a database takes a limited number."""
 
 R = TypeVar("R", RecordingRow, GapRow)
 

@@ -47,7 +47,8 @@ _RECEIVED = (("42e033", 1), ("640033", 1), ("4d0033", 1), ("42e033", 0))
 # Of H.265 Main 10, which includes Main, and Main by itself; up to level 6.2.
 _RECEIVED_H265 = (ProfileTierLevel(profile=1, level=186), ProfileTierLevel(profile=2, level=186))
 
-_WARN_FORMAT = 305  # of RFC 3261 §20.43
+WARN_FORMAT = 305
+"""The warning code (RFC 3261 §20.43) of a format that is not to be had."""
 
 Groups = Callable[[str, RtpMap, int], Group | None]
 """Names the group to which a kind of media goes in a format and with a payload type, None where there is none."""
@@ -191,7 +192,7 @@ def choose_video(media: Media, capability: Video) -> Choice:
         wanted = capability.encoding if capability.sends else "H264 or H265"
         profile = capability.parameters.get("profile-level-id") or capability.parameters.get("profile-id")
         of_profile = f" of profile {profile}" if profile else ""
-        raise OfferError(f"video is {wanted}{of_profile}, which is not offered", _WARN_FORMAT)
+        raise OfferError(f"video is {wanted}{of_profile}, which is not offered", WARN_FORMAT)
     return choice
 
 
@@ -252,7 +253,7 @@ def choose_sound(media: Media, capability: Audio) -> Choice:
     """The offer's first format that we have; who sends prefers what needs not be made first."""
     fitting = [number for number in media.rtpmaps if _sounds(media, number, capability)]
     if not fitting:
-        raise OfferError(f"audio is {' or '.join(capability.encodings)}, which is not offered", _WARN_FORMAT)
+        raise OfferError(f"audio is {' or '.join(capability.encodings)}, which is not offered", WARN_FORMAT)
     native = capability.encodings[0] if capability.sends else ""
     number = next((one for one in fitting if media.rtpmaps[one].encoding == native), fitting[0])
     entry = media.rtpmaps[number]

@@ -19,6 +19,7 @@ from soip.sip.errors import OfferError
 from soip.sip.formats import (
     AAC,
     H265,
+    WARN_FORMAT,
     Audio,
     Capability,
     Choice,
@@ -43,7 +44,6 @@ SECURE = ("RTP/SAVP", "RTP/SAVPF")
 _WARN_TRANSPORT = 302
 _WARN_ADDRESS = 301
 _WARN_MEDIA = 304
-_WARN_FORMAT = 305
 _WARN_MULTICAST = 330
 
 
@@ -379,13 +379,13 @@ def _read_media(offer: SessionDescription, offered: Media, answer: SessionDescri
         direction = _our_direction(answer, media, sends, receives)
         params = media.fmtp(number) or offered.fmtp(number)
         if entry == H265 and not h265fmtp.plain(params):
-            raise OfferError("video is answered as H265 out of decoding order", _WARN_FORMAT)
+            raise OfferError("video is answered as H265 out of decoding order", WARN_FORMAT)
         mode = h264fmtp.packetization_mode(params)
         types = frozenset({number, *same})
         choice = Choice(number, entry, mode=0 if mode is None else mode)
         way = mediaway.to_group(mediaway.answered(offered, media), _answered_group(offer, offered, answer, media))
         return _stream(answer, media, choice, types, direction, offered.port, way, keying)
-    raise OfferError(f"{media.kind} is answered with a format that was not offered", _WARN_FORMAT)
+    raise OfferError(f"{media.kind} is answered with a format that was not offered", WARN_FORMAT)
 
 
 def _answered_group(

@@ -36,7 +36,7 @@ class Syncable(Protocol):
     def sync(self) -> None:
         """On the thread for that, while the disk's may write to the file or close it. Raises OSError."""
 
-    def unsynced(self, error: OSError) -> None:
+    def unsynced(self, error: Exception) -> None:
         """On the disk's thread: `sync` has raised this."""
 
 
@@ -117,9 +117,11 @@ class DiskWriter:
 
     def _run(self) -> None:
         closing = False
-        while not (closing and self._queue.empty() and not self._syncing and not self._dirty):
-            if closing and not self._syncing and self._dirty:
+        while True:
+            if closing and not self._syncing:
                 self._sync_next()
+                if not self._syncing and self._queue.empty():
+                    break
             deadline = None if self._syncing else next(iter(self._dirty.values()), None)
             wait = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
@@ -157,11 +159,11 @@ class DiskWriter:
             began, error = time.monotonic(), None
             try:
                 file.sync()
-            except OSError as what:
+            except Exception as what:  # whatever it is, the other files are synced too
                 error = what
             self._queue.put((partial(self._synced, file, time.monotonic() - began, error), 0))
 
-    def _synced(self, file: Syncable, seconds: float, error: OSError | None) -> None:
+    def _synced(self, file: Syncable, seconds: float, error: Exception | None) -> None:
         self._syncing = False
         stats = self.stats
         stats.sync_seconds += seconds

@@ -70,7 +70,7 @@ class OpenFile:
             sync_folder(self._disk.root.absolute(self._path).parent)
             self._named = True
 
-    def unsynced(self, error: OSError) -> None:
+    def unsynced(self, error: Exception) -> None:
         """It cannot be synced."""
         if self._descriptor >= 0:
             self._give_up(self._recording(sealed=False).end_us, error)
