@@ -6,11 +6,12 @@ import socket
 import time
 from collections.abc import Sized
 from contextlib import suppress
+from itertools import pairwise
 
 import pytest
 import uvloop
 
-from soip.net.poll import BUDGET, FAILURES, ROUND_S, MediaPoll
+from soip.net.poll import BUDGET, FAILURES, ROUND_S, STEP, MediaPoll
 
 
 def pairs(count: int) -> list[tuple[socket.socket, socket.socket]]:
@@ -150,11 +151,12 @@ async def test_a_resting_socket_is_read_in_rounds_and_at_once_again_when_somebod
     close(sockets)
 
 
-async def test_resting_sockets_share_a_stall_out_and_a_failing_one_is_given_up(
+async def test_a_round_leaves_the_loop_its_turn_and_a_failing_socket_is_given_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    poll = MediaPoll(asyncio.get_running_loop())
-    sockets = pairs(2 * BUDGET)
+    loop = asyncio.get_running_loop()
+    poll = MediaPoll(loop)
+    sockets = pairs(5 * STEP - 1)
     served: list[int] = []
 
     def reader(number: int) -> None:
@@ -166,14 +168,20 @@ async def test_resting_sockets_share_a_stall_out_and_a_failing_one_is_given_up(
         poll.add(end, lambda number=number: reader(number))  # type: ignore[misc]
         poll.rest(end, True)
     time.sleep(2 * ROUND_S)  # noqa: ASYNC251 - The loop stands still so long.
-    poll._round()
-    assert len(served) == BUDGET
+    turns = [0]
+    async with asyncio.timeout(30):
+        while len(served) < len(sockets):
+            await asyncio.sleep(0)
+            turns.append(len(served))
+    steps = [after - before for before, after in pairwise(turns) if after > before]
+    assert steps == [STEP] * 4 + [STEP - 1], "all of them one after the other, and the loop goes on between"
+    assert served == list(range(len(sockets)))
     async with asyncio.timeout(30):
         while served.count(0) < FAILURES:  # noqa: ASYNC110 - what is waited for is a plain list
             await asyncio.sleep(0.01)
     await asyncio.sleep(2 * ROUND_S)
     assert served.count(0) == FAILURES
     assert "not served any more" in caplog.text
-    assert len(poll) == 2 * BUDGET - 1
+    assert len(poll) == len(sockets) - 1
     poll.close()
     close(sockets)

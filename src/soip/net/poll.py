@@ -5,7 +5,8 @@ sockets and returns to the loop, so that signalling keeps its turn; epoll is lev
 rest out in turn.
 
 What nobody waits for (`rest`) is not watched at all, but read in rounds: to turn to a socket costs more than what
-waits in it.
+waits in it. A round goes through all of them without a pause, for a processor that has just slept is slow; but only a
+few at a time, and between them the event loop has its turn.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ BUDGET = 128
 """Sockets served in one wake-up."""
 ROUND_S = 0.2
 """Each resting socket is read once in this time."""
-STEP_S = 0.02
-"""So often the next of them have their turn: a few at a time, since the loop has other work too."""
+STEP = 8
+"""So many of them are read before the loop has its turn: some milliseconds."""
 FAILURES = 16
 """A handler that fails so often in a row is not called again: its socket would be readable for ever."""
 
@@ -39,9 +40,10 @@ class MediaPoll:
         self._failures: dict[int, int] = {}
         self._resting: OrderedDict[int, None] = OrderedDict()
         """Those that are read in rounds, the next one first."""
-        self._due = self._stepped = 0.0
-        """How many of them are due, as of when."""
-        self._step: asyncio.TimerHandle | None = None
+        self._left = 0
+        """How many of them are still to be read in this round."""
+        self._began = 0.0
+        self._step: asyncio.Handle | None = None
         loop.add_reader(self._epoll.fileno(), self.poll)
 
     def __len__(self) -> int:
@@ -87,22 +89,30 @@ class MediaPoll:
         self._epoll.unregister(number)
         self._resting[number] = None
         if self._step is None:
-            self._stepped = self._loop.time()
-            self._step = self._loop.call_later(STEP_S, self._round)
+            self._step = self._loop.call_later(ROUND_S, self._round)
 
     def _round(self) -> None:
-        """Serve as many of the resting sockets as are due by now, and between them who is waited for."""
-        resting, now = self._resting, self._loop.time()
-        # After a stall they are not served all at once.
-        self._due = min(self._due + len(resting) * (now - self._stepped) / ROUND_S, BUDGET, len(resting))
-        self._stepped = now
-        while self._due >= 1 and resting:
-            self._due -= 1
+        """Serve all resting sockets, from now on."""
+        self._left, self._began = len(self._resting), self._loop.time()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Serve the next of the resting sockets, and between them who is waited for."""
+        resting = self._resting
+        for _ in range(min(STEP, self._left)):
+            if not resting:
+                break
             number = next(iter(resting))
             resting.move_to_end(number)
+            self._left -= 1
             self._serve(number)
             self.poll()
-        self._step = self._loop.call_later(STEP_S, self._round) if resting else None
+        if not resting:
+            self._step = None
+        elif self._left:
+            self._step = self._loop.call_soon(self._go_on)
+        else:
+            self._step = self._loop.call_later(self._began + ROUND_S - self._loop.time(), self._round)
 
     def poll(self) -> None:
         """Serve the sockets that are readable now; the event loop calls it."""
