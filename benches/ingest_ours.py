@@ -36,6 +36,7 @@ from soip.media.walltime import WallClock
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
 from soip.net.rtp import DATAGRAM_SIZE, RtpSocketPair, open_pair
+from soip.process import calm_collector
 from soip.store.disk import DiskWriter
 from soip.store.root import Root
 
@@ -163,8 +164,11 @@ def hash_us(size: int) -> float:
 
 
 def quietly(work: Coroutine[object, object, None]) -> None:
-    """Run the measured work. Cameras that begin to record would say so on standard output, where the figures go."""
+    """Run the measured work, in a process as the product's are. Cameras that begin to record would say so on standard
+    output, where the figures go.
+    """
     pin(MEASURED_CPU)
+    calm_collector()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
