@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 def shot(content: bytes | None = None) -> AccessUnit:
     """A keyframe by itself."""
     content = keyframe() if content is None else content
-    return AccessUnit(content, 0, len(content), 0, True, 0.0)
+    return AccessUnit(memoryview(content), 0, len(content), 0, True, 0.0)
 
 
 async def test_a_darkroom_that_is_killed_or_confused_is_begun_anew() -> None:

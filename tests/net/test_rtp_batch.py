@@ -15,11 +15,7 @@ from tests.net.rtp_pairs import LOOPBACK, peer, port_of, stamped
 
 def datagrams(reader: BatchReader) -> list[bytes]:
     """What the last read brought."""
-    return [
-        bytes(slot[:size])
-        for batch in reader.batches()
-        for slot, size in zip(batch.layout.slots, batch.sizes, strict=False)
-    ]
+    return [bytes(slot[:size]) for slot, size, _ in reader.batch.datagrams()]
 
 
 @pytest.mark.parametrize("joined", [False, True])
@@ -72,7 +68,7 @@ def test_errors_are_the_systems() -> None:
         assert datagrams(reader) == []
 
 
-def test_each_batch_knows_how_long_it_has_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_run_knows_how_long_it_has_waited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("soip.net.batch.OLDEST_S", 60.0)  # a machine that stalls makes it wait longer
     reader = BatchReader()
     with stamped(), peer() as sink, peer() as source:
@@ -86,7 +82,7 @@ def test_each_batch_knows_how_long_it_has_waited(monkeypatch: pytest.MonkeyPatch
         time.sleep(0.5)  # And this.
         waited = time.monotonic() - began
         assert reader.read(sink.fileno()) == 5
-        found = [(batch.count, batch.age) for batch in reader.batches()]
+        found = [(count, age) for _, _, count, _, _, age in reader.batch.runs]
         # A machine that stalls while a burst is sent makes two of it.
         assert sum(count for count, _ in found) == 5
         ages = [age for _, age in found]
@@ -102,7 +98,7 @@ def test_a_step_of_the_clock_makes_nothing_older_or_younger(monkeypatch: pytest.
     with peer() as sink, peer() as source:
         prepare(sink)
         source.sendto(b"x", (LOOPBACK, port_of(sink)))
-        reader.read(sink.fileno())
         there = time.time()
         monkeypatch.setattr(time, "time", lambda: there + step_s)
-        assert [batch.age for batch in reader.batches()] == [0.0]
+        reader.read(sink.fileno())
+        assert [age for _, _, age in reader.batch.datagrams()] == [0.0]

@@ -3,8 +3,10 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from soip.rtp.batch import SLOTS, DatagramBatch
+from soip.rtp.batch import SLOT_SIZE, SLOTS, TOGETHER_S, DatagramBatch
 from soip.rtp.packet import RtpPacket, build
 from soip.rtp.receiver import SSRC_SILENCE, AudioReceiver, VideoReceiver
 from soip.rtp.reorder import MAX_HELD, PATIENCE, ReorderWindow
@@ -168,35 +170,63 @@ def test_audio_is_taken_from_batches() -> None:
     assert receiver.take(batch, 0.0) == []
 
 
+def held(batch: DatagramBatch) -> list[bytes]:
+    return [bytes(slot[:size]) for slot, size, _ in batch.datagrams()]
+
+
 def test_a_batch_holds_as_many_as_it_has_slots() -> None:
     batch = DatagramBatch()
-    batch.load([bytes([n]) * (n + 14) for n in range(SLOTS + 3)])
-    assert batch.count == len(batch.sizes) == SLOTS
-    assert bytes(batch.layout.slots[3][: batch.sizes[3]]) == b"\3" * 17
-    assert len(batch.layout.cut(14)) == SLOTS
-    assert {len(body) for body in batch.layout.bodies(14, 20)} == {6}
+    datagrams = [bytes([n]) * (n + 14) for n in range(SLOTS + 3)]
+    batch.load(datagrams)
+    assert held(batch) == datagrams[:SLOTS]
+    layout = batch.runs[0][0]
+    assert len(layout.cut(14)) == SLOTS
     for size in range(20, 1000):
-        assert len(batch.layout.bodies(14, size)[0]) == size - 14
+        assert {len(body) for body in layout.bodies(14, size)} == {size - 14}
     for size in range(20, 1000):
-        batch.aim_at_joined(0, 3 * size, size)
-        assert [len(slot) for slot in batch.layout.slots] == [size] * 3
+        batch.load_joined([bytes(size)] * 3)
+        ((layout, first, count, each, last, age),) = batch.runs
+        assert [len(slot) for slot in layout.slots[first : first + count]] == [each, each, last] == [size] * 3
+        assert age == 0.0
     assert len(batch._joined) <= 512, "who varies the size shall not fill the memory"
 
 
 def test_joined_datagrams_lie_one_behind_the_other() -> None:
     batch = DatagramBatch()
     batch.load_joined([b"a" * 20, b"b" * 20, b"c" * 15])
-    assert [bytes(slot[:size]) for slot, size in zip(batch.layout.slots, batch.sizes, strict=True)] == [
-        b"a" * 20,
-        b"b" * 20,
-        b"c" * 15,
-    ]
-    assert [bytes(body) for body in batch.layout.bodies(14, 20)[:2]] == [b"a" * 6, b"b" * 6]
+    assert held(batch) == [b"a" * 20, b"b" * 20, b"c" * 15]
+    layout = batch.runs[0][0]
+    assert [bytes(body) for body in layout.bodies(14, 20)[:2]] == [b"a" * 6, b"b" * 6]
+    batch.load_joined([bytes([n]) * 20 for n in range(64)])
+    assert held(batch) == [bytes([n]) * 20 for n in range(64)], "of more than before"
     receiver = VideoReceiver(96)
     for datagrams in ([b"x"] * 64, [b"12", b"34", b"5"]):
         batch.load_joined(datagrams)
         assert receiver.take(batch, 0.0) == []
     assert receiver.malformed == 67
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5), st.floats(0, 0.01)), max_size=SLOTS))
+def test_runs_are_of_one_size_and_one_time(told: list[tuple[int, int, float]]) -> None:
+    batch = DatagramBatch()
+    batch.buffer[:] = Random(1).randbytes(SLOT_SIZE) * SLOTS
+    sizes = [size for size, _, _ in told]
+    segments = [segment if size else 0 for size, segment, _ in told]
+    ages = sorted((age for _, _, age in told), reverse=True)
+    batch.fill(sizes, segments, ages)
+    expected: list[tuple[bytes, float]] = []
+    for number, (size, segment, age) in enumerate(zip(sizes, segments, ages, strict=True)):
+        content = batch.buffer[number * SLOT_SIZE : number * SLOT_SIZE + size]
+        step = segment or max(size, 1)
+        expected += [(bytes(content[at : at + step]), age) for at in range(0, max(size, 1), step)]
+    for shorter in (0, 3):
+        if shorter:
+            batch.resize([max(0, size - shorter) for _, size, _ in batch.datagrams()])
+            expected = [(content[: max(0, len(content) - shorter)], age) for content, age in expected]
+        assert held(batch) == [content for content, _ in expected]
+        said = [age for _, _, age in batch.datagrams()]
+        assert all(0 <= one - age <= TOGETHER_S for one, (_, age) in zip(said, expected, strict=True))
+        assert all(last <= size and count for _, _, count, size, last, _ in batch.runs)
 
 
 def test_a_new_audio_source_counts_anew() -> None:

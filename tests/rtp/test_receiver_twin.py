@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soip.rtp.batch import SLOTS, DatagramBatch
+from soip.rtp.batch import SLOT_SIZE, SLOTS, DatagramBatch
 from soip.rtp.h264 import H264
 from soip.rtp.h265 import H265
-from soip.rtp.nal import AccessUnit, Coding
+from soip.rtp.nal import AccessUnit, Coding, Depacketiser
 from soip.rtp.packet import parse
 from soip.rtp.receiver import VideoReceiver
 from tests.rtp.wire import PAYLOAD_TYPE, Sender, comparable, random_nal, random_unit
@@ -196,6 +197,79 @@ def test_in_order_nothing_is_lost_and_everything_equals_what_was_sent(coding: Co
     assert [unit.timestamp for unit in units] == [(1 << 33) - 1 - 90_000 + 3000 * n for n in range(200)]
     assert receiver.lost == receiver.late == receiver.foreign == receiver.malformed == 0
     assert receiver.expected_packets == len(sender.packets)
+
+
+def pictures(random: Random, count: int, coding: Coding) -> list[list[bytes]]:
+    """Pictures of one slice in fragments, with nothing, or a little that says something of it, before them."""
+    h264 = coding is H264
+    slices, leads = ((1, 5), (6, 9, 12)) if h264 else ((1, 19), (39, 35, 38))
+    units = []
+    for number in range(count):
+        nals = [random_nal(random, random.choice(leads), random.randint(3, 60), coding) for _ in range(number % 4 // 2)]
+        sets = [random_nal(random, kind, 9, coding) for kind in coding.sets] if number % 20 == 0 else []
+        units.append([*sets, *nals, random_nal(random, slices[number % 20 == 0], random.randint(400, 2500), coding)])
+    return units
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 1 << 32), st.booleans(), st.booleans(), CODINGS)
+def test_whole_pictures_taken_at_once_are_as_on_the_plain_path(
+    seed: int, lossy: bool, wild: bool, coding: Coding
+) -> None:
+    random = Random(seed)
+    sender = Sender(random.randrange(65_536), packet_size=200, coding=coding)
+    start, datagrams = random.randrange(1 << 32), list[bytes]()
+    for number, nals in enumerate(pictures(random, 60, coding)):
+        datagrams += sender.unit(nals, start + 3000 * number)
+    batches = network(random, datagrams, wild=wild) if lossy else [datagrams[at : at + 90] for at in range(0, 900, 90)]
+    slow, slow_units = plain(batches, coding)
+    at_once: list[bool] = []
+    picture = Depacketiser.picture
+
+    def noted(self: Depacketiser, *what: Any) -> bool:
+        at_once.append(picture(self, *what))
+        return at_once[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Depacketiser, "picture", noted)
+        for fast, fast_units in (drained(batches, coding=coding), joined(batches, coding)):
+            assert comparable(fast_units) == comparable(slow_units)
+            for name in ("lost", "late", "foreign", "malformed", "highest", "jitter", "broken_payloads"):
+                assert getattr(fast, name) == getattr(slow, name), name
+    # The first packet tells the source, and every 20th picture is a keyframe.
+    assert lossy or sum(at_once) > 50, "most of 120 come whole in a batch"
+
+
+@pytest.mark.parametrize("leads", [0, 1, 2])
+def test_a_picture_has_come_when_its_first_packet_did(leads: int) -> None:
+    random = Random(8)
+    sender, receiver = Sender(packet_size=200), VideoReceiver(PAYLOAD_TYPE)
+    units = list[AccessUnit]()
+    for number in range(3):
+        nals = [random_nal(random, 6, 20) for _ in range(leads)] + [random_nal(random, 5 - 4 * bool(number), 2000)]
+        datagrams = sender.unit(nals, 3000 * number)
+        content = [*datagrams[:leads], b"".join(datagrams[leads:])]
+        for at, each in enumerate(content):
+            BATCH.buffer[at * SLOT_SIZE : at * SLOT_SIZE + len(each)] = each
+        BATCH.fill([*map(len, content)], [0] * leads + [200], [0.5 - at / 10 for at in range(leads + 1)])
+        units += receiver.take(BATCH, float(number + 1))
+    assert [unit.arrival for unit in units] == [0.5, 1.5, 2.5]
+
+
+def test_what_comes_before_a_picture_and_is_none_of_it_keeps_its_way() -> None:
+    """Such as keepalives, that some cameras send between pictures."""
+    random = Random(9)
+    sender, fast, slow = Sender(packet_size=200), VideoReceiver(PAYLOAD_TYPE), VideoReceiver(PAYLOAD_TYPE)
+    came, want = list[AccessUnit](), list[AccessUnit]()
+    for number, nals in enumerate(pictures(random, 40, H264)):
+        datagrams = [b"\0\1\0\0" + bytes(16), *sender.unit(nals, 3000 * number)]
+        for at in range(0, len(datagrams), SLOTS):
+            BATCH.load(datagrams[at : at + SLOTS])
+            came += fast.take(BATCH, number / 25)
+        want += [unit for each in datagrams for unit in slow.receive(each, number / 25)]
+    assert len(came) == 40
+    assert comparable(came) == comparable(want)
+    assert fast.malformed == slow.malformed == 40
 
 
 def test_packets_of_many_sizes_are_no_harm() -> None:

@@ -96,15 +96,20 @@ class VideoIntake:
             self._started = self._started or self.codec is not None
         if not self._started or (self._opening and unit.leading):
             return
+        ticks = self._ticks = unit.timestamp
+        arrival = self.last_arrival = unit.arrival
+        arrival_us = self._wall.utc_us(arrival)
+        utc_us = self.clock.observe(ticks, arrival_us)
+        fresh = self._base is None or self.clock.broken
+        if fresh:
+            self._begin_anew(ticks, arrival_us)
+            utc_us = arrival_us
         assert self.codec is not None
-        self.last_arrival = unit.arrival
-        self._ticks = unit.timestamp
-        fresh = self._follow_clock(unit)
         assert self._base is not None
-        pts = self._base + unit.timestamp
-        dts = self._decode.next(pts)
-        self._highest = max(self._highest, pts)
-        self._picture(Picture(unit, self.codec, dts, pts, self.clock.utc_us(unit.timestamp), fresh))
+        pts = self._base + ticks
+        if pts > self._highest:
+            self._highest = pts
+        self._picture(Picture(unit, self.codec, self._decode.next(pts), pts, utc_us, fresh))
 
     def restart_clock(self) -> None:
         """The wall clock was stepped: what was learned of its offset does not hold any more."""
@@ -119,18 +124,12 @@ class VideoIntake:
         if self.alignment is not None:
             self.alignment.video(ticks, report.utc_us, self._ticks)
 
-    def _follow_clock(self, unit: AccessUnit) -> bool:
-        """Relate media time to UTC; True when the relation begins anew."""
-        arrival_us = self._wall.utc_us(unit.arrival)
-        self.clock.observe(unit.timestamp, arrival_us)
-        if self._base is not None and not self.clock.broken:
-            return False
-        self.clock.reset(unit.timestamp, arrival_us)
+    def _begin_anew(self, ticks: int, arrival_us: int) -> None:
+        """Relate media time to UTC by this picture alone."""
+        self.clock.reset(ticks, arrival_us)
         # Viewers and browsers take media time that runs back for a broken stream; UTC is told beside it.
-        pts = max(arrival_us * CLOCK_RATE // 1_000_000, self._highest + 1)
-        self._base = pts - unit.timestamp
+        self._base = max(arrival_us * CLOCK_RATE // 1_000_000, self._highest + 1) - ticks
         self._decode.reset()
-        return True
 
     def _complete(self, unit: AccessUnit) -> None:
         """Learn the parameter sets of a keyframe, or put them before one that came without."""

@@ -60,8 +60,10 @@ class _File:
 class _Fragment:
     """Pictures on their way into one fragment. Those that lie one behind the other are one piece: nothing is copied."""
 
-    def __init__(self, first: Picture) -> None:
+    def __init__(self, first: Picture, ticks: int) -> None:
         self.first = first
+        self.until = first.dts + ticks
+        """The time at which it is long enough."""
         self.bytes = 0
         self.samples: list[Sample] = []
         self.lost = 0
@@ -72,21 +74,22 @@ class _Fragment:
     def add(self, picture: Picture, duration: int) -> None:
         """The next picture, `duration` ticks long."""
         unit = picture.unit
-        size = unit.end - unit.start
-        self.samples.append(Sample(size, duration, picture.pts - picture.dts, unit.keyframe, unit.damaged))
-        self.lost += unit.lost
-        self.bytes += size
-        if unit.data is not self._data or unit.start != self._end:
+        start, end = unit.start, unit.end
+        self.samples.append(Sample(end - start, duration, picture.pts - picture.dts, unit.keyframe, unit.damaged))
+        self.bytes += end - start
+        if unit.lost:
+            self.lost += unit.lost
+        if start != self._end or unit.data is not self._data:
             self._pieces = self._all()
-            self._data, self._start = unit.data, unit.start
-        self._end = unit.end
+            self._data, self._start = unit.data, start
+        self._end = end
 
     def run(self) -> Run:
         """What is to be written."""
         return Run(1, self.first.dts, self.samples, self._all(), self.lost)
 
     def _all(self) -> list[memoryview]:
-        return [*self._pieces, memoryview(self._data)[self._start : self._end]]
+        return [*self._pieces, self._data[self._start : self._end]]
 
 
 class Recorder:
@@ -186,47 +189,48 @@ class Recorder:
 
     def picture(self, picture: Picture) -> None:
         """The next access unit in decoding order."""
-        self._anew = self._anew or picture.fresh
-        if not self._enabled or self._is_barred() or (self._opening and picture.unit.leading):
+        unit = picture.unit
+        if picture.fresh:
+            self._anew = True
+        if not self._enabled or (self._barred and self._is_barred()) or (self._opening and unit.leading):
             return
         file = self._file
         if file is not None:
-            self._add_pending(picture)
+            self._add_pending(file, picture)
+            fragment = self._fragment
             if picture.fresh:
                 self._break(picture)
-            elif self._fragment_ends(picture):
+            elif fragment is not None and (
+                unit.keyframe or picture.dts >= fragment.until or fragment.bytes >= FRAGMENT_BYTES
+            ):
                 # A file's last fragment has all its sound: what the track holds back too.
-                if picture.unit.keyframe and (picture.codec != file.codec or self._format != file.format):
+                if unit.keyframe and (picture.codec != file.codec or self._format != file.format):
                     self._break(picture)
-                elif picture.unit.keyframe and picture.utc_us >= file.turn_us:
+                elif unit.keyframe and picture.utc_us >= file.turn_us:
                     self._close()
                 else:
                     self._flush()
         if self._file is None and not (self._may_begin(picture) and self._open(picture)):
             return
-        if picture.unit.keyframe:
+        if unit.keyframe:
             self._opening = file is None or picture.fresh
         self._pending = picture
 
     # -- fragments
 
-    def _add_pending(self, following: Picture | None) -> None:
+    def _add_pending(self, file: _File, following: Picture | None) -> None:
         """The picture that waited knows its duration now: the way to the next one."""
-        picture, self._pending = self._pending, None
+        picture = self._pending
         if picture is None:
             return
+        self._pending = None
         if following is not None and not following.fresh:
-            self._duration = max(1, following.dts - picture.dts)
-        if self._fragment is None:
-            self._fragment = _Fragment(picture)
-        self._fragment.add(picture, self._duration)
-
-    def _fragment_ends(self, picture: Picture) -> bool:
+            ticks = following.dts - picture.dts
+            self._duration = ticks if ticks > 0 else 1
         fragment = self._fragment
-        if fragment is None or self._file is None:
-            return False
-        long = picture.dts - fragment.first.dts >= self._file.place.fragment_seconds * CLOCK_RATE
-        return picture.unit.keyframe or long or fragment.bytes >= FRAGMENT_BYTES
+        if fragment is None:
+            fragment = self._fragment = _Fragment(picture, round(file.place.fragment_seconds * CLOCK_RATE))
+        fragment.add(picture, self._duration)
 
     def _flush(self) -> None:
         """Hand the fragment over to the disk."""
@@ -306,7 +310,7 @@ class Recorder:
         file = self._file
         if file is None:
             return
-        self._add_pending(None)
+        self._add_pending(file, None)
         if file.sound is not None:
             file.sound.finish()
         self._flush()

@@ -15,15 +15,13 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from struct import Struct
 
 from soip.rtp.batch import SLOT_SIZE, SLOTS, DatagramBatch
 
 _UDP_GRO = 104  # Linux; the socket module names neither
 _SO_TIMESTAMPNS = 35
-TOGETHER_S = 0.004
-"""Datagrams that came within this time are one batch, and said to have come when the first did."""
 OLDEST_S = 2.0
 """Nothing waits here for so long: what seems to has a time from before the clock was stepped, or has waited with the
 whole process. It is said to come now."""
@@ -68,8 +66,6 @@ class _Control(ctypes.Structure):
     )
 
 
-_TIMED: int = _Control.length.offset
-"""How much it tells beside a datagram that is not joined."""
 _TIME = Struct("@ll")
 TOLD: int = ctypes.sizeof(_Control)
 """Room for all that it tells."""
@@ -115,15 +111,15 @@ def prepare(sock: socket.socket) -> None:
 
 
 class BatchReader:
-    """Reads sockets, each after `prepare`, into a batch. One per process."""
+    """Reads sockets, each after `prepare`, into `batch`. One per process."""
 
     def __init__(self) -> None:
-        self._batch = DatagramBatch()
+        self.batch = DatagramBatch()
         self._vectors = (_IoVector * SLOTS)()
         self._messages = (_Message * SLOTS)()
         self._controls = (_Control * SLOTS)()
         # The arrays stay where they are as long as they are referred to; so does the buffer, which is exported.
-        self._base = ctypes.c_char.from_buffer(self._batch.buffer)
+        self._base = ctypes.c_char.from_buffer(self.batch.buffer)
         base = ctypes.addressof(self._base)
         for number, (vector, message, control) in enumerate(
             zip(self._vectors, self._messages, self._controls, strict=True)
@@ -134,63 +130,50 @@ class BatchReader:
             message.header.control = ctypes.addressof(control)
             message.header.control_size = ctypes.sizeof(_Control)
         self._address = ctypes.addressof(self._messages)
-        # The kernel writes into the headers how much control data there was: before each call they are as new.
+        # The kernel writes into the headers how much control data there was: before each call they are as new. So are
+        # the control data, which it writes only as far as it has something to tell.
         self._headers = memoryview(self._messages).cast("B")
+        self._told = memoryview(self._controls).cast("B")
         self._fresh = [bytes(self._headers[: count * ctypes.sizeof(_Message)]) for count in range(SLOTS + 1)]
-        size, told = _Message.size.offset, _Message.header.offset + _MessageHeader.control_size.offset
-        self._sizes = _columns(size, ctypes.c_uint, _Message)
-        self._told = _columns(told, ctypes.c_ulong, _Message)  # size_t has the size of long
+        self._untold = [bytes(count * ctypes.sizeof(_Control)) for count in range(SLOTS + 1)]
+        self._sizes = _columns(_Message.size.offset, ctypes.c_uint, _Message)
         self._segments = _columns(_Control.segment.offset, ctypes.c_uint, _Control)
         self._seconds = _columns(_Control.seconds.offset, ctypes.c_ulong, _Control)
         self._nanoseconds = _columns(_Control.nanoseconds.offset, ctypes.c_ulong, _Control)
         self._count = 0
 
     def read(self, number: int) -> int:
-        """Read what the non-blocking socket of that number has; return by how many messages, SLOTS at most.
-
-        0 when there is nothing. What was read is in `batches`. Raises OSError.
+        """Read what the non-blocking socket of that number has into `batch`; return by how many messages, SLOTS at
+        most. 0 when there is nothing. Raises OSError.
         """
-        fresh = self._fresh[self._count]
+        fresh, untold = self._fresh[self._count], self._untold[self._count]
         self._headers[: len(fresh)] = fresh
+        self._told[: len(untold)] = untold
         self._count = 0
         count: int = _recvmmsg(number, self._address, SLOTS, socket.MSG_DONTWAIT, None)
-        if count < 0:
+        if count <= 0:
+            self.batch.runs = []
             code = ctypes.get_errno()
-            if code == errno.EAGAIN:
+            if not count or code == errno.EAGAIN:
                 return 0
             raise OSError(code, os.strerror(code))
         self._count = count
+        self.batch.fill(
+            self._sizes[count].unpack_from(self._messages),
+            self._segments[count].unpack_from(self._controls),
+            self._ages(count),
+        )
         return count
-
-    def batches(self) -> Iterator[DatagramBatch]:
-        """What the last `read` brought, as one batch after the other: the same object, to be taken at once."""
-        batch, count = self._batch, self._count
-        if not count:
-            return
-        sizes: tuple[int, ...] = self._sizes[count].unpack_from(self._messages)
-        told: tuple[int, ...] = self._told[count].unpack_from(self._messages)
-        segments: tuple[int, ...] = self._segments[count].unpack_from(self._controls)
-        ages = self._ages(count)
-        at = 0
-        while at < count:
-            age, end = ages[at], at + 1
-            if told[at] > _TIMED:
-                batch.aim_at_joined(at, sizes[at], segments[at])
-            else:
-                least = age - TOGETHER_S
-                while end < count and told[end] == _TIMED and ages[end] >= least:
-                    end += 1
-                batch.aim(at, sizes[at:end])
-            batch.age = _believed(age)
-            yield batch
-            at = end
 
     def _ages(self, count: int) -> list[float]:
         """How long ago each of the messages came, in seconds, by the system's clock, which may have been stepped."""
         seconds: tuple[int, ...] = self._seconds[count].unpack_from(self._controls)
         nanoseconds: tuple[int, ...] = self._nanoseconds[count].unpack_from(self._controls)
         now = time.time()
-        return [now - second - nanosecond * 1e-9 for second, nanosecond in zip(seconds, nanoseconds, strict=True)]
+        ages = [now - second - nanosecond * 1e-9 for second, nanosecond in zip(seconds, nanoseconds, strict=True)]
+        if min(ages) <= 0 or max(ages) >= OLDEST_S:
+            ages = list(map(_believed, ages))
+        return ages
 
 
 def _columns(

@@ -189,11 +189,10 @@ class RtpSocketPair:
             reader = _reader()
             for _ in range(MAX_BATCHES):
                 count = reader.read(self._number)
-                for batch in reader.batches():
-                    if self._mux and _has_control(batch):
-                        ready += self._sorted(batch, receiver, now)
-                    else:
-                        ready += receiver.take(batch, now)
+                if self._mux and _has_control(reader.batch):
+                    ready += self._sorted(reader.batch, receiver, now)
+                else:
+                    ready += receiver.take(reader.batch, now)
                 if count < SLOTS:
                     break
         except BlockingIOError:
@@ -205,13 +204,13 @@ class RtpSocketPair:
 
     def _sorted(self, batch: DatagramBatch, receiver: Receiver[T], now: float) -> list[T]:
         """The datagrams of a batch with RTCP in it, one by one."""
-        self.control_age = batch.age
         ready: list[T] = []
-        for slot, size in zip(batch.layout.slots, batch.sizes, strict=False):
+        for slot, size, age in batch.datagrams():
             if size > 1 and is_rtcp(slot[1]):
+                self.control_age = age
                 self._keep_control(slot[:size])
             else:
-                ready += receiver.receive(slot[:size], now - batch.age)
+                ready += receiver.receive(slot[:size], now - age)
         return ready
 
     def _keep_control(self, datagram: memoryview) -> None:
@@ -368,9 +367,10 @@ def open_pair(ports: PortPairs, host: str, now: Callable[[], float]) -> RtpSocke
 
 def _has_control(batch: DatagramBatch) -> bool:
     """Whether any of the datagrams is RTCP, told by all their second bytes at once (RFC 5761 §4)."""
-    layout = batch.layout
-    starts = layout.starts.get(HEADER_SIZE) or layout.cut(HEADER_SIZE)
-    return bool(b"".join(starts[: batch.count])[1::HEADER_SIZE].translate(None, _NOT_RTCP))
+    starts: list[memoryview] = []
+    for layout, first, count, _, _, _ in batch.runs:
+        starts += (layout.starts.get(HEADER_SIZE) or layout.cut(HEADER_SIZE))[first : first + count]
+    return bool(b"".join(starts)[1::HEADER_SIZE].translate(None, _NOT_RTCP))
 
 
 @cache

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Receiver(Protocol[T]):
-    """What ``rtp.receiver`` offers: `receive` takes what came now, `take` what came `batch.age` before."""
+    """What ``rtp.receiver`` offers: `receive` takes what came now, `take` what came as long before as it says."""
 
     def receive(self, datagram: memoryview, now: float) -> list[T]: ...
 

@@ -111,12 +111,12 @@ class Srtp:
         """Open the datagrams of a batch where they lie."""
         unprotect = self.unprotect
         sizes = []
-        for slot, size in zip(batch.layout.slots, batch.sizes, strict=False):
+        for slot, size, _ in batch.datagrams():
             plain = unprotect(bytes(slot[:size]))
             length = len(plain)
             slot[:length] = plain
             sizes.append(length)
-        batch.sizes = sizes
+        batch.resize(sizes)
 
     def unprotect_control(self, packet: bytes) -> bytes:
         """The compound RTCP packet in a datagram; empty if there is none that is new and whole."""

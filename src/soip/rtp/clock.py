@@ -12,6 +12,7 @@ and begins another one.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 MAX_SLEW_PPM = 500
@@ -24,6 +25,8 @@ BACKWARD_US = 1_000_000
 """How far a presentation time may lie before the highest (B-frames do); more is a restart of the media
 clock.
 """
+_UNKNOWN = inf
+"""The least delay of a window in which nothing has come yet."""
 
 
 class MediaClock:
@@ -42,8 +45,7 @@ class MediaClock:
         self._backward = BACKWARD_US * rate // 1_000_000
         self._highest = 0
         self._window_end = 0
-        self._least: float | None = None
-        self._least_before: float | None = None
+        self._least = self._least_before = _UNKNOWN
 
     @property
     def running(self) -> bool:
@@ -58,29 +60,34 @@ class MediaClock:
     @property
     def residual_us(self) -> float:
         """The least delay of the last seconds against the map; 0 before the first observation."""
-        known = [least for least in (self._least, self._least_before) if least is not None]
-        return min(known, default=0.0)
+        least = min(self._least, self._least_before)
+        return least if least < _UNKNOWN else 0.0
 
     def utc_us(self, ticks: int) -> int:
         """Return the UTC of media time ``ticks``. The clock must run."""
         assert self._base_ticks is not None, "observe comes first"
         return round(self._base_us + (ticks - self._base_ticks) * self._tick_us)
 
-    def observe(self, ticks: int, arrival_us: int) -> None:
-        """Take one frame's media time and its arrival; once per frame, in order of arrival."""
+    def observe(self, ticks: int, arrival_us: int) -> int:
+        """Take one frame's media time and its arrival; once per frame, in order of arrival. Returns what `utc_us` does
+        of it from now on, unless the map is broken.
+        """
         if self._base_ticks is None:
             self.reset(ticks, arrival_us)
-            return
-        delay = arrival_us - self._base_us - (ticks - self._base_ticks) * self._tick_us
+            return arrival_us
+        mapped = self._base_us + (ticks - self._base_ticks) * self._tick_us
+        delay = arrival_us - mapped
         if delay < -BREAK_US or ticks < self._highest - self._backward:
             self.broken = True  # nothing arrives before it is sent, no picture is shown seconds out of order
-            return
-        if ticks > self._highest:
-            self._highest = ticks
-        if self._least is None or delay < self._least:
-            self._least = delay
-        if arrival_us >= self._window_end:
-            self._turn_window(arrival_us)
+        else:
+            if ticks > self._highest:
+                self._highest = ticks
+            if delay < self._least:
+                self._least = delay
+            if arrival_us >= self._window_end:
+                self._turn_window(arrival_us)
+                return self.utc_us(ticks)
+        return round(mapped)
 
     def reset(self, ticks: int, arrival_us: int) -> None:
         """Set the map anew by one frame."""
@@ -89,7 +96,7 @@ class MediaClock:
         self._base_us = float(arrival_us)
         self._set_slew(0.0)
         self._window_end = arrival_us + WINDOW_US
-        self._least = self._least_before = None
+        self._least = self._least_before = _UNKNOWN
 
     def sender_report(self, ticks: int, sender_utc_us: int) -> None:
         """Note what the sender says the time was at ``ticks``."""
@@ -98,12 +105,12 @@ class MediaClock:
 
     def _turn_window(self, arrival_us: int) -> None:
         residual = self.residual_us
-        both = self._least_before is not None
+        both = self._least_before < _UNKNOWN
         if both and residual > BREAK_US:
             self.broken = True
             return
         self._bend(max(-MAX_SLEW_PPM, min(MAX_SLEW_PPM, residual * 1e6 / HORIZON_US)))
-        self._least_before, self._least = self._least, None
+        self._least_before, self._least = self._least, _UNKNOWN
         self._window_end = arrival_us + WINDOW_US
 
     def _bend(self, ppm: float) -> None:

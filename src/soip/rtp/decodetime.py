@@ -37,13 +37,13 @@ class DecodeTime:
         It is above the last one. It exceeds ``pts`` only while the depth is being learned.
         """
         last = self._last
-        if last is None:
+        if pts > self._highest and last is not None:
+            self._highest = pts
+        elif last is None:
             # None came before: count back from the first, which is shown before all others.
             self._waiting = [pts - self._frame * back for back in range(self.depth, 0, -1)]
             self._highest = pts
             last = pts - self._frame * (self.depth + 1)
-        elif pts > self._highest:
-            self._highest = pts
         else:
             self._learn(pts)
         self._recent.append(pts)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
+from soip.rtp.arena import Arenas
 from soip.rtp.errors import RtpBuildError
 from soip.rtp.packet import HEADER_SIZE, extend_timestamp
 
@@ -31,15 +32,14 @@ MAX_ACCESS_UNIT = 8 << 20
 MAX_NALS = 512
 
 
-ARENA = 256 << 10
-"""Bytes that are taken at once to put access units into."""
-
 Nal = bytes | bytearray | memoryview
 """One NAL unit, without start code or length."""
 
-_LENGTH = Struct(">I")
-_LENGTH_HEADERS = (Struct(">I"), Struct(">IB"), Struct(">IH"))
+NAL_LENGTH = Struct(">I")
+NAL_STARTS = (NAL_LENGTH, Struct(">IB"), Struct(">IH"))
 """A NAL unit's length and header, by the header's size."""
+_HALF_TURN = 1 << 31
+"""Of a timestamp: one that is less far ahead than this is later (RFC 3550 §5.1, RFC 1982)."""
 
 PICTURE, KEYFRAME, LEADING, SET = 1, 2, 4, 8
 """What a NAL unit does, as bits: it is part of a picture; of one that can be decoded by itself; of one that is shown
@@ -129,7 +129,7 @@ class AccessUnit:
     ``data`` one behind the other, so that they can be written without being copied. Read only.
     """
 
-    data: bytes | bytearray
+    data: memoryview
     start: int
     end: int
     timestamp: int
@@ -156,7 +156,7 @@ class AccessUnit:
     @property
     def sample(self) -> memoryview:
         """The bytes as a sample."""
-        return memoryview(self.data)[self.start : self.end]
+        return self.data[self.start : self.end]
 
     @property
     def nals(self) -> list[memoryview]:
@@ -176,12 +176,12 @@ class AccessUnit:
         damaged: bool = False,
     ) -> AccessUnit:
         """An access unit of these NAL units, by itself."""
-        data = length_prefixed(nals)
+        data = memoryview(length_prefixed(nals))
         return cls(data, 0, len(data), timestamp, keyframe, arrival, lost, encoding, leading, damaged)
 
     def hold(self, nals: Iterable[Nal]) -> None:
         """Have these NAL units instead."""
-        self.data = length_prefixed(nals)
+        self.data = memoryview(length_prefixed(nals))
         self.start, self.end = 0, len(self.data)
 
 
@@ -208,6 +208,10 @@ class Chain:
         return self.torn or (leading and self._torn_before)
 
 
+_ARENAS = Arenas()
+"""Of all cameras of the process."""
+
+
 class Depacketiser:
     """Payloads in sequence order → access units, collected in ``ready``; the caller takes them out.
 
@@ -230,8 +234,9 @@ class Depacketiser:
         self.fragmented = -1
         """The header of the NAL unit under way in fragments; −1 while none is."""
         self._ticks = 0
-        self._arena = bytearray()
-        self._view = memoryview(self._arena)
+        self._arena = memoryview(b"")
+        self._size = 0
+        """Of the arena."""
         self._start = self._nal = self._at = 0
         """Where the access unit under way begins, the NAL unit in fragments does, and the next byte goes."""
         self._count = 0
@@ -244,8 +249,8 @@ class Depacketiser:
         self._doubt = False
         """Something may be missing of the next one."""
         self._chain = Chain()
-        self._name, self._header = coding.name, coding.header
-        self._length_header = _LENGTH_HEADERS[coding.header]
+        self._name, self._header, self._before = coding.name, coding.header, 4 + coding.header
+        self._write_header = NAL_STARTS[coding.header].pack_into
         # The type stands in the header's first byte.
         self._shift, self._mask = coding.shift + 8 * (coding.header - 1), coding.mask
         self._by_type = coding.roles
@@ -324,6 +329,28 @@ class Depacketiser:
         if marker and self._roles & PICTURE:
             self._finish()
 
+    def picture(self, pieces: list[Nal], timestamp: int, arrival: float) -> bool:
+        """Take the ``pieces`` of a whole access unit as it is to be stored, which is part of a picture and no keyframe:
+        what ``push`` does with its packets, at once. Where it would do more than put them there, nothing is taken, and
+        False returned: another one is under way, or something may be missing.
+        """
+        before, start = self.raw, self._at
+        if start > self._start or not 0 <= before < timestamp < before + _HALF_TURN:
+            return False
+        if self._lost or self._torn or self._doubt or self._chain.torn:
+            return False
+        sample = b"".join(pieces)
+        end = start + len(sample)
+        if end > self._size:
+            self._room(len(sample))
+            start, end = self._at, self._at + len(sample)
+        self._arena[start:end] = sample
+        self._start = self._at = end
+        self.raw, self._arrival = timestamp, arrival
+        self._ticks += timestamp - before
+        self.ready.append(AccessUnit(self._arena, start, end, self._ticks, False, arrival, 0, self._name))
+        return True
+
     def flush(self) -> None:
         """End the access unit under way: at the end of the stream."""
         if self._roles & PICTURE:
@@ -345,12 +372,11 @@ class Depacketiser:
         """Begin a NAL unit in fragments (RFC 6184 §5.8, RFC 7798 §4.4.3)."""
         if self.fragmented >= 0:
             self._abandon()
-        size = 4 + self._header
-        if self._at + size > len(self._view):
-            self._room(size)
+        if self._at + self._before > self._size:
+            self._room(self._before)
         self._nal = at = self._at
-        self._length_header.pack_into(self._view, at, 0, header)
-        self._at = at + size
+        self._write_header(self._arena, at, 0, header)
+        self._at = at + self._before
         self.fragmented = header
 
     def _abandon(self) -> None:
@@ -369,11 +395,11 @@ class Depacketiser:
         """Put bytes behind what is there."""
         at = self._at
         end = at + len(content)
-        if end > len(self._arena):
+        if end > self._size:
             self._room(len(content))
             at = self._at
             end = at + len(content)
-        self._view[at:end] = content
+        self._arena[at:end] = content
         self._at = end
         if end - self._start > MAX_ACCESS_UNIT:
             self._overflow()
@@ -381,12 +407,9 @@ class Depacketiser:
     def _room(self, size: int) -> None:
         """Move the access unit under way to an arena that has room for ``size`` bytes more."""
         start, at = self._start, self._at
-        if at + size <= len(self._arena):
-            return
-        arena = bytearray(max(ARENA, 2 * (at - start + size)))
-        view = memoryview(arena)
-        view[: at - start] = self._view[start:at]
-        self._arena, self._view = arena, view
+        arena = _ARENAS.take(2 * (at - start + size))
+        arena[: at - start] = self._arena[start:at]
+        self._arena, self._size = arena, len(arena)
         self._nal -= start
         self._start, self._at = 0, at - start
 
@@ -395,29 +418,29 @@ class Depacketiser:
         header, self.fragmented = self.fragmented, -1
         if header < 0:
             return
-        _LENGTH.pack_into(self._arena, self._nal, self._at - self._nal - 4)
+        NAL_LENGTH.pack_into(self._arena, self._nal, self._at - self._nal - 4)
         self._count_in(header)
 
     def _append(self, header: int, content: Nal) -> None:
         """Put a whole NAL unit behind what is there."""
         if self.fragmented >= 0:
             self._abandon()
-        own = self._header
-        size = own + len(content)
-        if self._at + 4 + size > len(self._view):
-            self._room(4 + size)
         at = self._at
-        self._length_header.pack_into(self._view, at, size, header)
-        self._at = end = at + 4 + size
-        self._view[at + 4 + own : end] = content
+        begin = at + self._before
+        end = begin + len(content)
+        if end > self._size:
+            self._room(end - at)
+            at, begin, end = self._at, self._at + self._before, self._at + end - at
+        self._write_header(self._arena, at, end - at - 4, header)
+        self._arena[begin:end] = content
+        self._at = end
         self._count_in(header)
-        if end - self._start > MAX_ACCESS_UNIT:
-            self._overflow()
 
     def _count_in(self, header: int) -> None:
+        """A NAL unit is whole."""
         self._count += 1
         self._roles |= self._by_type[header >> self._shift & self._mask]
-        if self._count > MAX_NALS:
+        if self._count > MAX_NALS or self._at - self._start > MAX_ACCESS_UNIT:
             self._overflow()
 
     def _overflow(self) -> None:
@@ -468,44 +491,51 @@ class Depacketiser:
 
     def _turn(self, timestamp: int, arrival: float) -> None:
         """Begin the access unit of a new timestamp."""
+        if self._at > self._start:
+            self._leave()
+        before, self.raw = self.raw, timestamp
+        if 0 <= before < timestamp < before + _HALF_TURN:
+            self._ticks += timestamp - before
+        elif before < 0:
+            # One whole turn above the first value, so that a picture shown before the first never counts below
+            # zero.
+            self._ticks = (1 << 32) + timestamp
+        else:
+            self._ticks = extend_timestamp(self._ticks, timestamp)
+        self._arrival = arrival
+        if self._torn:  # and no picture by now: it was to be one
+            self._chain.tear()
+        self._torn = self._doubt
+        self._doubt = False
+
+    def _leave(self) -> None:
+        """What is under way has come to its end without being told."""
         if self.fragmented >= 0:
             self._abandon()
         if self._roles & PICTURE:
             self._finish()
         elif self._count:  # what else there is described a picture that was lost
-            under_way = self._view[self._start : self._at]
+            under_way = self._arena[self._start : self._at]
             kind, own = self.coding.kind, self._header
             kept = [bytes(nal) for nal in split_length_prefixed(under_way) if self._by_type[kind(nal)] & SET]
             self._drop()
             for nal in kept:
                 self._append(int.from_bytes(nal[:own], "big"), nal[own:])
-        step = timestamp - self.raw
-        if self.raw < 0:
-            # One whole turn above the first value, so that a picture shown before the first never counts below
-            # zero.
-            self._ticks = (1 << 32) + timestamp
-        elif 0 < step < 1 << 31:
-            self._ticks += step
-        else:
-            self._ticks = extend_timestamp(self._ticks, timestamp)
-        self.raw = timestamp
-        self._arrival = arrival
-        if self._torn:  # and no picture by now: it was to be one
-            self._chain.tear()
-        self._torn, self._doubt = self._doubt, False
 
     def _finish(self) -> None:
         if self.fragmented >= 0:
             self._abandon()
-        start, self._start = self._start, self._at
-        roles = self._roles
-        keyframe, leading = roles & KEYFRAME != 0, roles & LEADING != 0
-        damaged = self._chain.follow(keyframe=keyframe, leading=leading, torn=self._torn)
+        start, end = self._start, self._at
+        keyframe = leading = damaged = False
+        if self._roles != PICTURE or self._torn or self._chain.torn:
+            keyframe, leading = self._roles & KEYFRAME != 0, self._roles & LEADING != 0
+            damaged = self._chain.follow(keyframe=keyframe, leading=leading, torn=self._torn)
+            self._torn = False
         self.ready.append(
             AccessUnit(
                 self._arena,
                 start,
-                self._at,
+                end,
                 self._ticks,
                 keyframe,
                 self._arrival,
@@ -515,8 +545,8 @@ class Depacketiser:
                 damaged,
             )
         )
+        self._start = end
         self._lost = self._count = self._roles = 0
-        self._torn = False
 
     def _drop(self) -> None:
         self._at = self._start
@@ -579,7 +609,7 @@ def packetise(coding: Coding, nals: Sequence[Nal], packet_size: int = PACKET_SIZ
 
 def length_prefixed(nals: Iterable[Nal]) -> bytes:
     """Return NAL units as an MP4 sample: each after its length in 4 bytes (ISO/IEC 14496-15 §5.3)."""
-    return b"".join([piece for nal in nals for piece in (_LENGTH.pack(len(nal)), nal)])
+    return b"".join([piece for nal in nals for piece in (NAL_LENGTH.pack(len(nal)), nal)])
 
 
 def split_length_prefixed(sample: bytes | memoryview) -> list[memoryview]:
@@ -588,7 +618,7 @@ def split_length_prefixed(sample: bytes | memoryview) -> list[memoryview]:
     nals = []
     at = 0
     while at + 4 < len(view):
-        (size,) = _LENGTH.unpack_from(view, at)
+        (size,) = NAL_LENGTH.unpack_from(view, at)
         at += 4
         if not size or at + size > len(view):
             break

@@ -438,6 +438,7 @@ class PsReceiver(StreamReceiver):
     def __init__(self, payload_type: int, also: Collection[int] = ()) -> None:
         super().__init__(payload_type, CLOCK_RATE, also)
         self.demultiplexer = Demultiplexer()
+        self._deliver = self.demultiplexer.push
 
     @property
     def broken_payloads(self) -> int:
@@ -452,8 +453,8 @@ class PsReceiver(StreamReceiver):
 
     def take(self, batch: DatagramBatch, now: float) -> list[AccessUnit | Sounding]:
         """Take the datagrams of a batch; return what they completed."""
-        for slot, size in zip(batch.layout.slots, batch.sizes, strict=False):
-            self._packet(slot, size, now, now - batch.age)
+        for slot, size, age in batch.datagrams():
+            self._packet(slot, size, now, now - age)
         return self._take()
 
     def flush(self) -> list[AccessUnit | Sounding]:
@@ -467,15 +468,8 @@ class PsReceiver(StreamReceiver):
         if not ready:
             return []
         self.demultiplexer.ready = []
-        for unit in ready:
-            if isinstance(unit, AccessUnit):
-                self._arrived(unit.arrival, unit.timestamp)
+        self._arrived(unit for unit in ready if isinstance(unit, AccessUnit))
         return ready
-
-    def _deliver(
-        self, view: memoryview, start: int, end: int, marker: int, timestamp: int, arrival: float, lost: int
-    ) -> None:
-        self.demultiplexer.push(view, start, end, marker, timestamp, arrival, lost)
 
     def _restart(self) -> None:
         self._transit = None

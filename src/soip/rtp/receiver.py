@@ -10,23 +10,23 @@ that stays is counted as lost. What a batch brings has the time it came, which m
 the window counts from when a gap is seen, since only then anybody can be asked for what is missing.
 
 ``VideoReceiver.take`` is the hot path: the fragments of a NAL unit, which nearly every packet is, are compared with
-what they should be and put in their place all at once, without a line of Python per packet. Everything else takes the
-plain path, which alone is complete: with the fast branch removed nothing changes but the speed
-(``tests/rtp/test_receiver_twin.py``).
+what they should be and put in their place all at once, without a line of Python per packet; and where they are a
+picture, with what says something of it before them, the picture is. Everything else takes the plain path, which alone
+is complete: with the fast branches removed nothing changes but the speed (``tests/rtp/test_receiver_twin.py``).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
-from soip.rtp.batch import DatagramBatch
+from soip.rtp.batch import DatagramBatch, Run
 from soip.rtp.errors import RtpParseError
 from soip.rtp.h264 import H264
-from soip.rtp.nal import CLOCK_RATE, AccessUnit, Coding, Depacketiser
+from soip.rtp.nal import CLOCK_RATE, NAL_LENGTH, NAL_STARTS, PICTURE, AccessUnit, Coding, Depacketiser, Nal
 from soip.rtp.packet import HEADER, HEADER_SIZE, extend_timestamp, payload_bounds, sequence_distance
 from soip.rtp.reorder import MAX_HELD_ASKED, PATIENCE, ReorderWindow
 from soip.rtp.retransmission import MOST_ASKED, Requests
@@ -37,69 +37,74 @@ restarted."""
 MAX_DROPOUT = 3000
 MAX_MISORDER = 100
 
+_MARKER = 0x80
+"""Of an RTP packet's second byte (RFC 3550 §5.1)."""
 _BEGIN, _END = 0x80, 0x40
 """Bits of the FU header (RFC 6184 §5.8, RFC 7798 §4.4.3), which is the last byte of a fragment's start."""
 
 
-_Start = tuple[int, int, tuple[int, int, int], int, int, int, int, int, int, int, int]
+_Start = tuple[int, int, int, int, tuple[int, int, int], int]
 
 
 @cache
 def _start(coding: Coding) -> _Start:
     """The start of a datagram that is a fragment, as one number: RTP header, NAL unit header, FU header.
 
-    Returned are its bytes; its bits; how that of the last fragment in a row may differ from those in the middle; the
-    places of the marker bit and of the RTP header's lowest bit; the bits of the NAL unit header that say what it is,
-    and what they are in a fragment; those that say something else; the lowest and the highest type that comes in
-    fragments; the place of the type. A plain tuple, for one with names is taken apart more slowly.
+    Returned are its bytes; the places of the sequence number, of the timestamp and of the SSRC; how that of the last
+    fragment in a row may differ from those in the middle; the place of the marker bit. A plain tuple, for one with
+    names is taken apart more slowly.
     """
     size = HEADER_SIZE + coding.header + 1
-    bits = 8 * size
-    marker = bits - 9
-    shift = coding.shift + 8 * (coding.header - 1)
-    return (
-        size,
-        bits,
-        (0, _END, _END | 1 << marker),
-        marker,
-        bits - 8 * HEADER_SIZE,
-        coding.mask << shift | coding.layer,
-        coding.fragment << shift,
-        coding.kept,
-        coding.types[0],
-        coding.types[-1],
-        shift,
-    )
+    beyond = 8 * (size - HEADER_SIZE)
+    marker = beyond + 8 * HEADER_SIZE - 9
+    return size, beyond + 64, beyond + 32, beyond, (0, _END, _END | 1 << marker), marker
 
 
 @cache
-def _rows(bits: int) -> Callable[[int], tuple[int, int]]:
-    """For starts of so many bits and a count: by what to multiply a start to have it so many times in a row; what to
-    add to have the sequence numbers rise.
+def _leads(coding: Coding) -> tuple[int, int, frozenset[int]]:
+    """The start of a datagram that is a NAL unit by itself: its bytes, and its bits behind the RTP header; and which
+    NAL unit headers are of those that neither show anything nor are needed to.
     """
+    bits = 8 * coding.header
+    shift = coding.shift + bits - 8
+    kinds = [kind for kind in coding.types if not coding.roles[kind]]
+    headers = [kind << shift | rest for kind in kinds for rest in range(1 << bits) if not rest & coding.mask << shift]
+    return HEADER_SIZE + coding.header, bits, frozenset(header for header in headers if not header & coding.layer)
+
+
+@cache
+def _rows(size: int) -> Callable[[int], tuple[int, int, int, int]]:
+    """For starts of so many bytes and a count of them in a row: the place of the first one; the bits of the others; by
+    what to multiply a start to have it as often as there are others; what to add to have the sequence numbers rise.
+    """
+    bits = 8 * size
 
     @cache
-    def same_and_rising(count: int) -> tuple[int, int]:
-        places = [bits * (count - 1 - number) for number in range(count)]
-        rising = bits - 32
-        return sum(1 << place for place in places), sum(number << place + rising for number, place in enumerate(places))
+    def row(count: int) -> tuple[int, int, int, int]:
+        places = [bits * (count - 1 - number) for number in range(1, count)]
+        rising = sum(number << place + bits - 32 for number, place in enumerate(places, 1))
+        return bits * (count - 1), (1 << bits * (count - 1)) - 1, sum(1 << place for place in places), rising
 
-    return same_and_rising
+    return row
 
 
-def _stretch(sizes: Sequence[int], at: int) -> int:
-    """Where the datagrams end that have the size of the ``at``-th; one that is shorter is the last of them."""
-    size, end = sizes[at], len(sizes)
-    if at == 0 and sizes[-1] <= size and sizes.count(size) - (sizes[-1] == size) == end - 1:
-        return end  # as the kernel joins them
-    for number in range(at + 1, end):
-        if sizes[number] != size:
-            return number + (sizes[number] < size)
-    return end
+class _Timed(Protocol):
+    """What comes at a time, and has a timestamp in ticks."""
+
+    @property
+    def arrival(self) -> float: ...
+
+    @property
+    def timestamp(self) -> int: ...
 
 
 class StreamReceiver(ABC):
     """SSRC lock, sequence order and loss of one stream; subclasses make frames of the payloads."""
+
+    _deliver: Callable[[memoryview, int, int, int, int, float, int], None]
+    """Takes the payload ``view[start:end]`` of the next packet, its marker, timestamp and arrival, and how many packets
+    are missing before it. Set by the subclass, once.
+    """
 
     def __init__(self, payload_type: int, clock_rate: int, also: Collection[int] = ()) -> None:
         self.payload_type = payload_type
@@ -127,9 +132,12 @@ class StreamReceiver(ABC):
         self._unusable = 0
         self._last = 0.0
         self._window = ReorderWindow()
+        self._held = self._window.held
         self.requests: Requests | None = None
         """What is asked for again; None where the peer does not send again."""
         self._transit: float | None = None
+        self._like = -1
+        """How the packets of this stream begin, as far as a subclass has found it out; −1 when that may change."""
 
     @property
     def highest(self) -> int:
@@ -152,6 +160,7 @@ class StreamReceiver(ABC):
         """The peer sends again what it is asked for: wait longer for it."""
         self.requests = Requests(PATIENCE)
         self._window = ReorderWindow(MAX_HELD_ASKED, self.requests.patience)
+        self._held = self._window.held
 
     def wanted(self, now: float) -> list[int]:
         """Return the numbers (16 bits) of packets to ask the peer for now; to be called when packets have come."""
@@ -181,12 +190,14 @@ class StreamReceiver(ABC):
             return
         first, second, sequence, timestamp, ssrc = HEADER.unpack_from(view)
         payload_type = second & 0x7F
-        if payload_type not in self._types or (ssrc != self.ssrc and not self._latch(ssrc, sequence, arrival)):
-            self.foreign += 1
-            return
-        self.payload_type = payload_type  # RFC 3264 §6.1: any that was agreed on, and it may change at any time
+        if ssrc != self.ssrc or payload_type != self.payload_type:
+            if payload_type not in self._types or (ssrc != self.ssrc and not self._latch(ssrc, sequence, arrival)):
+                self.foreign += 1
+                return
+            self.payload_type = payload_type  # RFC 3264 §6.1: any that was agreed on, and it may change at any time
+            self._like = -1
         self._last = arrival
-        if sequence == self._expected & 0xFFFF and not self._window:
+        if sequence == self._expected & 0xFFFF and not self._held:
             self._expected += 1
             if first == 0x80 and not self._unusable:
                 self._deliver(view, HEADER_SIZE, size, second & 0x80, timestamp, arrival, 0)
@@ -277,20 +288,16 @@ class StreamReceiver(ABC):
         self._expected += 1
         self._payload(view, size, second & 0x80, timestamp, arrival, missing)
 
-    def _arrived(self, arrival: float, timestamp: int) -> None:
-        """Update the jitter by one frame."""
-        transit = arrival * self.clock_rate - timestamp
-        if self._transit is not None:
-            change = abs(transit - self._transit)
-            # A restarted clock would drown years of measurement in one step.
-            self.jitter += (min(change, 10.0 * self.clock_rate) - self.jitter) / 16
-        self._transit = transit
-
-    @abstractmethod
-    def _deliver(
-        self, view: memoryview, start: int, end: int, marker: int, timestamp: int, arrival: float, lost: int
-    ) -> None:
-        """Take the payload ``view[start:end]`` of the next packet; ``lost`` packets are missing before it."""
+    def _arrived(self, frames: Iterable[_Timed]) -> None:
+        """Update the jitter by these frames."""
+        rate, before = self.clock_rate, self._transit
+        for frame in frames:
+            transit = frame.arrival * rate - frame.timestamp
+            if before is not None:
+                # A restarted clock would drown years of measurement in one step.
+                self.jitter += (min(abs(transit - before), 10.0 * rate) - self.jitter) / 16
+            before = transit
+        self._transit = before
 
     @abstractmethod
     def _restart(self) -> None:
@@ -303,8 +310,17 @@ class VideoReceiver(StreamReceiver):
     def __init__(self, payload_type: int, also: Collection[int] = (), coding: Coding = H264) -> None:
         super().__init__(payload_type, CLOCK_RATE, also)
         self._depacketiser = Depacketiser(coding)
+        self._deliver = self._depacketiser.push
         self._start = _start(coding)
-        self._same_and_rising = _rows(self._start[1])
+        self._row = _rows(self._start[0])
+        self._like_header = 0
+        """The NAL unit header of fragments that begin as `_like`, which is their start without sequence number,
+        timestamp and begin bit.
+        """
+        self._simple = False
+        """They are of a slice, and not of a keyframe's."""
+        self._lead = _leads(coding)
+        self._slice = NAL_STARTS[coding.header]
 
     @property
     def broken_payloads(self) -> int:
@@ -319,59 +335,115 @@ class VideoReceiver(StreamReceiver):
 
     def take(self, batch: DatagramBatch, now: float) -> list[AccessUnit]:
         """Take the datagrams of a batch; return the access units they completed."""
-        at, count, arrival = 0, batch.count, now - batch.age
-        while at < count:
-            end = _stretch(batch.sizes, at)
-            if end - at == 1 or not self._fragments(batch, at, end, arrival):
-                for number in range(at, end):
-                    self._packet(batch.layout.slots[number], batch.sizes[number], now, arrival)
-            at = end
+        ahead: list[Run] = []
+        for run in batch.runs:
+            layout, first, count, size, _, _ = run
+            if count == 1 and size > 1 and not layout.slots[first][1] & _MARKER:
+                ahead.append(run)  # it may be what stands before the slice of a picture
+            elif count == 1 or not self._fragments(ahead, run, now):
+                ahead.append(run)
+                self._each(ahead, now)
+        if ahead:
+            self._each(ahead, now)
         return self._take()
 
-    def _fragments(self, batch: DatagramBatch, at: int, end: int, arrival: float) -> bool:
-        """Take the datagrams from ``at`` up to ``end``, of one size but the last, if they are fragments of one NAL unit
-        and each simply the next one; tell whether they are.
+    def _each(self, runs: list[Run], now: float) -> None:
+        """Take each datagram of these runs by itself, and the runs out of the list."""
+        for layout, first, count, size, last, age in runs:
+            end = first + count - 1
+            for slot in layout.slots[first:end]:
+                self._packet(slot, size, now, now - age)
+            self._packet(layout.slots[end], last, now, now - age)
+        runs.clear()
+
+    def _fragments(self, ahead: list[Run], run: Run, now: float) -> bool:
+        """Take the datagrams of a run if they are fragments of one NAL unit and each simply the next one; tell whether
+        they are. What is ahead of them is taken before, and out of the list; it may be left there if they are not.
 
         Their starts, one after the other, are one large number. In it, all that a fragment's start differs in from the
         one before is the sequence number, one higher, but for the bits of the first and the last one.
         """
-        start_size, bits, lasts, marker_at, rtp_at, told, fragment, kept, lowest, highest, shift = self._start
-        size, last_size = batch.sizes[at], batch.sizes[end - 1]
-        if self._window or self._unusable or last_size < start_size:
+        layout, first, count, size, last, age = run
+        start_size, sequence_at, timestamp_at, rtp_at, lasts, marker_at = self._start
+        if last < start_size or self._held or self._unusable:
             return False
-        count = end - at
-        layout = batch.layout
+        end = first + count
         cut = layout.starts.get(start_size) or layout.cut(start_size)
-        starts = int.from_bytes(b"".join(cut[at:end]), "big")
-        first = starts >> bits * (count - 1)
-        begins = first & _BEGIN
-        middle = first ^ begins
-        all_middle, rising = self._same_and_rising(count)
-        rest = starts - all_middle * middle - rising - (begins << bits * (count - 1))
+        starts = int.from_bytes(b"".join(cut[first:end]), "big")
+        place, others, same, rising = self._row(count)
+        head = starts >> place
+        begins = head & _BEGIN
+        head ^= begins
+        rest = (starts & others) - same * head - rising
         if rest not in lasts:
             return False
-        # Version 2, no padding, extension or CSRC, no marker.
-        word = 0x8000_0000 | self.payload_type << 16 | self._expected & 0xFFFF
-        rtp = middle >> rtp_at
-        timestamp = rtp >> 32 & 0xFFFF_FFFF
-        kind = middle & 0xFF
-        indicator = middle >> 8
-        header = indicator & kept | kind << shift
-        depacketiser = self._depacketiser
+        expected = self._expected + len(ahead)
+        timestamp = head >> timestamp_at & 0xFFFF_FFFF
+        like = head - ((expected & 0xFFFF) << sequence_at) - (timestamp << timestamp_at)
+        known = like == self._like or self._recognise(like)
+        bodies = layout.bodies(start_size, size)[first:end]
+        if last != size:
+            bodies[-1] = layout.slots[end - 1][start_size:last]
+        if known and self._simple and begins and rest == lasts[2]:
+            octets = size * (count - 1) + last - start_size * count
+            if self._picture(ahead, run, head >> rtp_at, bodies, octets, timestamp, now):
+                self._last = now - age
+                self._expected = expected + count
+                return True
+        if ahead:
+            self._each(ahead, now)
+            return self._fragments(ahead, run, now)
+        header, depacketiser = self._like_header, self._depacketiser
+        if not known or not (begins or (header == depacketiser.fragmented and timestamp == depacketiser.raw)):
+            return False
+        self._last = arrival = now - age
+        self._expected = expected + count
+        depacketiser.fragments(header, begins, b"".join(bodies), rest & _END, rest >> marker_at, timestamp, arrival)
+        return True
+
+    def _picture(
+        self, ahead: list[Run], run: Run, rtp: int, bodies: list[memoryview], octets: int, timestamp: int, now: float
+    ) -> bool:
+        """Take a picture at once: these fragments, with ``bodies`` of so many ``octets`` together, which are the whole
+        of its slice, and what is ahead of them, if that is NAL units that only say something of it; tell whether it is.
+
+        ``rtp`` is the first fragment's RTP header as a number. That of a packet before it differs in the sequence
+        number alone.
+        """
+        lead_size, lead_bits, leads = self._lead
+        pieces: list[Nal] = []
+        lead = rtp - (len(ahead) << 64) << lead_bits
+        for layout, at, _, size, _, _ in ahead:
+            start = (layout.starts.get(lead_size) or layout.cut(lead_size))[at]
+            if size <= lead_size or int.from_bytes(start, "big") - lead not in leads:
+                return False
+            lead += 1 << 64 + lead_bits
+            pieces += (NAL_LENGTH.pack(size - HEADER_SIZE), layout.slots[at][HEADER_SIZE:size])
+        pieces.append(self._slice.pack(lead_size - HEADER_SIZE + octets, self._like_header))
+        pieces += bodies
+        arrival = now - (ahead or (run,))[0][5]
+        if not self._depacketiser.picture(pieces, timestamp, arrival):
+            return False
+        ahead.clear()
+        return True
+
+    def _recognise(self, like: int) -> bool:
+        """Whether a start, but for what was taken out of it, is that of a fragment of this stream; it is known then."""
+        _, sequence_at, _, ssrc_at, _, _ = self._start
+        coding = self._depacketiser.coding
+        shift = coding.shift + 8 * (coding.header - 1)
+        # Version 2, no padding, extension or CSRC, no marker. Another sequence number than the next one shows here too.
+        word = 0x8000 | self.payload_type
+        indicator, kind = like >> 8 & (1 << 8 * coding.header) - 1, like & 0xFF
         if (
-            rtp >> 64 != word
-            or rtp & 0xFFFF_FFFF != self.ssrc
-            or indicator & told != fragment
-            or not lowest <= kind <= highest
-            or not (begins or (header == depacketiser.fragmented and timestamp == depacketiser.raw))
+            self.ssrc is None
+            or like >> ssrc_at != word << sequence_at + 16 - ssrc_at | self.ssrc
+            or indicator & (coding.mask << shift | coding.layer) != coding.fragment << shift
+            or kind not in coding.types
         ):
             return False
-        bodies = layout.bodies(start_size, size)[at:end]
-        if last_size != size:
-            bodies[-1] = layout.slots[end - 1][start_size:last_size]
-        self._last = arrival
-        self._expected += count
-        depacketiser.fragments(header, begins, b"".join(bodies), rest & _END, rest >> marker_at, timestamp, arrival)
+        self._like, self._like_header = like, indicator & coding.kept | kind << shift
+        self._simple = coding.roles[kind] == PICTURE
         return True
 
     def flush(self) -> list[AccessUnit]:
@@ -384,14 +456,8 @@ class VideoReceiver(StreamReceiver):
         if not ready:
             return []  # not the list itself: it goes on to be filled
         self._depacketiser.ready = []
-        for unit in ready:
-            self._arrived(unit.arrival, unit.timestamp)
+        self._arrived(ready)
         return ready
-
-    def _deliver(
-        self, view: memoryview, start: int, end: int, marker: int, timestamp: int, arrival: float, lost: int
-    ) -> None:
-        self._depacketiser.push(view, start, end, marker, timestamp, arrival, lost)
 
     def _restart(self) -> None:
         self._transit = None
@@ -431,6 +497,7 @@ class AudioReceiver(StreamReceiver):
         self, payload_type: int, clock_rate: int = 8000, unpacker: Unpacker | None = None, also: Collection[int] = ()
     ) -> None:
         super().__init__(payload_type, clock_rate, also)
+        self._deliver = self._frame
         self._unpacker = unpacker
         self._ready: list[AudioFrame] = []
         self._ticks: int | None = None
@@ -453,27 +520,27 @@ class AudioReceiver(StreamReceiver):
 
     def take(self, batch: DatagramBatch, now: float) -> list[AudioFrame]:
         """Take the datagrams of a batch; return the frames that are next in order."""
-        for slot, size in zip(batch.layout.slots, batch.sizes, strict=False):
-            self._packet(slot, size, now, now - batch.age)
+        for slot, size, age in batch.datagrams():
+            self._packet(slot, size, now, now - age)
         return self._take()
 
     def _take(self) -> list[AudioFrame]:
         ready, self._ready = self._ready, []
         return ready
 
-    def _deliver(
+    def _frame(
         self, view: memoryview, start: int, end: int, marker: int, timestamp: int, arrival: float, lost: int
     ) -> None:
         ticks = (1 << 32) + timestamp if self._ticks is None else extend_timestamp(self._ticks, timestamp)
         self._ticks = ticks
-        self._arrived(arrival, ticks)
+        whole = AudioFrame(bytes(view[start:end]), ticks, arrival, lost)
+        self._arrived((whole,))
         if end == start:
             return
-        payload = bytes(view[start:end])
         if self._unpacker is None:
-            self._ready.append(AudioFrame(payload, ticks, arrival, lost))
+            self._ready.append(whole)
             return
-        for frame in self._unpacker.unpack(payload, ticks, marker, lost):
+        for frame in self._unpacker.unpack(whole.payload, ticks, marker, lost):
             self._ready.append(AudioFrame(frame, ticks, arrival, lost))
             ticks, lost = ticks + self._unpacker.step, 0
 

@@ -21,43 +21,44 @@ class ReorderWindow:
     """Packets by extended sequence number, and since when the gap is open."""
 
     def __init__(self, max_held: int = MAX_HELD, patience: float = PATIENCE) -> None:
-        self._held: dict[int, bytes] = {}
+        self.held: dict[int, bytes] = {}
+        """Packets by their numbers; read only. Asked about with every packet, so it is no method."""
         self._since = 0.0
         self._max_held = max_held
         self.patience = patience
         """Seconds; may be changed."""
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
     def hold(self, sequence: int, packet: bytes, now: float) -> bool:
         """Keep a packet; False when it is held already (a duplicate)."""
-        if sequence in self._held:
+        if sequence in self.held:
             return False
-        if not self._held:
+        if not self.held:
             self._since = now
-        self._held[sequence] = packet
+        self.held[sequence] = packet
         return True
 
     def take(self, sequence: int) -> bytes | None:
         """Take out the packet of that number if it is held."""
-        return self._held.pop(sequence, None)
+        return self.held.pop(sequence, None)
 
     def gap_is_final(self, now: float) -> bool:
         """Tell whether waiting longer is pointless: the window is full, or the wait was long enough."""
-        return len(self._held) >= self._max_held or now - self._since > self.patience
+        return len(self.held) >= self._max_held or now - self._since > self.patience
 
     def lowest(self) -> int:
         """Return the lowest number held. The window must not be empty."""
-        return min(self._held)
+        return min(self.held)
 
     def highest(self) -> int:
         """Return the highest number held. The window must not be empty."""
-        return max(self._held)
+        return max(self.held)
 
     def missing(self, expected: int, most: int) -> list[int]:
         """Return the numbers from ``expected`` on that are missing before the highest one held, ``most`` at most."""
-        held = self._held
+        held = self.held
         numbers = (number for number in range(expected, max(held, default=expected)) if number not in held)
         return list(islice(numbers, most))
 
@@ -67,4 +68,4 @@ class ReorderWindow:
 
     def clear(self) -> None:
         """Drop everything."""
-        self._held.clear()
+        self.held.clear()
