@@ -66,10 +66,10 @@ def _leads(coding: Coding) -> tuple[int, int, frozenset[int]]:
     NAL unit headers are of those that neither show anything nor are needed to.
     """
     bits = 8 * coding.header
-    shift = coding.shift + bits - 8
-    kinds = [kind for kind in coding.types if not coding.roles[kind]]
-    headers = [kind << shift | rest for kind in kinds for rest in range(1 << bits) if not rest & coding.mask << shift]
-    return HEADER_SIZE + coding.header, bits, frozenset(header for header in headers if not header & coding.layer)
+    shift, mask = coding.shift + bits - 8, coding.mask
+    kinds = {kind for kind in coding.types if not coding.roles[kind]}
+    headers = [header for header in range(1 << bits) if header >> shift & mask in kinds and not header & coding.layer]
+    return HEADER_SIZE + coding.header, bits, frozenset(headers)
 
 
 @cache
