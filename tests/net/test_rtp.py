@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from soip.net.gso import UDP_SEGMENT
 from soip.net.poll import MediaPoll
 from soip.net.ports import PortPairs
 from soip.net.rtp import CONTROL_AT_ONCE, FOREIGN_BUDGET, GUESS_S, Peer, open_pair
@@ -293,3 +294,21 @@ def test_reports_in_a_burst_are_bounded() -> None:
         assert pair.drain(receiver, BUFFER, 1.0) == []
         assert pair.drain_control(BUFFER) == [report] * CONTROL_AT_ONCE
         assert receiver.foreign == receiver.malformed == 0
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 3), (2, 5), (4, 2), (11, 2), (13, 2)])
+def test_a_report_behind_short_datagrams_that_came_joined_is_seen(size: int, count: int) -> None:
+    with open_pairs(1) as (pair,), peer() as camera:
+        pair.hear(stream(Peer(LOOPBACK, port_of(camera)), mux=True))
+        camera.connect((LOOPBACK, pair.port))
+        receiver = VideoReceiver(PAYLOAD_TYPE)
+        camera.send(bytes(4))
+        assert pair.drain(receiver, BUFFER, 1.0) == []  # settled from now on
+        camera.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, size)
+        camera.send(bytes(size * count))
+        camera.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+        report = build([ReceiverReport(7, ())])
+        camera.send(report)
+        assert pair.drain(receiver, BUFFER, 1.0) == []
+        assert pair.drain_control(BUFFER) == [report]
+        assert (receiver.malformed, receiver.foreign) == (1 + count, 0)

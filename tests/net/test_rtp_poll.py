@@ -185,3 +185,36 @@ async def test_a_round_leaves_the_loop_its_turn_and_a_failing_socket_is_given_up
     assert len(poll) == len(sockets) - 1
     poll.close()
     close(sockets)
+
+
+@pytest.mark.parametrize("ending", ["close", "remove"])
+async def test_a_round_ends_when_a_handler_ends_everything(ending: str, caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    failures: list[object] = []
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    poll = MediaPoll(loop)
+    sockets = pairs(STEP)
+    served: list[int] = []
+
+    def reader(number: int) -> None:
+        served.append(number)
+        if number == 1 and ending == "close":
+            poll.close()
+        elif number == 1:
+            for end, _ in sockets:
+                poll.remove(end)
+
+    for number, (end, _) in enumerate(sockets):
+        poll.add(end, lambda number=number: reader(number))  # type: ignore[misc]
+        poll.rest(end, True)
+    await until(served, 2)
+    await asyncio.sleep(2 * ROUND_S)
+    assert served == [0, 1]
+    assert not failures
+    assert not caplog.records
+    if ending == "remove":
+        poll.add(sockets[2][0], lambda: served.append(2))
+        poll.rest(sockets[2][0], True)
+        await until(served, 3)
+        poll.close()
+    close(sockets)

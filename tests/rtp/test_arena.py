@@ -42,9 +42,16 @@ def test_after_a_stall_the_number_falls_to_what_is_needed() -> None:
     held = [arenas.take(1) for _ in range(100)]
     assert len(arenas) == 100
     held.clear()
-    for _ in range(4000):
+    for _ in range(8000):
         held = [*held[-1:], arenas.take(1)]
-    assert len(arenas) < 10
+    assert len(arenas) < 12
+
+
+def test_not_all_that_a_stall_held_is_kept_for_use() -> None:
+    arenas = Arenas()
+    held = [arenas.take(1) for _ in range(2100)]
+    assert len(held) == 2100
+    assert len(arenas) == 2048
 
 
 def test_one_that_is_kept_for_long_does_not_stop_the_others_from_being_used() -> None:

@@ -272,6 +272,32 @@ def test_what_comes_before_a_picture_and_is_none_of_it_keeps_its_way() -> None:
     assert fast.malformed == slow.malformed == 40
 
 
+@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("also", [(), (95, 97)], ids=["foreign", "agreed on"])
+def test_where_the_numbers_begin_anew_nothing_is_carried_into_the_payload_type(
+    ahead: bool, also: tuple[int, ...]
+) -> None:
+    """Neither from what is ahead of a run, nor within it."""
+    units = [[random_nal(Random(1), 6, 20), random_nal(Random(2), kind, 1500)] for kind in (5, 1, 1, 1)]
+    length = len(Sender(packet_size=200).unit(units[0], 0))
+    sender = Sender(65_535 - 2 * length - (0 if ahead else 4), packet_size=200)
+    fast, slow = [VideoReceiver(PAYLOAD_TYPE, also) for _ in range(2)]
+    came, want = list[AccessUnit](), list[AccessUnit]()
+    for number, nals in enumerate(units):
+        datagrams = sender.unit(nals, 3000 * number)
+        if number == 2:
+            others = range(1) if ahead else range(5, length)
+            for at in others:
+                each = datagrams[at]
+                datagrams[at] = each[:1] + bytes([each[1] & 0x80 | (95 if ahead else 97)]) + each[2:]
+        BATCH.load(datagrams)
+        came += fast.take(BATCH, number / 25)
+        want += [unit for each in datagrams for unit in slow.receive(each, number / 25)]
+    assert comparable(came) == comparable(want)
+    assert (fast.foreign, fast.lost, fast.highest) == (slow.foreign, slow.lost, slow.highest)
+    assert bool(fast.foreign) == (not also)
+
+
 def test_packets_of_many_sizes_are_no_harm() -> None:
     random = Random(5)
     sender = Sender()

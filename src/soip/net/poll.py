@@ -22,8 +22,8 @@ BUDGET = 128
 """Sockets served in one wake-up."""
 ROUND_S = 0.2
 """Each resting socket is read once in this time."""
-STEP = 8
-"""So many of them are read before the loop has its turn: some milliseconds."""
+STEP = 4
+"""So many of them are read before the loop has its turn: about a millisecond, unless much has come."""
 FAILURES = 16
 """A handler that fails so often in a row is not called again: its socket would be readable for ever."""
 
@@ -43,6 +43,7 @@ class MediaPoll:
         self._left = 0
         """How many of them are still to be read in this round."""
         self._began = 0.0
+        """When this round did."""
         self._step: asyncio.Handle | None = None
         loop.add_reader(self._epoll.fileno(), self.poll)
 
@@ -100,19 +101,21 @@ class MediaPoll:
         """Serve the next of the resting sockets, and between them who is waited for."""
         resting = self._resting
         for _ in range(min(STEP, self._left)):
-            if not resting:
+            if not resting:  # removed by a handler, or everything is over
                 break
+            self._left -= 1
             number = next(iter(resting))
             resting.move_to_end(number)
-            self._left -= 1
             self._serve(number)
-            self.poll()
+            if resting:
+                self.poll()
+        self._left = min(self._left, len(resting))
         if not resting:
             self._step = None
         elif self._left:
             self._step = self._loop.call_soon(self._go_on)
         else:
-            self._step = self._loop.call_later(self._began + ROUND_S - self._loop.time(), self._round)
+            self._step = self._loop.call_later(max(0.0, self._began + ROUND_S - self._loop.time()), self._round)
 
     def poll(self) -> None:
         """Serve the sockets that are readable now; the event loop calls it."""

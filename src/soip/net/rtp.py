@@ -366,11 +366,12 @@ def open_pair(ports: PortPairs, host: str, now: Callable[[], float]) -> RtpSocke
 
 
 def _has_control(batch: DatagramBatch) -> bool:
-    """Whether any of the datagrams is RTCP, told by all their second bytes at once (RFC 5761 §4)."""
-    starts: list[memoryview] = []
-    for layout, first, count, _, _, _ in batch.runs:
-        starts += (layout.starts.get(HEADER_SIZE) or layout.cut(HEADER_SIZE))[first : first + count]
-    return bool(b"".join(starts)[1::HEADER_SIZE].translate(None, _NOT_RTCP))
+    """Whether any of the datagrams is RTCP, told by all second bytes of a run at once (RFC 5761 §4)."""
+    for layout, first, count, size, _, _ in batch.runs:
+        starts = (layout.starts.get(HEADER_SIZE) or layout.cut(HEADER_SIZE))[first : first + count]
+        if size > 1 and b"".join(starts)[1 :: len(starts[0])].translate(None, _NOT_RTCP):
+            return True
+    return False
 
 
 @cache

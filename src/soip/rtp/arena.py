@@ -13,17 +13,24 @@ ARENA = 256 << 10
 """Bytes of an arena."""
 _TRIED = 4
 """So many are tried before a new one is made; a disk that stands still, or somebody who keeps a picture, holds some."""
-_SPARED = 16
-"""Once in so many times one that is not needed now is given up: after a stall there are too many."""
+_MOST = 2048
+"""So many are kept for use; beyond that, each is by itself and gone when it is no longer used."""
+_LOOKED_AFTER = 256
+"""When so many have been given out and none of them was new, there are more than needed: after a stall, too many."""
+_SPARED = 8
+"""One in so many of those that are free is given up then."""
 
 
 class Arenas:
-    """Those of a process. Given out are views; an arena is in use as long as its view, or a part of it, is."""
+    """Those of a process, for one thread. Given out are views; an arena is in use as long as its view, or a part of it,
+    is.
+    """
 
     def __init__(self) -> None:
         self._known: deque[bytearray] = deque()
         """The one that was given out longest ago is the first."""
-        self._given = 0
+        self._since_new = 0
+        """How many have been given out since one was made."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -33,15 +40,30 @@ class Arenas:
         if size > ARENA:
             return memoryview(bytearray(size))
         known = self._known
-        self._given += 1
-        if self._given % _SPARED == 0 and len(known) > _TRIED and _is_free(known[0]) and _is_free(known[1]):
-            known.popleft()
+        self._since_new += 1
+        if self._since_new > _LOOKED_AFTER:
+            self._spare()
         for _ in range(min(_TRIED, len(known))):
             known.rotate(-1)
             if _is_free(known[-1]):
                 return memoryview(known[-1])
-        known.append(bytearray(ARENA))
-        return memoryview(known[-1])
+        arena = bytearray(ARENA)
+        self._since_new = 0
+        if len(known) < _MOST:
+            known.append(arena)
+        return memoryview(arena)
+
+    def _spare(self) -> None:
+        """Give some up that are free."""
+        self._since_new = 0
+        free, kept = 0, deque[bytearray]()
+        for arena in self._known:
+            free += _is_free(arena)
+            if free < _SPARED:
+                kept.append(arena)
+            else:
+                free = 0
+        self._known = kept
 
 
 def _is_free(arena: bytearray) -> bool:

@@ -1,6 +1,6 @@
 """Datagrams received by one system call, in one buffer that is used again for the next ones.
 
-One object serves all streams of a process. The shell fills it (``net.batch``, or ``load`` in tests); a receiver takes
+One object serves all sockets of a process. The shell fills it (``net.batch``, or ``load`` in tests); a receiver takes
 what is in it at once and keeps no view of it.
 
 Datagrams lie in slots; where the kernel has joined those of one burst (UDP GRO), one behind the other in one slot.
@@ -17,7 +17,7 @@ SLOT_SIZE = 65_728
 """Bytes per slot: the largest datagram, joined or not, fits. A multiple of a cache line, and not of a page, so that
 slots do not all fall into the same lines of the cache."""
 TOGETHER_S = 0.004
-"""Datagrams of a run came within this time, and are said to have come when the first did."""
+"""Datagrams of a run that were not joined came within this time, and are said to have come when the first did."""
 _MOST_LAYOUTS = 512
 _LEAST_PLACES = 16
 
@@ -79,7 +79,7 @@ class DatagramBatch:
         alone = whole = shortest = 0
         since = 0.0
         for at, (size, segment, age) in enumerate(zip(sizes, segments, ages, strict=True)):
-            if segment:
+            if 0 < segment < size:
                 count = -(-size // segment)
                 layout = self._joined.get((at, segment))
                 if layout is None or len(layout.slots) < count:

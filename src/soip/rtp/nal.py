@@ -137,7 +137,7 @@ class AccessUnit:
     keyframe: bool
     """Decoding can begin with it."""
     arrival: float
-    """Monotonic seconds at which its first packet was read."""
+    """Monotonic seconds at which its first packet came."""
     lost: int = 0
     """Packets missing before or in it; over a stream the sum is the number of packets lost."""
     encoding: str = "H264"

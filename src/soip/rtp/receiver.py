@@ -365,7 +365,9 @@ class VideoReceiver(StreamReceiver):
         """
         layout, first, count, size, last, age = run
         start_size, sequence_at, timestamp_at, rtp_at, lasts, marker_at = self._start
-        if last < start_size or self._held or self._unusable:
+        expected = (self._expected & 0xFFFF) + len(ahead)
+        # Where the numbers begin anew, what is carried would change the payload type.
+        if last < start_size or self._held or self._unusable or expected + count > 0x1_0000:
             return False
         end = first + count
         cut = layout.starts.get(start_size) or layout.cut(start_size)
@@ -377,9 +379,8 @@ class VideoReceiver(StreamReceiver):
         rest = (starts & others) - same * head - rising
         if rest not in lasts:
             return False
-        expected = self._expected + len(ahead)
         timestamp = head >> timestamp_at & 0xFFFF_FFFF
-        like = head - ((expected & 0xFFFF) << sequence_at) - (timestamp << timestamp_at)
+        like = head - (expected << sequence_at) - (timestamp << timestamp_at)
         known = like == self._like or self._recognise(like)
         bodies = layout.bodies(start_size, size)[first:end]
         if last != size:
@@ -388,7 +389,8 @@ class VideoReceiver(StreamReceiver):
             octets = size * (count - 1) + last - start_size * count
             if self._picture(ahead, run, head >> rtp_at, bodies, octets, timestamp, now):
                 self._last = now - age
-                self._expected = expected + count
+                self._expected += len(ahead) + count
+                ahead.clear()
                 return True
         if ahead:
             self._each(ahead, now)
@@ -397,7 +399,7 @@ class VideoReceiver(StreamReceiver):
         if not known or not (begins or (header == depacketiser.fragmented and timestamp == depacketiser.raw)):
             return False
         self._last = arrival = now - age
-        self._expected = expected + count
+        self._expected += count
         depacketiser.fragments(header, begins, b"".join(bodies), rest & _END, rest >> marker_at, timestamp, arrival)
         return True
 
@@ -421,11 +423,7 @@ class VideoReceiver(StreamReceiver):
             pieces += (NAL_LENGTH.pack(size - HEADER_SIZE), layout.slots[at][HEADER_SIZE:size])
         pieces.append(self._slice.pack(lead_size - HEADER_SIZE + octets, self._like_header))
         pieces += bodies
-        arrival = now - (ahead or (run,))[0][5]
-        if not self._depacketiser.picture(pieces, timestamp, arrival):
-            return False
-        ahead.clear()
-        return True
+        return self._depacketiser.picture(pieces, timestamp, now - (ahead or (run,))[0][5])
 
     def _recognise(self, like: int) -> bool:
         """Whether a start, but for what was taken out of it, is that of a fragment of this stream; it is known then."""
