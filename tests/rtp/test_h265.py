@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soip.rtp.batch import SLOTS, DatagramBatch
+from soip.rtp.batch import SLOTS, DatagramBatch, Run
 from soip.rtp.errors import RtpBuildError
 from soip.rtp.h265 import H265
-from soip.rtp.nal import MAX_ACCESS_UNIT, AccessUnit, Depacketiser, packetise
+from soip.rtp.nal import MAX_ACCESS_UNIT, AccessUnit, Depacketiser, Nal, packetise
 from soip.rtp.receiver import VideoReceiver
 from soip.rtp.sender import SendStream
 from tests.mp4.material import video
@@ -186,13 +185,20 @@ def test_an_endless_fragment_is_dropped() -> None:
 @pytest.mark.parametrize("joined", [False, True])
 def test_real_pictures_take_the_hot_path(joined: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[bool] = []
-    fragments = VideoReceiver._fragments
+    fragments, picture = VideoReceiver._fragments, Depacketiser.picture
 
-    def noted(self: VideoReceiver, *what: Any) -> bool:
-        taken.append(fragments(self, *what))
+    def noted(self: VideoReceiver, run: Run, now: float) -> bool:
+        are = fragments(self, run, now)
+        if run[2] > 1:
+            taken.append(are)
+        return are
+
+    def noted_whole(self: Depacketiser, pieces: list[Nal], timestamp: int, arrival: float) -> bool:
+        taken.append(picture(self, pieces, timestamp, arrival))
         return taken[-1]
 
     monkeypatch.setattr(VideoReceiver, "_fragments", noted)
+    monkeypatch.setattr(Depacketiser, "picture", noted_whole)
     pictures = video(30, encoding="H265", width=640, height=480).frames
     stream, receiver, batch = SendStream(96, 7, 65_530), VideoReceiver(96, (), H265), DatagramBatch()
     units: list[AccessUnit] = []

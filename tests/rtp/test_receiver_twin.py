@@ -236,8 +236,8 @@ def test_whole_pictures_taken_at_once_are_as_on_the_plain_path(
             assert comparable(fast_units) == comparable(slow_units)
             for name in ("lost", "late", "foreign", "malformed", "highest", "jitter", "broken_payloads"):
                 assert getattr(fast, name) == getattr(slow, name), name
-    # The first packet tells the source, and every 20th picture is a keyframe.
-    assert lossy or sum(at_once) > 50, "most of 120 come whole in a batch"
+    # The first of each kind of slice tells how those begin, and every 20th picture is a keyframe.
+    assert lossy or sum(at_once) > 40, "most of 120 come whole in a batch"
 
 
 @pytest.mark.parametrize("leads", [0, 1, 2])

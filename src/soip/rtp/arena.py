@@ -11,7 +11,7 @@ from collections import deque
 
 ARENA = 256 << 10
 """Bytes of an arena."""
-_TRIED = 4
+_TRIED = 32
 """So many are tried before a new one is made; a disk that stands still, or somebody who keeps a picture, holds some."""
 _MOST = 2048
 """So many are kept for use; beyond that, each is by itself and gone when it is no longer used."""

@@ -329,15 +329,20 @@ class Depacketiser:
         if marker and self._roles & PICTURE:
             self._finish()
 
+    @property
+    def calm(self) -> bool:
+        """Whether `picture` can be called: no access unit is under way, and nothing is or may be missing."""
+        if self._at > self._start or self.raw < 0:
+            return False
+        return not (self._lost or self._torn or self._doubt or self._chain.torn)
+
     def picture(self, pieces: list[Nal], timestamp: int, arrival: float) -> bool:
         """Take the ``pieces`` of a whole access unit as it is to be stored, which is part of a picture and no keyframe:
-        what ``push`` does with its packets, at once. Where it would do more than put them there, nothing is taken, and
-        False returned: another one is under way, or something may be missing.
+        what ``push`` does with its packets, at once. Only while `calm`, which it stays. Where the timestamp does not
+        simply go on, nothing is taken, and False returned.
         """
         before, start = self.raw, self._at
-        if start > self._start or not 0 <= before < timestamp < before + _HALF_TURN:
-            return False
-        if self._lost or self._torn or self._doubt or self._chain.torn:
+        if not before < timestamp < before + _HALF_TURN:
             return False
         sample = b"".join(pieces)
         end = start + len(sample)
@@ -347,8 +352,8 @@ class Depacketiser:
         self._arena[start:end] = sample
         self._start = self._at = end
         self.raw, self._arrival = timestamp, arrival
-        self._ticks += timestamp - before
-        self.ready.append(AccessUnit(self._arena, start, end, self._ticks, False, arrival, 0, self._name))
+        self._ticks = ticks = self._ticks + timestamp - before
+        self.ready.append(AccessUnit(self._arena, start, end, ticks, False, arrival, 0, self._name))
         return True
 
     def flush(self) -> None:

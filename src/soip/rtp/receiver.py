@@ -39,6 +39,8 @@ MAX_MISORDER = 100
 
 _MARKER = 0x80
 """Of an RTP packet's second byte (RFC 3550 §5.1)."""
+_MOST_KNOWN = 64
+"""Fragments begin in a few ways: by their type, and by how much is decoded from them."""
 _BEGIN, _END = 0x80, 0x40
 """Bits of the FU header (RFC 6184 §5.8, RFC 7798 §4.4.3), which is the last byte of a fragment's start."""
 
@@ -61,29 +63,38 @@ def _start(coding: Coding) -> _Start:
 
 
 @cache
-def _leads(coding: Coding) -> tuple[int, int, frozenset[int]]:
-    """The start of a datagram that is a NAL unit by itself: its bytes, and its bits behind the RTP header; and which
-    NAL unit headers are of those that neither show anything nor are needed to.
+def _alone(coding: Coding) -> tuple[int, int, int, int, frozenset[int]]:
+    """The start of a datagram that is a NAL unit by itself, RTP header and NAL unit header, as a number: its bytes, and
+    the latter's; the place of the sequence number; what the timestamp is multiplied by. Also, which NAL unit headers
+    are of those that neither show anything nor are needed to.
     """
-    bits = 8 * coding.header
+    own = coding.header
+    bits = 8 * own
     shift, mask = coding.shift + bits - 8, coding.mask
     kinds = {kind for kind in coding.types if not coding.roles[kind]}
     headers = [header for header in range(1 << bits) if header >> shift & mask in kinds and not header & coding.layer]
-    return HEADER_SIZE + coding.header, bits, frozenset(headers)
+    return HEADER_SIZE + own, own, bits + 64, 1 << bits + 32, frozenset(headers)
 
 
 @cache
-def _rows(size: int) -> Callable[[int], tuple[int, int, int, int]]:
-    """For starts of so many bytes and a count of them in a row: the place of the first one; the bits of the others; by
-    what to multiply a start to have it as often as there are others; what to add to have the sequence numbers rise.
+def _rows(coding: Coding) -> Callable[[int], tuple[int, int, int, int]]:
+    """For the starts of so many fragments in a row, as one number: the place of the first one; by what to multiply a
+    start to have it that often; what the sequence numbers add to that, since they rise; and what is added altogether to
+    the first one so often if the fragments are a whole NAL unit, the last of its picture.
     """
+    size, sequence_at, _, _, lasts, _ = _start(coding)
     bits = 8 * size
 
     @cache
     def row(count: int) -> tuple[int, int, int, int]:
-        places = [bits * (count - 1 - number) for number in range(1, count)]
-        rising = sum(number << place + bits - 32 for number, place in enumerate(places, 1))
-        return bits * (count - 1), (1 << bits * (count - 1)) - 1, sum(1 << place for place in places), rising
+        places = [bits * (count - 1 - number) for number in range(count)]
+        rising = sum(number << place + sequence_at for number, place in enumerate(places))
+        return (
+            places[0],
+            sum(1 << place for place in places),
+            rising,
+            rising + lasts[2] - sum(_BEGIN << place for place in places[1:]),
+        )
 
     return row
 
@@ -136,8 +147,8 @@ class StreamReceiver(ABC):
         self.requests: Requests | None = None
         """What is asked for again; None where the peer does not send again."""
         self._transit: float | None = None
-        self._like = -1
-        """How the packets of this stream begin, as far as a subclass has found it out; −1 when that may change."""
+        self._known: dict[int, int] = {}
+        """How the packets of this stream begin, as far as a subclass has found it out; emptied when that may change."""
 
     @property
     def highest(self) -> int:
@@ -195,7 +206,7 @@ class StreamReceiver(ABC):
                 self.foreign += 1
                 return
             self.payload_type = payload_type  # RFC 3264 §6.1: any that was agreed on, and it may change at any time
-            self._like = -1
+            self._known.clear()
         self._last = arrival
         if sequence == self._expected & 0xFFFF and not self._held:
             self._expected += 1
@@ -312,14 +323,13 @@ class VideoReceiver(StreamReceiver):
         self._depacketiser = Depacketiser(coding)
         self._deliver = self._depacketiser.push
         self._start = _start(coding)
-        self._row = _rows(self._start[0])
-        self._like_header = 0
-        """The NAL unit header of fragments that begin as `_like`, which is their start without sequence number,
-        timestamp and begin bit.
-        """
-        self._simple = False
-        """They are of a slice, and not of a keyframe's."""
-        self._lead = _leads(coding)
+        self._row = _rows(coding)
+        # `_known`: the NAL unit header of fragments by their start, without sequence number, timestamp and begin bit.
+        self._slices: dict[int, int] = {}
+        """The same of those that are of a picture that is no keyframe, with their begin bit."""
+        self._alone = _alone(coding)
+        self._alone_like = 0
+        """The start of a NAL unit by itself, without sequence number, timestamp and its own header."""
         self._slice = NAL_STARTS[coding.header]
 
     @property
@@ -335,98 +345,115 @@ class VideoReceiver(StreamReceiver):
 
     def take(self, batch: DatagramBatch, now: float) -> list[AccessUnit]:
         """Take the datagrams of a batch; return the access units they completed."""
-        ahead: list[Run] = []
-        for run in batch.runs:
-            layout, first, count, size, _, _ = run
-            if count == 1 and size > 1 and not layout.slots[first][1] & _MARKER:
-                ahead.append(run)  # it may be what stands before the slice of a picture
-            elif count == 1 or not self._fragments(ahead, run, now):
-                ahead.append(run)
-                self._each(ahead, now)
-        if ahead:
-            self._each(ahead, now)
+        runs, at = batch.runs, 0
+        while (at := self._pictures(runs, at, now)) < len(runs):
+            if not self._fragments(runs[at], now):
+                self._each(runs[at], now)
+            at += 1
         return self._take()
 
-    def _each(self, runs: list[Run], now: float) -> None:
-        """Take each datagram of these runs by itself, and the runs out of the list."""
-        for layout, first, count, size, last, age in runs:
-            end = first + count - 1
-            for slot in layout.slots[first:end]:
-                self._packet(slot, size, now, now - age)
-            self._packet(layout.slots[end], last, now, now - age)
-        runs.clear()
+    def _each(self, run: Run, now: float) -> None:
+        """Take each datagram of a run by itself."""
+        layout, first, count, size, last, age = run
+        end = first + count - 1
+        for slot in layout.slots[first:end]:
+            self._packet(slot, size, now, now - age)
+        self._packet(layout.slots[end], last, now, now - age)
 
-    def _fragments(self, ahead: list[Run], run: Run, now: float) -> bool:
+    def _fragments(self, run: Run, now: float) -> bool:
         """Take the datagrams of a run if they are fragments of one NAL unit and each simply the next one; tell whether
-        they are. What is ahead of them is taken before, and out of the list; it may be left there if they are not.
+        they are.
 
         Their starts, one after the other, are one large number. In it, all that a fragment's start differs in from the
         one before is the sequence number, one higher, but for the bits of the first and the last one.
         """
         layout, first, count, size, last, age = run
-        start_size, sequence_at, timestamp_at, rtp_at, lasts, marker_at = self._start
-        expected = (self._expected & 0xFFFF) + len(ahead)
+        start_size, sequence_at, timestamp_at, _, lasts, marker_at = self._start
+        expected = self._expected & 0xFFFF
         # Where the numbers begin anew, what is carried would change the payload type.
-        if last < start_size or self._held or self._unusable or expected + count > 0x1_0000:
+        if count == 1 or last < start_size or self._held or self._unusable or expected + count > 0x1_0000:
             return False
         end = first + count
-        cut = layout.starts.get(start_size) or layout.cut(start_size)
-        starts = int.from_bytes(b"".join(cut[first:end]), "big")
-        place, others, same, rising = self._row(count)
+        starts = int.from_bytes(b"".join((layout.starts.get(start_size) or layout.cut(start_size))[first:end]), "big")
+        place, ones, rising, _ = self._row(count)
         head = starts >> place
         begins = head & _BEGIN
         head ^= begins
-        rest = (starts & others) - same * head - rising
+        rest = starts - (begins << place) - head * ones - rising
         if rest not in lasts:
             return False
         timestamp = head >> timestamp_at & 0xFFFF_FFFF
         like = head - (expected << sequence_at) - (timestamp << timestamp_at)
-        known = like == self._like or self._recognise(like)
+        header = self._known.get(like) or self._recognise(like)
+        depacketiser = self._depacketiser
+        if not header or not (begins or (header == depacketiser.fragmented and timestamp == depacketiser.raw)):
+            return False
         bodies = layout.bodies(start_size, size)[first:end]
         if last != size:
             bodies[-1] = layout.slots[end - 1][start_size:last]
-        if known and self._simple and begins and rest == lasts[2]:
-            octets = size * (count - 1) + last - start_size * count
-            if self._picture(ahead, run, head >> rtp_at, bodies, octets, timestamp, now):
-                self._last = now - age
-                self._expected += len(ahead) + count
-                ahead.clear()
-                return True
-        if ahead:
-            self._each(ahead, now)
-            return self._fragments(ahead, run, now)
-        header, depacketiser = self._like_header, self._depacketiser
-        if not known or not (begins or (header == depacketiser.fragmented and timestamp == depacketiser.raw)):
-            return False
         self._last = arrival = now - age
         self._expected += count
         depacketiser.fragments(header, begins, b"".join(bodies), rest & _END, rest >> marker_at, timestamp, arrival)
         return True
 
-    def _picture(
-        self, ahead: list[Run], run: Run, rtp: int, bodies: list[memoryview], octets: int, timestamp: int, now: float
-    ) -> bool:
-        """Take a picture at once: these fragments, with ``bodies`` of so many ``octets`` together, which are the whole
-        of its slice, and what is ahead of them, if that is NAL units that only say something of it; tell whether it is.
-
-        ``rtp`` is the first fragment's RTP header as a number. That of a packet before it differs in the sequence
-        number alone.
+    def _pictures(self, runs: list[Run], at: int, now: float) -> int:
+        """Take the pictures that come whole in the runs from ``at`` on, one after the other: each the fragments of its
+        slice, and before them NAL units by themselves that only say something of it. Return which run is the first that
+        is left. What this is about is the same as in `_fragments`; here all is known before, but for the timestamp.
         """
-        lead_size, lead_bits, leads = self._lead
+        depacketiser, slices = self._depacketiser, self._slices
+        if not self._known or self._held or self._unusable or not depacketiser.calm:
+            return at
+        start_size, sequence_at, timestamp_at, _, _, _ = self._start
+        alone_size, own, alone_sequence_at, per_tick, says = self._alone
+        alone_like = self._alone_like
+        expected = before = self._expected & 0xFFFF
+        done = at
         pieces: list[Nal] = []
-        lead = rtp - (len(ahead) << 64) << lead_bits
-        for layout, at, _, size, _, _ in ahead:
-            start = (layout.starts.get(lead_size) or layout.cut(lead_size))[at]
-            if size <= lead_size or int.from_bytes(start, "big") - lead not in leads:
-                return False
-            lead += 1 << 64 + lead_bits
-            pieces += (NAL_LENGTH.pack(size - HEADER_SIZE), layout.slots[at][HEADER_SIZE:size])
-        pieces.append(self._slice.pack(lead_size - HEADER_SIZE + octets, self._like_header))
-        pieces += bodies
-        return self._depacketiser.picture(pieces, timestamp, now - (ahead or (run,))[0][5])
+        timestamp, since, pack = -1, 0.0, self._slice.pack
+        for layout, first, count, size, last, age in runs[at:]:
+            at += 1
+            if count == 1:
+                start = (layout.starts.get(alone_size) or layout.cut(alone_size))[first]
+                like = int.from_bytes(start, "big") - (expected << alone_sequence_at) - alone_like
+                time, header = divmod(like, per_tick)
+                if size <= alone_size or header not in says or (pieces and time != timestamp):
+                    break
+                if not pieces:
+                    timestamp, since = time, age
+                pieces += (NAL_LENGTH.pack(size - HEADER_SIZE), layout.slots[first][HEADER_SIZE:size])
+                expected += 1
+                continue
+            end = first + count
+            starts = int.from_bytes(
+                b"".join((layout.starts.get(start_size) or layout.cut(start_size))[first:end]), "big"
+            )
+            place, ones, _, whole = self._row(count)
+            head = starts >> place
+            time = head >> timestamp_at & 0xFFFF_FFFF
+            kind = slices.get(head - (expected << sequence_at) - (time << timestamp_at))
+            expected += count
+            if kind is None or starts - head * ones != whole or last < start_size or expected > 0x1_0000:
+                break
+            if not pieces:
+                since = age
+            elif time != timestamp:
+                break
+            pieces.append(pack(own + size * (count - 1) + last - start_size * count, kind))
+            pieces += layout.bodies(start_size, size)[first:end]
+            if last != size:
+                pieces[-1] = layout.slots[end - 1][start_size:last]
+            if not depacketiser.picture(pieces, time, now - since):
+                break
+            self._expected += expected - before
+            self._last = now - age
+            before, done, pieces = expected, at, []
+        return done
 
-    def _recognise(self, like: int) -> bool:
-        """Whether a start, but for what was taken out of it, is that of a fragment of this stream; it is known then."""
+    def _recognise(self, like: int) -> int:
+        """The NAL unit header of what begins like that, but for what was taken out of it, if it is a fragment of this
+        stream; it is known then. 0 if it is none.
+        """
         _, sequence_at, _, ssrc_at, _, _ = self._start
         coding = self._depacketiser.coding
         shift = coding.shift + 8 * (coding.header - 1)
@@ -439,10 +466,15 @@ class VideoReceiver(StreamReceiver):
             or indicator & (coding.mask << shift | coding.layer) != coding.fragment << shift
             or kind not in coding.types
         ):
-            return False
-        self._like, self._like_header = like, indicator & coding.kept | kind << shift
-        self._simple = coding.roles[kind] == PICTURE
-        return True
+            return 0
+        if not self._known or len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+            self._slices.clear()
+            self._alone_like = like >> ssrc_at << 8 * coding.header
+        header = self._known[like] = indicator & coding.kept | kind << shift
+        if coding.roles[kind] == PICTURE:
+            self._slices[like | _BEGIN] = header
+        return header
 
     def flush(self) -> list[AccessUnit]:
         """End the stream: return the picture under way, if any."""
