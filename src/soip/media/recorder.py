@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import repeat
+from operator import sub
 
 import structlog
 
@@ -65,18 +67,20 @@ class _Fragment:
         self.until = first.dts + ticks
         """The time at which it is long enough."""
         self.bytes = 0
-        self.samples: list[Sample] = []
         self.lost = 0
+        self._facts: list[int] = []
+        """Of each picture: size, decoding time, how much later it is shown, whether it is a keyframe, and damaged."""
         self._pieces: list[memoryview] = []
         self._data = first.unit.data
         self._start = self._end = first.unit.start
 
-    def add(self, picture: Picture, duration: int) -> None:
-        """The next picture, `duration` ticks long."""
-        unit = picture.unit
+    def add(self, picture: Picture) -> None:
+        """The next picture."""
+        unit, dts = picture.unit, picture.dts
         start, end = unit.start, unit.end
-        self.samples.append(Sample(end - start, duration, picture.pts - picture.dts, unit.keyframe, unit.damaged))
-        self.bytes += end - start
+        size = end - start
+        self._facts += (size, dts, picture.pts - dts, unit.keyframe, unit.damaged)
+        self.bytes += size
         if unit.lost:
             self.lost += unit.lost
         if start != self._end or unit.data is not self._data:
@@ -84,9 +88,16 @@ class _Fragment:
             self._data, self._start = unit.data, start
         self._end = end
 
-    def run(self) -> Run:
-        """What is to be written."""
-        return Run(1, self.first.dts, self.samples, self._all(), self.lost)
+    def run(self, end: int | None, usual: int) -> Run:
+        """What is to be written. The next picture is decoded at `end`; where there is none, the last one is as long as
+        the one before it, or else `usual`.
+        """
+        sizes, times, later, syncs, damaged = [self._facts[at::5] for at in range(5)]
+        durations = list(map(sub, times[1:], times))
+        durations.append(end - times[-1] if end is not None else durations[-1] if durations else usual)
+        forward = map(max, durations, repeat(1))
+        samples = list(map(Sample, sizes, forward, later, map(bool, syncs), map(bool, damaged)))
+        return Run(1, times[0], samples, self._all(), self.lost)
 
     def _all(self) -> list[memoryview]:
         return [*self._pieces, self._data[self._start : self._end]]
@@ -108,8 +119,9 @@ class Recorder:
         self.camera_offset_us: int | None = None
         """How far the camera's own clock is ahead of ours, where it tells: each file notes it."""
         self._file: _File | None = None
-        self._pending: Picture | None = None
+        self._latest: Picture | None = None
         self._fragment: _Fragment | None = None
+        self._fragment_ticks = 0
         self._duration = 3600
         self._barred = False
         """No disk took it when that was last asked."""
@@ -174,13 +186,13 @@ class Recorder:
             self._give_way()
         self._is_barred()
         # Beyond what waits to be written it would overlap that, if nobody lives to see it written.
-        under_way = self._fragment.first if self._fragment else self._pending
+        under_way = self._fragment.first if self._fragment else None
         self._gaps.grow(min(now_us - now_us % _GROW_US, under_way.utc_us if under_way else now_us))
 
     def sound(self, sound: Sound) -> None:
         """One frame of sound. In another format than the file's it waits for a file of its own, at a keyframe."""
         self._format = sound.format
-        file, picture = self._file, self._pending
+        file, picture = self._file, self._latest
         if file is None or file.sound is None or picture is None or file.format != sound.format:
             return
         # The tracks of a file count media time, which leaves UTC as the camera's clock does: by seconds in a long call.
@@ -196,7 +208,6 @@ class Recorder:
             return
         file = self._file
         if file is not None:
-            self._add_pending(file, picture)
             fragment = self._fragment
             if picture.fresh:
                 self._break(picture)
@@ -207,38 +218,29 @@ class Recorder:
                 if unit.keyframe and (picture.codec != file.codec or self._format != file.format):
                     self._break(picture)
                 elif unit.keyframe and picture.utc_us >= file.turn_us:
-                    self._close()
+                    self._close(picture.dts)
                 else:
-                    self._flush()
+                    self._flush(picture.dts)
         if self._file is None and not (self._may_begin(picture) and self._open(picture)):
             return
         if unit.keyframe:
             self._opening = file is None or picture.fresh
-        self._pending = picture
+        if self._fragment is None:
+            self._fragment = _Fragment(picture, self._fragment_ticks)
+        self._fragment.add(picture)
+        self._latest = picture
 
     # -- fragments
 
-    def _add_pending(self, file: _File, following: Picture | None) -> None:
-        """The picture that waited knows its duration now: the way to the next one."""
-        picture = self._pending
-        if picture is None:
-            return
-        self._pending = None
-        if following is not None and not following.fresh:
-            ticks = following.dts - picture.dts
-            self._duration = ticks if ticks > 0 else 1
-        fragment = self._fragment
-        if fragment is None:
-            fragment = self._fragment = _Fragment(picture, round(file.place.fragment_seconds * CLOCK_RATE))
-        fragment.add(picture, self._duration)
-
-    def _flush(self) -> None:
-        """Hand the fragment over to the disk."""
+    def _flush(self, end: int | None) -> None:
+        """Hand the fragment over to the disk. The picture behind it is decoded at `end`, None where there is none."""
         fragment, file = self._fragment, self._file
         self._fragment = None
         if fragment is None or file is None:
             return
-        first, runs = fragment.first, [fragment.run()]
+        run = fragment.run(end, self._duration)
+        self._duration = run.samples[-1].duration
+        first, runs = fragment.first, [run]
         if file.sound is not None and (heard := file.sound.take()):
             runs.append(heard)
         if not file.writer.append(runs, first.utc_us):
@@ -252,7 +254,7 @@ class Recorder:
         if not file.begun:
             file.begun = True
             self._gaps.recorded(first.utc_us)
-        file.end_us = first.utc_us + us_of(sum([sample.duration for sample in fragment.samples]), CLOCK_RATE)
+        file.end_us = first.utc_us + us_of(run.duration, CLOCK_RATE)
         self._last_us = max(self._last_us, file.end_us)
         self._gaps.recorded_until(file.end_us)
 
@@ -260,7 +262,7 @@ class Recorder:
 
     def _break(self, picture: Picture) -> None:
         """The stream goes on in a way that the file cannot hold."""
-        self._close()
+        self._close(None if picture.fresh else picture.dts)
         arrival = picture.unit.arrival
         self._not_before, self._calm_at = self._calm_at, max(self._calm_at, arrival) + BREAK_S
         if not self._barred and (picture.fresh or arrival < self._not_before):
@@ -302,21 +304,21 @@ class Recorder:
             share=self._disks.share(self._camera),
         )
         self._file = file
+        self._fragment_ticks = round(place.fragment_seconds * CLOCK_RATE)
         self._anew = False
         return True
 
-    def _close(self) -> None:
+    def _close(self, end: int | None = None) -> None:
         """Write what is left and have the file sealed."""
         file = self._file
         if file is None:
             return
-        self._add_pending(file, None)
         if file.sound is not None:
             file.sound.finish()
-        self._flush()
+        self._flush(end)
         if self._file is not None:
             file.writer.seal()
-            self._file = None
+            self._file = self._latest = None
 
     # -- the disk
 
@@ -328,7 +330,7 @@ class Recorder:
             self._gaps.lost(since_us, file.end_us, why)
             return
         file.writer.seal()
-        self._file = self._pending = self._fragment = None
+        self._file = self._latest = self._fragment = None
         self._last_us = since_us
         self._gaps.fail(since_us, max(since_us, self._context.now_us()), why)
         if self._disks.choose(self._camera) is None:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
 from .boxes import Buffer, box, full_box
@@ -41,6 +42,9 @@ _TRAF_FLAGS = struct.Struct(">I4sI4sIIII4sIQI4sIIi")
 _MDAT = struct.Struct(">I4s")
 
 
+_DURATION = attrgetter("duration")
+
+
 class Sample(NamedTuple):
     """One frame: its size in bytes (video: of the NAL units, each after its length in four bytes).
 
@@ -65,6 +69,11 @@ class Run(NamedTuple):
     samples: Sequence[Sample]
     content: Sequence[Buffer]
     lost: int = 0
+
+    @property
+    def duration(self) -> int:
+        """Ticks of all samples."""
+        return sum(map(_DURATION, self.samples))
 
 
 @dataclass(frozen=True, slots=True)

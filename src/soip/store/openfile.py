@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from soip.mp4.boxes import Buffer
 from soip.mp4.index import Fragment
 from soip.mp4.reader import Init, parse_init
 
+from .ahead import set_aside
 from .disk import DiskWriter
 from .errors import RootError
 from .events import DiskFull, Event, Opened, Sealed, WriteFailed, Written
@@ -33,6 +35,8 @@ class OpenFile:
         self._descriptor = -1
         self._path = ""
         self._end = 0
+        self._aside = 0
+        """Where the room ends that was set aside for it; beyond all that may come, if none is to be had."""
         self._init: Init | None = None
         self._fragments: list[Fragment] = []
         self._digest = hashlib.sha256()
@@ -42,17 +46,22 @@ class OpenFile:
         """Write a fragment, in parts, at the end of the file, after its `front` when it is the first."""
         if self.failed:
             return
+        # Hashed first: what has just been read is still near the processor when the system copies it.
+        digest = self._digest.copy()
+        for part in parts:
+            digest.update(part)
         began = time.monotonic()
         try:
             if front:
                 self._open(front, entry.utc_us)
+            if self._end + entry.size > self._aside:
+                self._set_aside()
             write_all(self._descriptor, parts, self._end)
         except (OSError, RootError) as error:
             self._give_up(entry.utc_us, error)
             return
         seconds = time.monotonic() - began
-        for part in parts:
-            self._digest.update(part)
+        self._digest = digest
         self._fragments.append(entry._replace(offset=self._end))
         self._end += entry.size
         self._disk.touched(self)
@@ -104,8 +113,15 @@ class OpenFile:
         self._init = parse_init(front)
         self._end = len(front)
 
+    def _set_aside(self) -> None:
+        """Have room for what comes next and more. Raises OSError."""
+        aside = set_aside(self._descriptor, self._end, self._disk.root.free_bytes())
+        self._aside = aside if aside > self._end else sys.maxsize
+
     def _seal(self) -> None:
         assert self._init
+        # What was half written, and what is still set aside.
+        os.ftruncate(self._descriptor, self._end)
         seal(self._descriptor, self._init, self._fragments)
         self._listener(Sealed(self._recording(sealed=True)))
 
@@ -118,7 +134,6 @@ class OpenFile:
         if self._descriptor < 0:
             return
         try:
-            os.ftruncate(self._descriptor, self._end)
             if self._fragments:
                 self._seal()
             else:

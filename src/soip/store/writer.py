@@ -8,6 +8,7 @@ made when its first fragment reaches the disk's thread.
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 
 from soip.mp4.index import Fragment, with_damage
 from soip.mp4.tracks import Track
@@ -17,6 +18,7 @@ from .disk import DiskWriter
 from .events import Event
 from .openfile import OpenFile
 
+_DAMAGED = attrgetter("damaged")
 INDEX_RESERVE = 8192  # an index of 678 fragments; longer ones are merged
 
 
@@ -91,17 +93,14 @@ class RecordingWriter:
             0,
             size,
             moved[0].decode_time + first.samples[0].composition_offset - delay,
-            sum(sample.duration for sample in first.samples),
+            first.duration,
             first.samples[0].sync,
             utc_us,
             len(first.samples),
         )
-        entry = with_damage(
-            entry,
-            [sample.duration for sample in first.samples],
-            [sample.damaged for sample in first.samples],
-            first.lost,
-        )
+        if first.lost or any(map(_DAMAGED, first.samples)):
+            durations, damaged = [sample.duration for sample in first.samples], [*map(_DAMAGED, first.samples)]
+            entry = with_damage(entry, durations, damaged, first.lost)
         queued = time.monotonic()
         write = partial(self._file.write, front, parts, entry, queued)
         if not self._disk.submit(write, len(front) + size, self._share):
