@@ -301,14 +301,15 @@ class StreamReceiver(ABC):
 
     def _arrived(self, frames: Iterable[_Timed]) -> None:
         """Update the jitter by these frames."""
-        rate, before = self.clock_rate, self._transit
+        rate, before, jitter = self.clock_rate, self._transit, self.jitter
+        most = 10 * rate  # a restarted clock would drown years of measurement in one step
         for frame in frames:
             transit = frame.arrival * rate - frame.timestamp
             if before is not None:
-                # A restarted clock would drown years of measurement in one step.
-                self.jitter += (min(abs(transit - before), 10.0 * rate) - self.jitter) / 16
+                change = abs(transit - before)
+                jitter += ((change if change < most else most) - jitter) / 16
             before = transit
-        self._transit = before
+        self._transit, self.jitter = before, jitter
 
     @abstractmethod
     def _restart(self) -> None:

@@ -37,6 +37,8 @@ class OpenFile:
         self._end = 0
         self._aside = 0
         """Where the room ends that was set aside for it; beyond all that may come, if none is to be had."""
+        self._synced = self._cold = 0
+        """Up to where it was synced, and up to where the system need not keep it in memory."""
         self._init: Init | None = None
         self._fragments: list[Fragment] = []
         self._digest = hashlib.sha256()
@@ -73,8 +75,15 @@ class OpenFile:
     def sync(self) -> None:
         """Have what was written survive a power cut; the first time also the file's name. Raises OSError, also where
         the file has been closed meanwhile.
+
+        The system need not keep in memory what was synced the last time: mostly nobody reads it so soon. It would be all
+        memory, in the end, and to have other memory again and again costs more than to have the same.
         """
+        end = self._end
         os.fdatasync(self._descriptor)
+        if self._synced > self._cold:
+            os.posix_fadvise(self._descriptor, self._cold, self._synced - self._cold, os.POSIX_FADV_DONTNEED)
+        self._cold, self._synced = self._synced, end
         if not self._named:
             sync_folder(self._disk.root.absolute(self._path).parent)
             self._named = True

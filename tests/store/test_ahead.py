@@ -1,0 +1,139 @@
+"""Files that grow have room set aside on the disk, and do not stay in memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from soip.store import openfile
+from soip.store.ahead import set_aside
+from soip.store.disk import DiskWriter
+from soip.store.repair import repair
+from soip.store.root import Root
+from tests.mp4.material import EPOCH_US
+from tests.store.recordings import SECOND_US, Camera, settle
+
+MB = 1 << 20
+PLENTY = 1 << 40
+
+
+def allocated(path: Path) -> int:
+    return path.stat().st_blocks * 512
+
+
+@pytest.mark.parametrize(
+    ("end", "free", "size"),
+    [
+        (0, PLENTY, 4 * MB),
+        (10 * MB, PLENTY, 10 * MB),
+        (500 * MB, PLENTY, 64 * MB),
+        (500 * MB, 4096 * 20 * MB, 20 * MB),
+        (500 * MB, 4096 * 4 * MB, 4 * MB),
+        (500 * MB, 4096 * 4 * MB - 1, 0),
+    ],
+    ids=["a new file", "as much again", "at most", "of what is free a share", "at least", "little is free"],
+)
+def test_room_is_set_aside_and_the_size_stays(tmp_path: Path, end: int, free: int, size: int) -> None:
+    path = tmp_path / "file"
+    with open(path, "wb") as file:
+        file.truncate(end)
+        assert set_aside(file.fileno(), end, free) == end + size
+    assert path.stat().st_size == end
+    assert allocated(path) == pytest.approx(size, abs=8192)
+
+
+def test_a_file_that_cannot_have_room_goes_without() -> None:
+    reading, writing = os.pipe()
+    assert set_aside(writing, 7, PLENTY) == 7
+    os.close(reading)
+    os.close(writing)
+    assert set_aside(writing, 7, PLENTY) == 7
+
+
+def test_what_is_not_needed_is_given_back(camera: Camera, root: Root) -> None:
+    writer = camera.begin()
+    assert writer.append(camera.runs(0), EPOCH_US)
+    settle(camera.disk)
+    (path,) = root.path.rglob("*.mp4")
+    assert allocated(path) >= 4 * MB
+    size = path.stat().st_size
+    writer.seal()
+    settle(camera.disk)
+    assert path.stat().st_size == size
+    assert allocated(path) < size + 8192
+
+
+def test_a_file_of_a_crash_gives_it_back_too(camera: Camera, root: Root) -> None:
+    writer = camera.begin()
+    assert writer.append(camera.runs(0), EPOCH_US)
+    settle(camera.disk)
+    (path,) = root.path.rglob("*.mp4")
+    row = repair(root, str(path.relative_to(root.path)))
+    assert row is not None
+    assert allocated(path) < row.bytes + 8192
+
+
+def test_it_is_asked_for_as_the_file_grows_and_not_again_where_there_is_none(
+    camera: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def aside(descriptor: int, end: int, free: int) -> int:
+        asked.append(end)
+        return end + 100_000 if len(asked) < 3 else end
+
+    monkeypatch.setattr(openfile, "set_aside", aside)
+    row = camera.record(60)
+    assert row.bytes > 500_000
+    assert len(asked) == 3
+    assert asked[0] < 10_000
+    assert all(50_000 < later - earlier <= 100_000 for earlier, later in pairwise(asked))
+
+
+def test_what_was_synced_a_while_ago_is_not_kept_in_memory(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[tuple[int, int]] = []
+    advise = os.posix_fadvise
+
+    def noted(descriptor: int, offset: int, length: int, advice: int) -> None:
+        assert length > 0, "0 would be all of the file"
+        assert advice == os.POSIX_FADV_DONTNEED
+        forgotten.append((offset, length))
+        advise(descriptor, offset, length, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", noted)
+    disk = DiskWriter(root, sync_seconds=0.01)
+    disk.start()
+    camera = Camera(disk)
+    writer = camera.begin()
+    sizes: list[int] = []
+    for second in range(5):
+        assert writer.append(camera.runs(second), EPOCH_US + second * SECOND_US)
+        settle(disk)
+        sizes.append(next(root.path.rglob("*.mp4")).stat().st_size)
+        deadline = time.monotonic() + 10
+        while disk.stats.syncs <= second and time.monotonic() < deadline:
+            time.sleep(0.005)  # A sync has its own thread.
+    writer.seal()
+    assert disk.close()
+    ends = [offset + length for offset, length in forgotten]
+    assert [offset for offset, _ in forgotten] == [0, *ends[:-1]]
+    assert ends == sizes[: len(ends)]
+    assert len(ends) == 4, "all but what was synced last"
+
+
+def test_a_disk_that_fails_when_it_is_asked_what_is_free_ends_the_file(
+    camera: Camera, root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> int:
+        raise OSError(errno.EIO, "gone")
+
+    monkeypatch.setattr(root, "free_bytes", gone)
+    writer = camera.begin()
+    assert writer.append(camera.runs(0), EPOCH_US)
+    settle(camera.disk)
+    assert writer.failed
