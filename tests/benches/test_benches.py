@@ -37,7 +37,8 @@ def test_without_a_compiler_there_is_no_floor(name: str, monkeypatch: pytest.Mon
     assert floor.build(name, tmp_path) is None
 
 
-def test_ingest_counts_every_packet() -> None:
+def test_ingest_counts_every_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "WARM_UP", 3)
     comparison = ingest.run(rounds=1, seconds=3.0, cameras=3)  # a fragment has 2 s
     for figure in (*comparison.ours, *comparison.floor):
         assert figure.packets == pytest.approx(3 * 3 * 15.4 * FRAME_RATE, rel=0.1)

@@ -14,7 +14,7 @@ from benches.report import Comparison, Figure, Told, Value, free_ports
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benches import age, baseline, capacity, equal, fanout, ffmpeg, footprint, playback, stamped
+from benches import age, baseline, capacity, equal, fanout, ffmpeg, footprint, ingest, playback, stamped
 from soip.rtp.h264 import H264
 from tests.peers import need
 
@@ -212,8 +212,10 @@ def test_sendto_sends_the_same_packets() -> None:
     assert max(sent) - min(sent) < max(sent) * 0.05
 
 
-def test_ffmpeg_records_beside_ours() -> None:
+def test_ffmpeg_records_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     need("ffmpeg")
+    for bench in (ingest, ffmpeg):
+        monkeypatch.setattr(bench, "WARM_UP", 3)
     found = ffmpeg.run(rounds=1, seconds=3.0, cameras=2, processes=2)
     assert found.ratio is not None
     assert found.floor[0].cpu_us > 0

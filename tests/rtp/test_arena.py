@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import threading
 
 import pytest
 
@@ -50,8 +51,24 @@ def test_after_a_stall_the_number_falls_to_what_is_needed() -> None:
 def test_not_all_that_a_stall_held_is_kept_for_use() -> None:
     arenas = Arenas()
     held = [arenas.take(1) for _ in range(2100)]
-    assert len(held) == 2100
+    assert len(held) == len(arenas) == 2100
+    held.clear()
     assert len(arenas) == 2048
+
+
+def test_what_was_given_back_last_is_given_out_next_whoever_gave_it_back() -> None:
+    arenas = Arenas()
+    held = [arenas.take(1) for _ in range(5)]
+    for number, view in enumerate(held):
+        view[0] = number
+    del view
+    for number in (3, 0, 4):
+        thread = threading.Thread(target=held.__setitem__, args=(number, memoryview(b"")))
+        thread.start()
+        thread.join()
+        held[number] = arenas.take(1)
+        assert held[number][0] == number
+    assert len(arenas) == 5
 
 
 def test_one_that_is_kept_for_long_does_not_stop_the_others_from_being_used() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from soip.mp4.index import Fragment
 from soip.mp4.writer import Run
 from soip.store.check import check
-from soip.store.damage import MOST, NEAR_US, Damage, damages
+from soip.store.damage import MOST, NEAR_US, Damage, Damages
 from soip.store.export import export
 from soip.store.reader import play
 from soip.store.rebuild import recordings
@@ -34,24 +35,31 @@ def fragment(second: float, *, damaged: int = 0, lost: int = 0) -> Fragment:
     return Fragment(0, 1000, 0, TICKS, True, round(second * SECOND_US), GOP, damaged, lost, whole)
 
 
+def damages(fragments: Iterable[Fragment]) -> list[Damage]:
+    found = Damages(TICKS)
+    for one in fragments:
+        found.add(one)
+    return found.stretches
+
+
 def test_damage_reaches_from_the_first_bad_picture_to_the_end_of_its_group() -> None:
-    (one,) = damages([fragment(10), fragment(11, damaged=5, lost=2), fragment(12)], TICKS)
+    (one,) = damages([fragment(10), fragment(11, damaged=5, lost=2), fragment(12)])
     assert one == Damage(11_800_000, 12_000_000, 5, 2)
 
 
 def test_pictures_lost_whole_leave_a_place_without_pictures() -> None:
-    (one,) = damages([fragment(10), fragment(11, lost=7)], TICKS)
+    (one,) = damages([fragment(10), fragment(11, lost=7)])
     assert one == Damage(11_000_000, 11_000_000, 0, 7)
 
 
 def test_stretches_near_to_each_other_are_one() -> None:
     near = 11 + NEAR_US / SECOND_US
-    assert len(damages([fragment(10, damaged=25, lost=1), fragment(near - 0.1, damaged=25)], TICKS)) == 1
-    assert len(damages([fragment(10, damaged=25, lost=1), fragment(near, damaged=25)], TICKS)) == 2
+    assert len(damages([fragment(10, damaged=25, lost=1), fragment(near - 0.1, damaged=25)])) == 1
+    assert len(damages([fragment(10, damaged=25, lost=1), fragment(near, damaged=25)])) == 2
 
 
 def test_of_an_undisturbed_file_nothing_is_told() -> None:
-    assert damages([fragment(number) for number in range(600)], TICKS) == ()
+    assert damages([fragment(number) for number in range(600)]) == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, GOP), st.integers(0, 100)), max_size=200))
@@ -60,7 +68,7 @@ def test_however_lossy_the_camera_there_are_a_few_stretches_that_hold_all(bad: l
     for step, damaged, lost in bad:
         second += 1 + step
         fragments.append(fragment(second, damaged=damaged, lost=lost))
-    found = damages(fragments, TICKS)
+    found = damages(fragments)
     assert len(found) <= MOST
     assert sum(one.pictures for one in found) == sum(damaged for _, damaged, _ in bad)
     assert sum(one.packets for one in found) == sum(lost for *_, lost in bad)

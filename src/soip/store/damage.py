@@ -4,7 +4,6 @@ Made from the fragments alone, by whoever has them: writer, repair and rebuild t
 keyframe, with which a fragment begins, so in a fragment it is the end that is damaged.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from soip.mp4.index import Fragment
@@ -28,22 +27,27 @@ class Damage(NamedTuple):
     packets: int
 
 
-def damages(fragments: Sequence[Fragment], timescale: int) -> tuple[Damage, ...]:
-    """The damaged stretches of a file, in order; `timescale` is the first track's."""
-    found: list[Damage] = []
-    for one in fragments:
+class Damages:
+    """The damaged stretches of a file, as its fragments are added in order; `timescale` is the first track's."""
+
+    def __init__(self, timescale: int) -> None:
+        self.stretches: list[Damage] = []
+        self._timescale = timescale
+
+    def add(self, one: Fragment) -> None:
+        """The next fragment."""
         if not one.damaged and not one.lost:
-            continue
-        start_us = one.utc_us + us_of(one.whole, timescale)
-        end_us = one.utc_us + us_of(one.duration, timescale) if one.damaged else start_us
+            return
+        found = self.stretches
+        start_us = one.utc_us + us_of(one.whole, self._timescale)
+        end_us = one.utc_us + us_of(one.duration, self._timescale) if one.damaged else start_us
         new = Damage(start_us, end_us, one.damaged, one.lost)
         if found and start_us - found[-1].end_us < NEAR_US:
             new = _joined(found.pop(), new)
         found.append(new)
-    while len(found) > MOST:
-        at = min(range(1, len(found)), key=lambda at: found[at].start_us - found[at - 1].end_us)
-        found[at - 1 : at + 1] = [_joined(found[at - 1], found[at])]
-    return tuple(found)
+        if len(found) > MOST:
+            at = min(range(1, len(found)), key=lambda at: found[at].start_us - found[at - 1].end_us)
+            found[at - 1 : at + 1] = [_joined(found[at - 1], found[at])]
 
 
 def _joined(one: Damage, other: Damage) -> Damage:

@@ -10,7 +10,7 @@ from soip.mp4.repair import walk
 from .errors import DamagedFileError
 from .files import read_at, read_init
 from .layout import is_file_path
-from .recording import Recording, recording_of
+from .recording import Recording, Totals, recording_of
 from .root import Root
 
 
@@ -24,7 +24,8 @@ def row_of(descriptor: int, path: str) -> Recording:
     found = walk(read_at(descriptor), size, init)
     if not found.fragments:
         raise DamagedFileError(f"{path}: no fragment is whole")
-    return recording_of(init, path, found.fragments, size, sealed=init.sealed)
+    totals = Totals(init.tracks[0].timescale, found.fragments)
+    return recording_of(init, path, totals, size, sealed=init.sealed)
 
 
 def cameras(root: Root) -> list[str]:

@@ -17,7 +17,7 @@ from .disk import DiskWriter
 from .errors import RootError
 from .events import DiskFull, Event, Opened, Sealed, WriteFailed, Written
 from .layout import file_path
-from .recording import Recording, recording_of
+from .recording import Recording, Totals, recording_of
 from .root import FULL
 from .sealing import seal, write_all
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 class OpenFile:
     """Order of calls: `write`, the first with a front, then `complete`. `failed`: given up, and nothing is written."""
 
-    def __init__(self, disk: DiskWriter, camera: str, listener: Callable[[Event], None]) -> None:
+    def __init__(self, disk: DiskWriter, camera: str, timescale: int, listener: Callable[[Event], None]) -> None:
         self.failed = False
         self._disk = disk
         self._camera = camera
@@ -41,6 +41,7 @@ class OpenFile:
         """Up to where it was synced, and up to where the system need not keep it in memory."""
         self._init: Init | None = None
         self._fragments: list[Fragment] = []
+        self._totals = Totals(timescale)
         self._digest = hashlib.sha256()
         self._named = False
 
@@ -64,20 +65,22 @@ class OpenFile:
             return
         seconds = time.monotonic() - began
         self._digest = digest
-        self._fragments.append(entry._replace(offset=self._end))
+        fragment = entry._replace(offset=self._end)
+        self._fragments.append(fragment)
+        self._totals.add(fragment)
         self._end += entry.size
         self._disk.touched(self)
         self._disk.measured(entry.size, seconds)
         if front:
             self._listener(Opened(self._recording(sealed=False)))
-        self._listener(Written(self._recording(sealed=False), self._fragments[-1], seconds, began - queued))
+        self._listener(Written(self._recording(sealed=False), fragment, seconds, began - queued))
 
     def sync(self) -> None:
         """Have what was written survive a power cut; the first time also the file's name. Raises OSError, also where
         the file has been closed meanwhile.
 
-        The system need not keep in memory what was synced the last time: mostly nobody reads it so soon. It would be all
-        memory, in the end, and to have other memory again and again costs more than to have the same.
+        The system need not keep in memory what was synced the last time: mostly nobody reads it so soon. In the end it
+        would be all memory, and to have other memory again and again costs more than to have the same.
         """
         end = self._end
         os.fdatasync(self._descriptor)
@@ -91,7 +94,7 @@ class OpenFile:
     def unsynced(self, error: Exception) -> None:
         """It cannot be synced."""
         if self._descriptor >= 0:
-            self._give_up(self._recording(sealed=False).end_us, error)
+            self._give_up(self._totals.end_us, error)
 
     def complete(self) -> None:
         """Seal and close the file."""
@@ -161,7 +164,7 @@ class OpenFile:
     def _recording(self, *, sealed: bool) -> Recording:
         assert self._init
         digest = self._digest.hexdigest() if sealed else ""
-        return recording_of(self._init, self._path, self._fragments, self._end, sealed=sealed, sha256=digest)
+        return recording_of(self._init, self._path, self._totals, self._end, sealed=sealed, sha256=digest)
 
     def _close(self) -> None:
         self._disk.finished(self)

@@ -14,7 +14,7 @@ from .errors import StoreError
 from .files import FRONT, read_at, read_init
 from .folder import row_of
 from .layout import camera_of
-from .recording import Recording, recording_of
+from .recording import Recording, Totals, recording_of
 from .root import Root
 from .sealing import seal, write_all
 
@@ -47,7 +47,8 @@ def repair(root: Root, path: str, *, sync_seconds: float = SYNC_S) -> Recording 
             place.unlink()
             return None
         _mend(descriptor, init, found)
-        return recording_of(init, path, found.fragments, found.end, sealed=True)
+        totals = Totals(init.tracks[0].timescale, found.fragments)
+        return recording_of(init, path, totals, found.end, sealed=True)
     finally:
         os.close(descriptor)
 

@@ -58,7 +58,7 @@ class RecordingWriter:
             "server": server,
         }
         self._camera_offset_us = camera_offset_us
-        self._file = OpenFile(disk, camera, listener)
+        self._file = OpenFile(disk, camera, self.tracks[0].timescale, listener)
         self._sequence = 0
         self._origins: dict[int, int] = {}
         self._delay = 0
