@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from soip.store import openfile
 from soip.store.ahead import set_aside
 from soip.store.disk import DiskWriter
+from soip.store.events import Sealed
 from soip.store.repair import repair
 from soip.store.root import Root
 from tests.mp4.material import EPOCH_US
@@ -20,6 +23,13 @@ from tests.store.recordings import SECOND_US, Camera, settle
 
 MB = 1 << 20
 PLENTY = 1 << 40
+
+
+def synced(disk: DiskWriter, times: int) -> None:
+    deadline = time.monotonic() + 10
+    while disk.stats.syncs < times and time.monotonic() < deadline:
+        time.sleep(0.005)  # A sync has its own thread.
+    assert disk.stats.syncs == times
 
 
 def allocated(path: Path) -> int:
@@ -115,9 +125,7 @@ def test_what_was_synced_a_while_ago_is_not_kept_in_memory(root: Root, monkeypat
         assert writer.append(camera.runs(second), EPOCH_US + second * SECOND_US)
         settle(disk)
         sizes.append(next(root.path.rglob("*.mp4")).stat().st_size)
-        deadline = time.monotonic() + 10
-        while disk.stats.syncs <= second and time.monotonic() < deadline:
-            time.sleep(0.005)  # A sync has its own thread.
+        synced(disk, second + 1)
     writer.seal()
     assert disk.close()
     ends = [offset + length for offset, length in forgotten]
@@ -126,14 +134,27 @@ def test_what_was_synced_a_while_ago_is_not_kept_in_memory(root: Root, monkeypat
     assert len(ends) == 4, "all but what was synced last"
 
 
-def test_a_disk_that_fails_when_it_is_asked_what_is_free_ends_the_file(
-    camera: Camera, root: Root, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def gone() -> int:
-        raise OSError(errno.EIO, "gone")
+def test_a_disk_that_gives_neither_room_nor_advice_is_recorded_to(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
 
-    monkeypatch.setattr(root, "free_bytes", gone)
+    def refused(name: str) -> Callable[..., NoReturn]:
+        def refuse(*_: object) -> NoReturn:
+            asked.append(name)
+            raise OSError(errno.EOPNOTSUPP, name)
+
+        return refuse
+
+    monkeypatch.setattr(root, "free_bytes", refused("free"))
+    monkeypatch.setattr(os, "posix_fadvise", refused("advice"))
+    disk = DiskWriter(root, sync_seconds=0.01)
+    disk.start()
+    camera = Camera(disk)
     writer = camera.begin()
-    assert writer.append(camera.runs(0), EPOCH_US)
-    settle(camera.disk)
-    assert writer.failed
+    for second in range(3):
+        assert writer.append(camera.runs(second), EPOCH_US + second * SECOND_US)
+        synced(disk, second + 1)
+    writer.seal()
+    assert disk.close()
+    assert not writer.failed
+    assert set(asked) == {"free", "advice"}
+    assert isinstance(camera.events[-1], Sealed)

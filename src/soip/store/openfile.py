@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from soip.mp4.boxes import Buffer
@@ -85,7 +86,8 @@ class OpenFile:
         end = self._end
         os.fdatasync(self._descriptor)
         if self._synced > self._cold:
-            os.posix_fadvise(self._descriptor, self._cold, self._synced - self._cold, os.POSIX_FADV_DONTNEED)
+            with suppress(OSError):  # a file system that takes no advice
+                os.posix_fadvise(self._descriptor, self._cold, self._synced - self._cold, os.POSIX_FADV_DONTNEED)
         self._cold, self._synced = self._synced, end
         if not self._named:
             sync_folder(self._disk.root.absolute(self._path).parent)
@@ -126,8 +128,10 @@ class OpenFile:
         self._end = len(front)
 
     def _set_aside(self) -> None:
-        """Have room for what comes next and more. Raises OSError."""
-        aside = set_aside(self._descriptor, self._end, self._disk.root.free_bytes())
+        """Have room for what comes next and more, where there is any to be had."""
+        aside = self._end
+        with suppress(OSError):  # the write tells what is wrong
+            aside = set_aside(self._descriptor, self._end, self._disk.root.free_bytes())
         self._aside = aside if aside > self._end else sys.maxsize
 
     def _seal(self) -> None:
