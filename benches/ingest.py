@@ -15,9 +15,9 @@ from benches.report import Comparison, Figure, free_ports
 MARK = 1.6
 FRAGMENT = 1_000_000
 """Bytes the floor writes at once: 2 s of a camera at 4 Mbit/s, as ours."""
-WARM_UP = 12
+WARM_UP = 16
 """Seconds before either side is counted: after 2 s every camera has shown a keyframe and is recorded, and as much is
-written as comes in; after 10 s as much memory is given back as is taken for what is written."""
+written as comes in; after 14 s as much memory is given back as is taken for what is written."""
 
 
 def run(rounds: int, seconds: float, cameras: int) -> Comparison:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import random
 import threading
 
@@ -30,6 +31,25 @@ def test_an_arena_is_given_out_again_when_nobody_looks_at_it() -> None:
     assert len(arenas) == 3
     assert bytes(again[5:9]) == b"kept"
     assert len({id(view.obj) for view in (second, third, again)}) == 3
+
+
+def test_what_the_collector_takes_away_is_not_given_out_while_it_can_be_seen() -> None:
+    """It tells that something is gone before its last words."""
+    arenas, seen = Arenas(), list[bytes]()
+
+    class Circle:
+        def __init__(self) -> None:
+            self.me, self.view = self, arenas.take(1)
+            self.view[:4] = b"mine"
+
+        def __del__(self) -> None:
+            for _ in range(2):
+                arenas.take(1)[:4] = b"new!"
+            seen.append(bytes(self.view[:4]))
+
+    Circle()
+    gc.collect()
+    assert seen == [b"mine"]
 
 
 def test_what_is_larger_than_an_arena_is_by_itself() -> None:

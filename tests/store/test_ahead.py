@@ -37,22 +37,22 @@ def allocated(path: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("end", "free", "size"),
+    ("end", "most", "size"),
     [
-        (0, PLENTY, 4 * MB),
+        (0, PLENTY, MB),
         (10 * MB, PLENTY, 10 * MB),
         (500 * MB, PLENTY, 64 * MB),
-        (500 * MB, 4096 * 20 * MB, 20 * MB),
-        (500 * MB, 4096 * 4 * MB, 4 * MB),
-        (500 * MB, 4096 * 4 * MB - 1, 0),
+        (500 * MB, 20 * MB, 20 * MB),
+        (500 * MB, MB, MB),
+        (500 * MB, MB - 1, 0),
     ],
-    ids=["a new file", "as much again", "at most", "of what is free a share", "at least", "little is free"],
+    ids=["a new file", "as much again", "at most", "its share", "at least", "little is free"],
 )
-def test_room_is_set_aside_and_the_size_stays(tmp_path: Path, end: int, free: int, size: int) -> None:
+def test_room_is_set_aside_and_the_size_stays(tmp_path: Path, end: int, most: int, size: int) -> None:
     path = tmp_path / "file"
     with open(path, "wb") as file:
         file.truncate(end)
-        assert set_aside(file.fileno(), end, free) == end + size
+        assert set_aside(file.fileno(), end, most) == end + size
     assert path.stat().st_size == end
     assert allocated(path) == pytest.approx(size, abs=8192)
 
@@ -70,7 +70,7 @@ def test_what_is_not_needed_is_given_back(camera: Camera, root: Root) -> None:
     assert writer.append(camera.runs(0), EPOCH_US)
     settle(camera.disk)
     (path,) = root.path.rglob("*.mp4")
-    assert allocated(path) >= 4 * MB
+    assert allocated(path) >= MB
     size = path.stat().st_size
     writer.seal()
     settle(camera.disk)
@@ -88,21 +88,55 @@ def test_a_file_of_a_crash_gives_it_back_too(camera: Camera, root: Root) -> None
     assert allocated(path) < row.bytes + 8192
 
 
-def test_it_is_asked_for_as_the_file_grows_and_not_again_where_there_is_none(
-    camera: Camera, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_asked_for_as_the_file_grows(camera: Camera, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def aside(descriptor: int, end: int, free: int) -> int:
+    def aside(descriptor: int, end: int, most: int) -> int:
         asked.append(end)
-        return end + 100_000 if len(asked) < 3 else end
+        return end + 2 * MB
 
     monkeypatch.setattr(openfile, "set_aside", aside)
+    monkeypatch.setattr(openfile, "LEAST", 100_000)
     row = camera.record(60)
     assert row.bytes > 500_000
-    assert len(asked) == 3
     assert asked[0] < 10_000
+    assert len(asked) == 1
+
+    def none(descriptor: int, end: int, most: int) -> int:
+        asked.append(end)
+        return end
+
+    monkeypatch.setattr(openfile, "set_aside", none)
+    asked.clear()
+    assert camera.record(60, 100).bytes > 500_000
+    assert len(asked) > 4, "where there is none it is asked for again, and not with each fragment"
     assert all(50_000 < later - earlier <= 100_000 for earlier, later in pairwise(asked))
+
+
+def test_all_files_have_the_same_share_of_half_of_what_is_free(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def aside(descriptor: int, end: int, most: int) -> int:
+        asked.append(most)
+        return end + MB
+
+    monkeypatch.setattr(openfile, "set_aside", aside)
+    monkeypatch.setattr(root, "free_bytes", lambda: 12_000)
+    disk = DiskWriter(root)
+    disk.start()
+    cameras = [Camera(disk, f"cam{number}") for number in range(3)]
+    writers = [camera.begin() for camera in cameras]
+    for camera, writer in zip(cameras, writers, strict=True):
+        assert writer.append(camera.runs(0), EPOCH_US)
+    settle(disk)
+    assert asked == [6000, 3000, 2000]
+    for writer in writers[1:]:
+        writer.seal()
+    cameras[0].record(1, 10)
+    assert asked[3:] == [3000]
+    writers[0].seal()
+    assert disk.close()
+    assert disk.files == 0
 
 
 def test_what_was_synced_a_while_ago_is_not_kept_in_memory(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +163,8 @@ def test_what_was_synced_a_while_ago_is_not_kept_in_memory(root: Root, monkeypat
     writer.seal()
     assert disk.close()
     ends = [offset + length for offset, length in forgotten]
-    assert [offset for offset, _ in forgotten] == [0, *ends[:-1]]
+    assert 8192 < forgotten[0][0] < sizes[0], "sealing writes into the front"
+    assert [offset for offset, _ in forgotten[1:]] == ends[:-1]
     assert ends == sizes[: len(ends)]
     assert len(ends) == 4, "all but what was synced last"
 

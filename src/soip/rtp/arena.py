@@ -46,9 +46,8 @@ class Arenas:
         """An arena of so many bytes, or of `ARENA` if that is more. What is in it is not told."""
         if size > ARENA:
             return memoryview(bytearray(size))
-        try:
-            arena = self._free.pop()
-        except IndexError:
+        arena = self._free.pop() if self._free else bytearray(ARENA)
+        if not _is_free(arena):
             arena = bytearray(ARENA)
         self._spare = min(self._spare, len(self._free))
         self._taken += 1
@@ -63,3 +62,15 @@ class Arenas:
         arena = self._lent.pop(lent)
         if len(self._free) < _MOST:
             self._free.append(arena)
+
+
+def _is_free(arena: bytearray) -> bool:
+    """Whether there is no view of it: else it could not change its size. What the collector takes away is given back a
+    moment before it is gone.
+    """
+    try:
+        arena.pop()
+    except BufferError:
+        return False
+    arena.append(0)
+    return True

@@ -327,7 +327,9 @@ class VideoReceiver(StreamReceiver):
         self._row = _rows(coding)
         # `_known`: the NAL unit header of fragments by their start, without sequence number, timestamp and begin bit.
         self._slices: dict[int, int] = {}
-        """The same of those that are of a picture that is no keyframe, with their begin bit."""
+        """The same of those that are of a picture that is no keyframe, with their begin bit. This and `_alone_like`
+        hold only while something is known.
+        """
         self._alone = _alone(coding)
         self._alone_like = 0
         """The start of a NAL unit by itself, without sequence number, timestamp and its own header."""
@@ -385,9 +387,11 @@ class VideoReceiver(StreamReceiver):
             return False
         timestamp = head >> timestamp_at & 0xFFFF_FFFF
         like = head - (expected << sequence_at) - (timestamp << timestamp_at)
-        header = self._known.get(like) or self._recognise(like)
+        header = self._known.get(like)
+        if header is None:
+            header = self._recognise(like)
         depacketiser = self._depacketiser
-        if not header or not (begins or (header == depacketiser.fragmented and timestamp == depacketiser.raw)):
+        if header is None or not (begins or (header == depacketiser.fragmented and timestamp == depacketiser.raw)):
             return False
         bodies = layout.bodies(start_size, size)[first:end]
         if last != size:
@@ -451,9 +455,9 @@ class VideoReceiver(StreamReceiver):
             before, done, pieces = expected, at, []
         return done
 
-    def _recognise(self, like: int) -> int:
+    def _recognise(self, like: int) -> int | None:
         """The NAL unit header of what begins like that, but for what was taken out of it, if it is a fragment of this
-        stream; it is known then. 0 if it is none.
+        stream; it is known then.
         """
         _, sequence_at, _, ssrc_at, _, _ = self._start
         coding = self._depacketiser.coding
@@ -467,7 +471,7 @@ class VideoReceiver(StreamReceiver):
             or indicator & (coding.mask << shift | coding.layer) != coding.fragment << shift
             or kind not in coding.types
         ):
-            return 0
+            return None
         if not self._known or len(self._known) >= _MOST_KNOWN:
             self._known.clear()
             self._slices.clear()

@@ -73,6 +73,8 @@ class DiskWriter:
     def __init__(self, root: Root, *, queue_bytes: int | None = None, sync_seconds: float = 5.0) -> None:
         self.root = root
         self.stats = WriteStats()
+        self.files = 0
+        """How many are open; for the disk's thread."""
         self.limit_bytes = default_queue_bytes() if queue_bytes is None else queue_bytes
         self._sync_seconds = sync_seconds
         self._queue: SimpleQueue[tuple[Callable[[], None] | None, int]] = SimpleQueue()

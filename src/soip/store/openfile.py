@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from soip.mp4.boxes import Buffer
 from soip.mp4.index import Fragment
 from soip.mp4.reader import Init, parse_init
 
-from .ahead import set_aside
+from .ahead import LEAST, set_aside
 from .disk import DiskWriter
 from .errors import RootError
 from .events import DiskFull, Event, Opened, Sealed, WriteFailed, Written
@@ -37,7 +36,7 @@ class OpenFile:
         self._path = ""
         self._end = 0
         self._aside = 0
-        """Where the room ends that was set aside for it; beyond all that may come, if none is to be had."""
+        """Up to where it need not be asked for room."""
         self._synced = self._cold = 0
         """Up to where it was synced, and up to where the system need not keep it in memory."""
         self._init: Init | None = None
@@ -50,6 +49,7 @@ class OpenFile:
         """Write a fragment, in parts, at the end of the file, after its `front` when it is the first."""
         if self.failed:
             return
+        waited = time.monotonic() - queued
         # Hashed first: what has just been read is still near the processor when the system copies it.
         digest = self._digest.copy()
         for part in parts:
@@ -74,7 +74,7 @@ class OpenFile:
         self._disk.measured(entry.size, seconds)
         if front:
             self._listener(Opened(self._recording(sealed=False)))
-        self._listener(Written(self._recording(sealed=False), fragment, seconds, began - queued))
+        self._listener(Written(self._recording(sealed=False), fragment, seconds, waited))
 
     def sync(self) -> None:
         """Have what was written survive a power cut; the first time also the file's name. Raises OSError, also where
@@ -123,16 +123,18 @@ class OpenFile:
                 self._descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             except FileExistsError:
                 number += 1
+        self._disk.files += 1
         write_all(self._descriptor, [front], 0)
         self._init = parse_init(front)
-        self._end = len(front)
+        # Sealing writes into the front, which is to stay where it can be reached.
+        self._end = self._synced = self._cold = len(front)
 
     def _set_aside(self) -> None:
-        """Have room for what comes next and more, where there is any to be had."""
+        """Have room for what comes next and more, where there is any to be had: all files together take half of it."""
         aside = self._end
         with suppress(OSError):  # the write tells what is wrong
-            aside = set_aside(self._descriptor, self._end, self._disk.root.free_bytes())
-        self._aside = aside if aside > self._end else sys.maxsize
+            aside = set_aside(self._descriptor, self._end, self._disk.root.free_bytes() // 2 // self._disk.files)
+        self._aside = max(aside, self._end + LEAST)
 
     def _seal(self) -> None:
         assert self._init
@@ -172,6 +174,7 @@ class OpenFile:
 
     def _close(self) -> None:
         self._disk.finished(self)
+        self._disk.files -= 1
         os.close(self._descriptor)
         self._descriptor = -1
 
