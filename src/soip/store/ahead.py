@@ -9,7 +9,7 @@ and XFS have it).
 import ctypes
 
 _KEEP_SIZE = 1  # Linux, fallocate(2)
-LEAST, _MOST = 1 << 20, 64 << 20
+LEAST, _MOST = 256 << 10, 64 << 20
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _FALLOCATE = getattr(_LIBC, "fallocate64", None) or _LIBC.fallocate
