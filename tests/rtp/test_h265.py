@@ -185,7 +185,7 @@ def test_an_endless_fragment_is_dropped() -> None:
 @pytest.mark.parametrize("joined", [False, True])
 def test_real_pictures_take_the_hot_path(joined: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[bool] = []
-    fragments, picture = VideoReceiver._fragments, Depacketiser.picture
+    fragments, pictures_of = VideoReceiver._fragments, Depacketiser.pictures
 
     def noted(self: VideoReceiver, run: Run, now: float) -> bool:
         are = fragments(self, run, now)
@@ -193,12 +193,12 @@ def test_real_pictures_take_the_hot_path(joined: bool, monkeypatch: pytest.Monke
             taken.append(are)
         return are
 
-    def noted_whole(self: Depacketiser, pieces: list[Nal], timestamp: int, arrival: float) -> bool:
-        taken.append(picture(self, pieces, timestamp, arrival))
-        return taken[-1]
+    def noted_whole(self: Depacketiser, whole: list[tuple[list[Nal], int, float]]) -> None:
+        taken.extend(True for _ in whole)
+        pictures_of(self, whole)
 
     monkeypatch.setattr(VideoReceiver, "_fragments", noted)
-    monkeypatch.setattr(Depacketiser, "picture", noted_whole)
+    monkeypatch.setattr(Depacketiser, "pictures", noted_whole)
     pictures = video(30, encoding="H265", width=640, height=480).frames
     stream, receiver, batch = SendStream(96, 7, 65_530), VideoReceiver(96, (), H265), DatagramBatch()
     units: list[AccessUnit] = []

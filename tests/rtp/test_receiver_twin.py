@@ -223,21 +223,22 @@ def test_whole_pictures_taken_at_once_are_as_on_the_plain_path(
         datagrams += sender.unit(nals, start + 3000 * number)
     batches = network(random, datagrams, wild=wild) if lossy else [datagrams[at : at + 90] for at in range(0, 900, 90)]
     slow, slow_units = plain(batches, coding)
-    at_once: list[bool] = []
-    picture = Depacketiser.picture
+    at_once: list[int] = []
+    take = Depacketiser.pictures
 
-    def noted(self: Depacketiser, *what: Any) -> bool:
-        at_once.append(picture(self, *what))
-        return at_once[-1]
+    def noted(self: Depacketiser, whole: list[Any]) -> None:
+        at_once.append(len(whole))
+        take(self, whole)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Depacketiser, "picture", noted)
+        patch.setattr(Depacketiser, "pictures", noted)
         for fast, fast_units in (drained(batches, coding=coding), joined(batches, coding)):
             assert comparable(fast_units) == comparable(slow_units)
             for name in ("lost", "late", "foreign", "malformed", "highest", "jitter", "broken_payloads"):
                 assert getattr(fast, name) == getattr(slow, name), name
     # The first of each kind of slice tells how those begin, and every 20th picture is a keyframe.
     assert lossy or sum(at_once) > 40, "most of 120 come whole in a batch"
+    assert lossy or max(at_once) > 1, "and some of them in a row"
 
 
 @pytest.mark.parametrize("leads", [0, 1, 2])

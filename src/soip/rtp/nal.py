@@ -38,7 +38,7 @@ Nal = bytes | bytearray | memoryview
 NAL_LENGTH = Struct(">I")
 NAL_STARTS = (NAL_LENGTH, Struct(">IB"), Struct(">IH"))
 """A NAL unit's length and header, by the header's size."""
-_HALF_TURN = 1 << 31
+HALF_TURN = 1 << 31
 """Of a timestamp: one that is less far ahead than this is later (RFC 3550 §5.1, RFC 1982)."""
 
 PICTURE, KEYFRAME, LEADING, SET = 1, 2, 4, 8
@@ -331,30 +331,32 @@ class Depacketiser:
 
     @property
     def calm(self) -> bool:
-        """Whether `picture` can be called: no access unit is under way, and nothing is or may be missing."""
+        """Whether `pictures` can be called: no access unit is under way, and nothing is or may be missing."""
         if self._at > self._start or self.raw < 0:
             return False
         return not (self._lost or self._torn or self._doubt or self._chain.torn)
 
-    def picture(self, pieces: list[Nal], timestamp: int, arrival: float) -> bool:
-        """Take the ``pieces`` of a whole access unit as it is to be stored, which is part of a picture and no keyframe:
-        what ``push`` does with its packets, at once. Only while `calm`, which it stays. Where the timestamp does not
-        simply go on, nothing is taken, and False returned.
+    def pictures(self, whole: Iterable[tuple[list[Nal], int, float]]) -> None:
+        """Take whole access units, each as the pieces it is to be stored of, its timestamp and its arrival: what
+        ``push`` does with their packets, at once. Only while `calm`, which it stays; only such as are part of a picture
+        and no keyframe, and whose timestamp is later than the one before.
         """
-        before, start = self.raw, self._at
-        if not before < timestamp < before + _HALF_TURN:
-            return False
-        sample = b"".join(pieces)
-        end = start + len(sample)
-        if end > self._size:
-            self._room(len(sample))
-            start, end = self._at, self._at + len(sample)
-        self._arena[start:end] = sample
+        arena, end, room = self._arena, self._at, self._size
+        raw, ticks, name, ready = self.raw, self._ticks, self._name, self.ready
+        for pieces, timestamp, arrival in whole:
+            sample = b"".join(pieces)
+            start, end = end, end + len(sample)
+            if end > room:
+                self._start = self._at = start
+                self._room(len(sample))
+                arena, room, start, end = self._arena, self._size, self._at, self._at + len(sample)
+            arena[start:end] = sample
+            ticks += timestamp - raw
+            raw = timestamp
+            self._arrival = arrival
+            ready.append(AccessUnit(arena, start, end, ticks, False, arrival, 0, name))
         self._start = self._at = end
-        self.raw, self._arrival = timestamp, arrival
-        self._ticks = ticks = self._ticks + timestamp - before
-        self.ready.append(AccessUnit(self._arena, start, end, ticks, False, arrival, 0, self._name))
-        return True
+        self.raw, self._ticks = raw, ticks
 
     def flush(self) -> None:
         """End the access unit under way: at the end of the stream."""
@@ -499,7 +501,7 @@ class Depacketiser:
         if self._at > self._start:
             self._leave()
         before, self.raw = self.raw, timestamp
-        if 0 <= before < timestamp < before + _HALF_TURN:
+        if 0 <= before < timestamp < before + HALF_TURN:
             self._ticks += timestamp - before
         elif before < 0:
             # One whole turn above the first value, so that a picture shown before the first never counts below

@@ -21,12 +21,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
+from struct import Struct
 from typing import Protocol
 
 from soip.rtp.batch import DatagramBatch, Run
 from soip.rtp.errors import RtpParseError
 from soip.rtp.h264 import H264
-from soip.rtp.nal import CLOCK_RATE, NAL_LENGTH, NAL_STARTS, PICTURE, AccessUnit, Coding, Depacketiser, Nal
+from soip.rtp.nal import CLOCK_RATE, HALF_TURN, NAL_LENGTH, NAL_STARTS, PICTURE, AccessUnit, Coding, Depacketiser, Nal
 from soip.rtp.packet import HEADER, HEADER_SIZE, extend_timestamp, payload_bounds, sequence_distance
 from soip.rtp.reorder import MAX_HELD_ASKED, PATIENCE, ReorderWindow
 from soip.rtp.retransmission import MOST_ASKED, Requests
@@ -63,17 +64,15 @@ def _start(coding: Coding) -> _Start:
 
 
 @cache
-def _alone(coding: Coding) -> tuple[int, int, int, int, frozenset[int]]:
-    """The start of a datagram that is a NAL unit by itself, RTP header and NAL unit header, as a number: its bytes, and
-    the latter's; the place of the sequence number; what the timestamp is multiplied by. Also, which NAL unit headers
-    are of those that neither show anything nor are needed to.
+def _alone(coding: Coding) -> tuple[Struct, frozenset[int]]:
+    """The start of a datagram that is a NAL unit by itself: the first 16 bits, sequence number, timestamp, SSRC and NAL
+    unit header. Also, which such headers are of those that neither show anything nor are needed to.
     """
-    own = coding.header
-    bits = 8 * own
+    bits = 8 * coding.header
     shift, mask = coding.shift + bits - 8, coding.mask
     kinds = {kind for kind in coding.types if not coding.roles[kind]}
     headers = [header for header in range(1 << bits) if header >> shift & mask in kinds and not header & coding.layer]
-    return HEADER_SIZE + own, own, bits + 64, 1 << bits + 32, frozenset(headers)
+    return Struct(">HHII" + " BH"[coding.header]), frozenset(headers)
 
 
 @cache
@@ -327,12 +326,8 @@ class VideoReceiver(StreamReceiver):
         self._row = _rows(coding)
         # `_known`: the NAL unit header of fragments by their start, without sequence number, timestamp and begin bit.
         self._slices: dict[int, int] = {}
-        """The same of those that are of a picture that is no keyframe, with their begin bit. This and `_alone_like`
-        hold only while something is known.
-        """
+        """The same of those that are of a picture that is no keyframe, with their begin bit."""
         self._alone = _alone(coding)
-        self._alone_like = 0
-        """The start of a NAL unit by itself, without sequence number, timestamp and its own header."""
         self._slice = NAL_STARTS[coding.header]
 
     @property
@@ -410,50 +405,56 @@ class VideoReceiver(StreamReceiver):
         if not self._known or self._held or self._unusable or not depacketiser.calm:
             return at
         start_size, sequence_at, timestamp_at, _, _, _ = self._start
-        alone_size, own, alone_sequence_at, per_tick, says = self._alone
-        alone_like = self._alone_like
+        (alone, says), first_word, ssrc = self._alone, 0x8000 | self.payload_type, self.ssrc
+        own, alone_size, pack = start_size - HEADER_SIZE - 1, start_size - 1, self._slice.pack
         expected = before = self._expected & 0xFFFF
-        done = at
+        raw, timestamp, since = depacketiser.raw, -1, 0.0
         pieces: list[Nal] = []
-        timestamp, since, pack = -1, 0.0, self._slice.pack
+        whole: list[tuple[list[Nal], int, float]] = []
+        done = (at, expected, 0.0)
         for layout, first, count, size, last, age in runs[at:]:
             at += 1
             if count == 1:
-                start = (layout.starts.get(alone_size) or layout.cut(alone_size))[first]
-                like = int.from_bytes(start, "big") - (expected << alone_sequence_at) - alone_like
-                time, header = divmod(like, per_tick)
-                if size <= alone_size or header not in says or (pieces and time != timestamp):
+                if size <= alone_size:
+                    break
+                slot = layout.slots[first]
+                word, sequence, time, source, header = alone.unpack_from(slot)
+                if word != first_word or sequence != expected or source != ssrc or header not in says:
                     break
                 if not pieces:
                     timestamp, since = time, age
-                pieces += (NAL_LENGTH.pack(size - HEADER_SIZE), layout.slots[first][HEADER_SIZE:size])
+                elif time != timestamp:
+                    break
+                pieces += (NAL_LENGTH.pack(size - HEADER_SIZE), slot[HEADER_SIZE:size])
                 expected += 1
                 continue
             end = first + count
             starts = int.from_bytes(
                 b"".join((layout.starts.get(start_size) or layout.cut(start_size))[first:end]), "big"
             )
-            place, ones, _, whole = self._row(count)
+            place, ones, _, rest = self._row(count)
             head = starts >> place
             time = head >> timestamp_at & 0xFFFF_FFFF
             kind = slices.get(head - (expected << sequence_at) - (time << timestamp_at))
             expected += count
-            if kind is None or starts - head * ones != whole or last < start_size or expected > 0x1_0000:
+            if kind is None or starts - head * ones != rest or last < start_size or expected > 0x1_0000:
                 break
             if not pieces:
-                since = age
-            elif time != timestamp:
+                timestamp, since = time, age
+            if time != timestamp or not raw < time < raw + HALF_TURN:
                 break
             pieces.append(pack(own + size * (count - 1) + last - start_size * count, kind))
             pieces += layout.bodies(start_size, size)[first:end]
             if last != size:
                 pieces[-1] = layout.slots[end - 1][start_size:last]
-            if not depacketiser.picture(pieces, time, now - since):
-                break
+            whole.append((pieces, time, now - since))
+            raw, pieces, done = time, [], (at, expected, age)
+        if whole:
+            depacketiser.pictures(whole)
+            at, expected, age = done
             self._expected += expected - before
             self._last = now - age
-            before, done, pieces = expected, at, []
-        return done
+        return done[0]
 
     def _recognise(self, like: int) -> int | None:
         """The NAL unit header of what begins like that, but for what was taken out of it, if it is a fragment of this
@@ -475,7 +476,6 @@ class VideoReceiver(StreamReceiver):
         if not self._known or len(self._known) >= _MOST_KNOWN:
             self._known.clear()
             self._slices.clear()
-            self._alone_like = like >> ssrc_at << 8 * coding.header
         header = self._known[like] = indicator & coding.kept | kind << shift
         if coding.roles[kind] == PICTURE:
             self._slices[like | _BEGIN] = header
