@@ -23,6 +23,7 @@ from soip.directory.settings import MEDIA_URL_KEY
 from soip.media import role
 from soip.media.patience import Patience
 from soip.net.backoff import Backoff
+from soip.net.poll import ROUND_S
 from soip.net.sip import SipEndpoint
 from soip.net.target import Target
 from soip.net.tls import client_context
@@ -56,7 +57,7 @@ QUICK = Patience(
 )
 """Quick to see, slow to give up: a machine that stalls for seconds is no silent camera."""
 
-RESTLESS = replace(QUICK, silence_s=0.5, dead_s=1.2)
+RESTLESS = replace(QUICK, silence_s=2 * ROUND_S, dead_s=4 * ROUND_S)
 """For tests of silence: a machine that stalls makes more of it, so they ask what follows what and never how often."""
 
 _PEOPLE = (("ann", "viewer"), ("bob", "operator"))
