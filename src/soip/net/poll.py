@@ -24,7 +24,7 @@ ROUND_S = 0.4
 """Each resting socket is read once in this time. Half of it costs a tenth more for all that is recorded: a camera's
 objects are cold each time. At 20 Mbit/s a megabyte waits, and a receive buffer has four."""
 STEP = 4
-"""So many of them are read before the loop has its turn: about a millisecond, unless much has come."""
+"""So many of them are read before the loop has its turn: a millisecond or two, unless much has come."""
 FAILURES = 16
 """A handler that fails so often in a row is not called again: its socket would be readable for ever."""
 
